@@ -1,0 +1,161 @@
+// Package verdict holds what Signet answers: a [Verdict] with its reasons, one
+// [Result] per policy, and the rules that combine them ([Combine]).
+package verdict
+
+import "time"
+
+// Decision is one of three answers. The zero value is not a decision and
+// allows nothing.
+type Decision string
+
+// The three answers. Unknown means "could not find out": it is never cached and
+// never turned into allow.
+const (
+	Allow   Decision = "allow"
+	Deny    Decision = "deny"
+	Unknown Decision = "unknown"
+)
+
+// Mode says what a policy's decision does.
+type Mode string
+
+// Modes of a policy.
+const (
+	// Enforce blocks.
+	Enforce Mode = "enforce"
+	// Audit is evaluated and reported, and never blocks.
+	Audit Mode = "audit"
+	// Disabled is not evaluated.
+	Disabled Mode = "disabled"
+)
+
+// Reason is one violation or warning, in words that a person can act on.
+type Reason struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	// Remediation says what to do, a command where there is one.
+	Remediation string `json:"remediation"`
+	// Rule is the Rego rule, or "engine" for what the engine decides itself.
+	Rule string `json:"rule"`
+	// Fact is the id of the fact that the reason speaks of, "" for none.
+	Fact string `json:"fact,omitempty"`
+	// Nearest is what came closest, nil where nothing came near.
+	Nearest *Nearest `json:"nearest,omitempty"`
+}
+
+// Nearest is the evidence that came closest to meeting a requirement.
+type Nearest struct {
+	// Fact is its id.
+	Fact string `json:"fact"`
+	// Principal who signed, and the trusted signer that it almost matched.
+	Principal string `json:"principal"`
+	Signer    string `json:"signer,omitempty"`
+	// Field is what differed ("issuer", "subject", "transparency" …), with what
+	// the policy wants and what the evidence has.
+	Field string `json:"field"`
+	Want  string `json:"want"`
+	Have  string `json:"have"`
+	// Why is the sentence for people.
+	Why string `json:"why"`
+}
+
+// Result is what one policy said, validated: the shape that
+// data.signing.verdict must have.
+type Result struct {
+	Allow       bool        `json:"allow"`
+	Violations  []Reason    `json:"violations"`
+	Warnings    []Reason    `json:"warnings"`
+	SatisfiedBy []Satisfied `json:"satisfied_by"`
+	SLSA        SLSA        `json:"slsa"`
+	ValidUntil  *time.Time  `json:"valid_until,omitempty"`
+}
+
+// Satisfied names how one requirement was met: by facts, or waived by an
+// exception.
+type Satisfied struct {
+	Requirement string   `json:"requirement"`
+	Facts       []string `json:"facts,omitempty"`
+	Exception   string   `json:"exception,omitempty"`
+}
+
+// SLSA is the proven build level, 0 to 3, and the builder it was proven for.
+type SLSA struct {
+	Level   int     `json:"level"`
+	Builder *string `json:"builder"`
+}
+
+// Verdict is the answer. Its JSON is the public contract; a cached verdict is
+// the bytes that the miss produced.
+type Verdict struct {
+	ID       string   `json:"id"`
+	Decision Decision `json:"decision"`
+	// Allowed is true when no enforcing policy says deny or unknown. It is what
+	// an enforcement point acts on.
+	Allowed bool   `json:"allowed"`
+	Image   string `json:"image"`
+	Digest  string `json:"digest"`
+	// Pinned is the reference to deploy: name@digest.
+	Pinned          string          `json:"pinned"`
+	Policies        []PolicyVerdict `json:"policies"`
+	Reasons         []Reason        `json:"reasons"`
+	Warnings        []Reason        `json:"warnings"`
+	Signature       SignatureInfo   `json:"signature"`
+	TransparencyLog LogInfo         `json:"transparency_log"`
+	SLSA            SLSA            `json:"slsa"`
+	// Coverage says which digests are signed, by themselves or by their index.
+	Coverage    []Coverage `json:"coverage"`
+	FactsDigest string     `json:"facts_digest"`
+	Active      Active     `json:"active"`
+	Build       string     `json:"build"`
+	EvaluatedAt time.Time  `json:"evaluated_at"`
+	// ExpiresAt is when the answer must be asked for again; an unknown expires
+	// at once.
+	ExpiresAt time.Time `json:"expires_at"`
+	// RetryAfter is in seconds, set for unknown only.
+	RetryAfter int `json:"retry_after,omitempty"`
+}
+
+// PolicyVerdict is one policy's part in a verdict.
+type PolicyVerdict struct {
+	Name         string      `json:"name"`
+	Revision     string      `json:"revision"`
+	Digest       string      `json:"digest"`
+	ParamsDigest string      `json:"params_digest"`
+	Mode         Mode        `json:"mode"`
+	Decision     Decision    `json:"decision"`
+	Reasons      []Reason    `json:"reasons"`
+	Warnings     []Reason    `json:"warnings"`
+	SatisfiedBy  []Satisfied `json:"satisfied_by"`
+}
+
+// SignatureInfo sums up the signature that counted, or the first verified one.
+type SignatureInfo struct {
+	// Found: there is evidence of a signature, verified or not.
+	Found bool `json:"found"`
+	// Valid: at least one signature verified.
+	Valid    bool       `json:"valid"`
+	Signer   string     `json:"signer"`
+	Issuer   string     `json:"issuer"`
+	SignedAt *time.Time `json:"signed_at"`
+}
+
+// LogInfo sums up the transparency log for the signature above.
+type LogInfo struct {
+	Verified bool   `json:"verified"`
+	Reason   string `json:"reason,omitempty"`
+}
+
+// Coverage tells about one digest of the image.
+type Coverage struct {
+	Digest   string `json:"digest"`
+	Platform string `json:"platform"`
+	// Signed: a signature that counts speaks of this digest or of its index.
+	Signed bool `json:"signed"`
+}
+
+// Active names everything in force: policy sets, parameters, signers, trust
+// roots, tokens and roles.
+type Active struct {
+	Revision int64  `json:"revision"`
+	Digest   string `json:"digest"`
+}
