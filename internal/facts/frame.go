@@ -1,0 +1,112 @@
+package facts
+
+import (
+	"slices"
+	"time"
+)
+
+// Frame is everything in an [Input] that is not proved about the image: who
+// asked, when, how the search went, and which signers in force are matched. It
+// is kept with a verdict, so that the same input can be rebuilt from the facts.
+type Frame struct {
+	EvaluatedAt time.Time `json:"evaluated_at"`
+	// ClockSkew is how far, in nanoseconds, a verified time may lie after
+	// EvaluatedAt before the evidence counts as signed in the future.
+	ClockSkew  time.Duration `json:"clock_skew"`
+	Request    Request       `json:"request"`
+	Registry   string        `json:"registry"`
+	Repository string        `json:"repository"`
+	Tag        *string       `json:"tag"`
+	Search     Search        `json:"search"`
+	Matches    []Match       `json:"matches"`
+	// TrustedSigners maps a fact ([FactKey]) to the trusted signers it matches.
+	TrustedSigners map[string][]string `json:"trusted_signers"`
+	Trust          []TrustInfo         `json:"trust"`
+	// ShowUnmatched leaves strangers' predicates in, and marks the document.
+	ShowUnmatched bool `json:"show_unmatched,omitempty"`
+}
+
+// FactKey names a signature or attestation within one subject: the same
+// evidence may speak of an index and of its platforms.
+func FactKey(s Signature) string { return s.SubjectDigest + " " + s.ID }
+
+// NewInput puts facts into a frame. Evidence with a verified time after the
+// time of evaluation becomes a rejection here, because facts know no clock.
+// Predicates reach the policy only when their signature matched a trusted
+// signer, so that no rule ever reads a stranger's JSON.
+func NewInput(f Facts, fr Frame) Input {
+	subject := f.Subject()
+	subject.Registry, subject.Repository, subject.Tag = fr.Registry, fr.Repository, fr.Tag
+	in := Input{
+		Schema:       InputSchema,
+		EvaluatedAt:  fr.EvaluatedAt,
+		Request:      fr.Request,
+		Subject:      subject,
+		Search:       fr.Search,
+		Signatures:   []InputSignature{},
+		Attestations: []InputAttestation{},
+		Matches:      orEmpty(fr.Matches),
+		Rejections:   orEmpty(f.Rejections()),
+		Trust:        orEmpty(fr.Trust),
+	}
+	if fr.ShowUnmatched {
+		in.Schema = UnmatchedSchema
+	}
+	in.Request.Roles = orEmpty(in.Request.Roles)
+	if in.Request.Context == nil {
+		in.Request.Context = map[string]string{}
+	}
+	in.Search.Repositories = orEmpty(in.Search.Repositories)
+	in.Search.Problems = orEmpty(in.Search.Problems)
+
+	latest := fr.EvaluatedAt.Add(fr.ClockSkew)
+	for _, s := range f.signatures {
+		if s.InFuture(latest) {
+			in.Rejections = append(in.Rejections, fromFuture(s))
+			continue
+		}
+		in.Signatures = append(in.Signatures, InputSignature{Signature: s, TrustedSigners: fr.trusted(s)})
+	}
+	for _, a := range f.attestations {
+		if a.InFuture(latest) {
+			in.Rejections = append(in.Rejections, fromFuture(a.Signature))
+			continue
+		}
+		trusted := fr.trusted(a.Signature)
+		if len(trusted) == 0 && !fr.ShowUnmatched {
+			a.Predicate = nil
+		}
+		in.Attestations = append(in.Attestations, InputAttestation{Attestation: a, TrustedSigners: trusted})
+	}
+	return in
+}
+
+func (fr Frame) trusted(s Signature) []string {
+	return orEmpty(slices.Clone(fr.TrustedSigners[FactKey(s)]))
+}
+
+// InFuture says whether any verified time of s lies after latest.
+func (s Signature) InFuture(latest time.Time) bool {
+	for _, e := range s.Transparency {
+		if e.IntegratedAt != nil && e.IntegratedAt.After(latest) {
+			return true
+		}
+	}
+	for _, t := range s.Timestamps {
+		if t.Time.After(latest) {
+			return true
+		}
+	}
+	return s.SignedAt != nil && s.SignedAt.After(latest)
+}
+
+func fromFuture(s Signature) Rejection {
+	at := "a time"
+	if s.SignedAt != nil {
+		at = s.SignedAt.UTC().Format(time.RFC3339)
+	}
+	return Rejection{
+		ID: s.ID, MediaType: s.Format, Where: s.SubjectDigest, Code: CodeSignedInFuture,
+		Message: "signed at " + at + ", after the time of evaluation: check the clocks of this machine and of the log or timestamp authority",
+	}
+}
