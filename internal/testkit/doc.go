@@ -1,0 +1,11 @@
+// Package testkit is the workshop of Signet's tests. Start with [NewStack], a
+// Sigstore in memory that fails the test when something cannot be made.
+//
+//   - sigstack makes real evidence: certificates, log entries, timestamps,
+//     bundles and cosign's old formats, and forgeries of each.
+//   - registrytest is a registry on loopback that can misbehave, and helpers that
+//     publish images and evidence the way cosign does.
+//   - require says what a test needs that may be missing on a machine.
+//
+// Nothing outside tests and generators of test data imports it.
+package testkit
