@@ -1,0 +1,298 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+// Cache keeps bytes until their own expiry. Whatever is wrong with it is a miss.
+type Cache interface {
+	Get(purpose string, key [32]byte, now time.Time) (value []byte, expiry time.Time, ok bool)
+	Put(purpose string, key [32]byte, value []byte, expiry time.Time)
+}
+
+// Record is one computed verdict with all that is needed to reproduce it.
+type Record struct {
+	Verdict   *verdict.Verdict
+	Body      []byte
+	Facts     facts.Facts
+	Frames    map[string]facts.Frame // by policy
+	Principal string
+	Decided   time.Time
+}
+
+// Recorder keeps computed verdicts. A verdict that cannot be recorded is not
+// given: the caller gets unknown.
+type Recorder interface {
+	Record(ctx context.Context, r Record) error
+}
+
+// Config of an engine. Source, Current and Build are needed.
+type Config struct {
+	Source Source
+	// Current gives what is in force now. It is called once per request, and
+	// what was acknowledged before the request must be in it.
+	Current func(ctx context.Context) (*State, error)
+	// Cache and Recorder are optional: the command line has neither.
+	Cache    Cache
+	Recorder Recorder
+	Limits   evidence.Limits
+	// DecisionMaxAge bounds how long an answer may be repeated (60 s).
+	DecisionMaxAge time.Duration
+	// MaxStaleness bounds the age of a trust root that is to be refreshed (14 days).
+	MaxStaleness time.Duration
+	// Deadline bounds the work on one verdict (30 s).
+	Deadline time.Duration
+	// Build names this binary; results of other builds are never reused.
+	Build string
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
+// Engine decides. It is safe for concurrent use.
+type Engine struct {
+	cfg     Config
+	flights singleflight.Group
+	stats   Stats
+}
+
+// Stats counts what the engine did since it started.
+type Stats struct {
+	Hits, Misses, Alarms atomic.Int64
+	Allow, Deny, Unknown atomic.Int64
+}
+
+// New checks cfg and fills in defaults.
+func New(cfg Config) (*Engine, error) {
+	switch {
+	case cfg.Source == nil:
+		return nil, errors.New("engine: Config.Source is missing")
+	case cfg.Current == nil:
+		return nil, errors.New("engine: Config.Current is missing")
+	case cfg.Build == "":
+		return nil, errors.New("engine: Config.Build is missing: results of different builds must not mix")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Limits == (evidence.Limits{}) {
+		cfg.Limits = evidence.DefaultLimits()
+	}
+	cfg.DecisionMaxAge = orDefault(cfg.DecisionMaxAge, time.Minute)
+	cfg.MaxStaleness = orDefault(cfg.MaxStaleness, 14*24*time.Hour)
+	cfg.Deadline = orDefault(cfg.Deadline, 30*time.Second)
+	return &Engine{cfg: cfg}, nil
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d <= 0 {
+		return def
+	}
+	return d
+}
+
+// Request asks for a verdict.
+type Request struct {
+	Image    string
+	Platform string
+	Context  map[string]string
+	// Roles of the principal, given to the policy.
+	Roles     []string
+	Principal string
+	// Refresh bypasses leases and cached answers.
+	Refresh      bool
+	EvidenceOnly bool
+}
+
+// Where an answer came from.
+const (
+	FromMemory = "memory"
+	FromMiss   = "miss"
+)
+
+// Answer is a verdict as bytes, with what the faces need to know of it.
+type Answer struct {
+	Body       []byte
+	From       string
+	Decision   verdict.Decision
+	Allowed    bool
+	RetryAfter int
+}
+
+// Current gives what is in force, for one request.
+func (e *Engine) Current(ctx context.Context) (*State, error) { return e.cfg.Current(ctx) }
+
+// Stats gives the counters.
+func (e *Engine) Stats() *Stats { return &e.stats }
+
+// Decide answers req under st, which the caller got from [Engine.Current] for
+// this very request. An error wraps [ErrInvalid] or is the end of ctx; whatever
+// else goes wrong is an unknown verdict.
+func (e *Engine) Decide(ctx context.Context, st *State, req Request) (Answer, error) {
+	asked, err := e.check(st, req)
+	if err != nil {
+		return Answer{}, err
+	}
+	key := answerKey(e.cfg.Build, st, req, asked)
+	if !req.Refresh && e.cfg.Cache != nil {
+		if a, ok := e.cached(key); ok {
+			e.stats.Hits.Add(1)
+			return a, nil
+		}
+	}
+	e.stats.Misses.Add(1)
+	flight := string(key[:])
+	if req.Refresh {
+		flight += ulid.Make().String() // a refresh must not join older work
+	}
+	// The work goes on when the first caller leaves: others wait for it, and
+	// the next to ask finds it in the cache.
+	done := e.flights.DoChan(flight, func() (any, error) {
+		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.cfg.Deadline)
+		defer cancel()
+		return e.compute(work, st, req, asked, key), nil
+	})
+	select {
+	case r := <-done:
+		a, _ := r.Val.(Answer)
+		return a, r.Err
+	case <-ctx.Done():
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return e.unknown(st, req, asked, verdict.Reason{
+				Code: ReasonStillVerifying, Rule: "engine",
+				Message:     "Verification of " + req.Image + " was not finished in time.",
+				Remediation: "Ask again: the work goes on, and its result is kept.",
+			}, 2), nil
+		}
+		return Answer{}, ctx.Err()
+	}
+}
+
+// check refuses what the caller can mend, before anything is asked of anybody.
+func (e *Engine) check(st *State, req Request) (Asked, error) {
+	asked, err := e.cfg.Source.Parse(req.Image)
+	if err != nil {
+		return Asked{}, fmt.Errorf("%w: image: %w", ErrInvalid, err)
+	}
+	for k, v := range req.Context {
+		if err := declared(st.scope(asked.Name()), k, v); err != nil {
+			return Asked{}, err
+		}
+	}
+	return asked, nil
+}
+
+// declared accepts a context key that some policy in scope declares with this value.
+func declared(in []Policy, key, value string) error {
+	known := false
+	for _, p := range in {
+		values, ok := p.Set.Context()[key]
+		known = known || ok
+		for _, v := range values {
+			if v == value {
+				return nil
+			}
+		}
+	}
+	if known {
+		return fmt.Errorf("%w: context.%s: %q is not one of the values that the policy declares", ErrInvalid, key, value)
+	}
+	return fmt.Errorf("%w: context.%s: no policy for this image declares this key (.manifest, metadata.signet.context)", ErrInvalid, key)
+}
+
+// compute is the miss path. It never panics and never returns an allow that was
+// not recorded where verdicts are recorded.
+func (e *Engine) compute(ctx context.Context, st *State, req Request, asked Asked, key [32]byte) (a Answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			e.stats.Alarms.Add(1)
+			e.cfg.Log.ErrorContext(ctx, "panic while deciding", "image", req.Image, "panic", fmt.Sprint(p))
+			a = e.unknown(st, req, asked, internalReason(), 10)
+		}
+	}()
+	g := e.Gather(ctx, st, req, asked)
+	v, frames := e.Judge(ctx, st, g, req)
+	return e.finish(ctx, st, req, asked, key, g, v, frames)
+}
+
+// finish encodes, records and caches a verdict, in this order.
+func (e *Engine) finish(ctx context.Context, st *State, req Request, asked Asked, key [32]byte, g *Gathered, v *verdict.Verdict, frames map[string]facts.Frame) Answer {
+	body, err := encode(v)
+	if err != nil {
+		e.cfg.Log.ErrorContext(ctx, "encoding a verdict", "image", req.Image, "error", err)
+		return e.unknown(st, req, asked, internalReason(), 10)
+	}
+	if e.cfg.Recorder != nil {
+		err := e.cfg.Recorder.Record(ctx, Record{
+			Verdict: v, Body: body, Facts: g.Facts, Frames: frames, Principal: req.Principal, Decided: v.EvaluatedAt,
+		})
+		if err != nil {
+			e.cfg.Log.ErrorContext(ctx, "recording a verdict", "image", req.Image, "error", err)
+			return e.unknown(st, req, asked, verdict.Reason{
+				Code: ReasonStoreUnavailable, Rule: "engine",
+				Message:     "The verdict could not be recorded, so it is not given.",
+				Remediation: "Ask again; the operator finds the cause in the server's log and at /readyz.",
+			}, 5)
+		}
+	}
+	a := Answer{Body: body, From: FromMiss, Decision: v.Decision, Allowed: v.Allowed, RetryAfter: v.RetryAfter}
+	e.count(v.Decision)
+	e.keep(st, key, g, a, v)
+	return a
+}
+
+func (e *Engine) count(d verdict.Decision) {
+	switch d {
+	case verdict.Allow:
+		e.stats.Allow.Add(1)
+	case verdict.Deny:
+		e.stats.Deny.Add(1)
+	default:
+		e.stats.Unknown.Add(1)
+	}
+}
+
+// unknown makes an answer without facts, which is neither cached nor recorded.
+func (e *Engine) unknown(st *State, req Request, asked Asked, why verdict.Reason, retry int) Answer {
+	now := e.now()
+	v := e.blank(st, req, asked.Digest, facts.Subject{Registry: asked.Registry, Repository: asked.Repository, Digest: asked.Digest}, now)
+	v.Decision, v.Allowed = verdict.Unknown, false
+	v.Reasons = []verdict.Reason{why}
+	v.RetryAfter = retry
+	body, err := encode(v)
+	if err != nil { // no field of a blank verdict can fail to encode
+		body = []byte(`{"decision":"unknown","allowed":false}`)
+	}
+	e.stats.Unknown.Add(1)
+	return Answer{Body: body, From: FromMiss, Decision: verdict.Unknown, RetryAfter: retry}
+}
+
+func internalReason() verdict.Reason {
+	return verdict.Reason{
+		Code: ReasonInternal, Rule: "engine",
+		Message:     "Something went wrong inside Signet; nothing was decided.",
+		Remediation: "Ask again; the operator finds the cause in the server's log under this request id.",
+	}
+}
+
+// now is in whole microseconds, UTC: what a store and JSON both keep.
+func (e *Engine) now() time.Time { return e.cfg.Now().UTC().Truncate(time.Microsecond) }
+
+func newID(at time.Time) string {
+	return ulid.MustNew(ulid.Timestamp(at), rand.Reader).String()
+}

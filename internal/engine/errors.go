@@ -1,0 +1,29 @@
+package engine
+
+import "errors"
+
+var (
+	// ErrInvalid wraps what is wrong with a request: the caller can mend it.
+	ErrInvalid = errors.New("invalid request")
+	// ErrTimeLimit is what a PolicySet wraps when its time was up.
+	ErrTimeLimit = errors.New("policy time limit")
+	// ErrState says that what is in force could not be read.
+	ErrState = errors.New("cannot read what is in force")
+)
+
+// Reason codes that the engine itself gives. They are part of the public
+// contract, beside those of the policies and of package evidence.
+const (
+	ReasonSearchIncomplete = "search_incomplete"
+	ReasonTimeLimit        = "policy_time_limit"
+	ReasonTrustRootStale   = "trust_root_stale"
+	ReasonNoActivePolicy   = "no_active_policy"
+	ReasonNoPolicy         = "no_policy"
+	ReasonPolicyDisabled   = "policy_disabled"
+	ReasonPolicyError      = "policy_error"
+	ReasonPolicyDenied     = "policy_denied"
+	ReasonStoreUnavailable = "store_unavailable"
+	ReasonInternal         = "internal_error"
+	ReasonStillVerifying   = "still_verifying"
+	ReasonGrace            = "last_known_state"
+)

@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+// sumUp fills in the parts of a verdict that repeat the facts for a reader:
+// the signature that counted (or the first that verified), the log, coverage.
+func sumUp(v *verdict.Verdict, st *State, g *Gathered, req Request, counting map[string]bool, latest time.Time) {
+	sigs := g.Facts.Signatures()
+	var best *facts.Signature
+	for i := range sigs {
+		if sigs[i].InFuture(latest) {
+			continue
+		}
+		if best == nil || (counting[facts.FactKey(sigs[i])] && !counting[facts.FactKey(*best)]) {
+			best = &sigs[i]
+		}
+	}
+	v.Signature.Found = len(sigs) > 0 || rejectedSignature(g)
+	if best != nil {
+		v.Signature.Valid = true
+		v.Signature.Signer, v.Signature.Issuer, v.Signature.SignedAt = best.Signer.Subject, best.Signer.Issuer, best.SignedAt
+		if best.Signer.Kind == facts.KindKey {
+			v.Signature.Signer = best.Signer.Fingerprint
+		}
+	}
+	v.TransparencyLog = logInfo(best, st)
+	v.Coverage = coverage(g.Subject, sigs, counting)
+	pin(v, g.Subject, req.Platform)
+}
+
+// rejectedSignature says whether there was evidence that wanted to be a signature.
+func rejectedSignature(g *Gathered) bool {
+	for _, i := range g.items {
+		if i.Kind == evidence.KindSimpleSigning {
+			return true
+		}
+	}
+	for _, r := range g.Facts.Rejections() {
+		if r.Code != facts.CodeNoSignature {
+			return true
+		}
+	}
+	return false
+}
+
+func logInfo(s *facts.Signature, st *State) verdict.LogInfo {
+	switch {
+	case s == nil:
+		return verdict.LogInfo{Reason: "no verified signature"}
+	case len(s.Transparency) > 0:
+		return verdict.LogInfo{Verified: true}
+	}
+	for _, r := range st.Roots {
+		if r.Name == s.TrustRoot && !r.HasLog {
+			return verdict.LogInfo{Reason: fmt.Sprintf("trust root %s has no transparency log", r.Name)}
+		}
+	}
+	return verdict.LogInfo{Reason: "the signature has no entry of a log that we know"}
+}
+
+// coverage lists the subject and its platforms; a signature that counts on the
+// index speaks for each of them.
+func coverage(s facts.Subject, sigs []facts.Signature, counting map[string]bool) []verdict.Coverage {
+	signed := map[string]bool{}
+	for _, sig := range sigs {
+		if counting[facts.FactKey(sig)] {
+			signed[sig.SubjectDigest] = true
+		}
+	}
+	if s.Digest == "" {
+		return []verdict.Coverage{}
+	}
+	out := []verdict.Coverage{{Digest: s.Digest, Signed: signed[s.Digest]}}
+	for _, p := range s.Platforms {
+		out = append(out, verdict.Coverage{Digest: p.Digest, Platform: p.String(), Signed: signed[p.Digest] || signed[s.Digest]})
+	}
+	return out
+}
+
+// pin names what to deploy. When only the platform asked for is signed, and not
+// the index, pinning the index would let other platforms in: the platform's own
+// digest is pinned instead.
+func pin(v *verdict.Verdict, s facts.Subject, platform string) {
+	if platform == "" || len(v.Coverage) == 0 || v.Coverage[0].Signed {
+		return
+	}
+	for _, c := range v.Coverage[1:] {
+		if c.Platform == platform && c.Signed {
+			s.Digest = c.Digest
+			v.Pinned = s.Pinned()
+		}
+	}
+}
+
+// explain adds to a denial what came nearest, and the command that mends it.
+func explain(reasons []verdict.Reason, p Policy, in facts.Input, now time.Time) {
+	var sigs []facts.Signature
+	for _, s := range in.Signatures {
+		sigs = append(sigs, s.Signature)
+	}
+	for i := range reasons {
+		switch reasons[i].Code {
+		case "no_trusted_signer", "signer_not_trusted", "threshold_not_met":
+		default:
+			continue
+		}
+		if near, ok := p.Signers.Nearest(sigs, in.Subject.Name(), now); ok && reasons[i].Nearest == nil {
+			reasons[i].Nearest = &verdict.Nearest{
+				Fact: near.Fact, Principal: near.Principal, Signer: near.Signer,
+				Field: near.Field, Want: near.Want, Have: near.Have, Why: near.Why,
+			}
+		}
+		if cmd := AddSignerCommand(sigs); cmd != "" {
+			reasons[i].Remediation = "If you trust this signer: " + cmd
+		}
+	}
+}
+
+// AddSignerCommand is the command that would trust the first keyless identity
+// among sigs, quoted for a shell: identities come from strangers. It is "" when
+// no identity was seen.
+func AddSignerCommand(sigs []facts.Signature) string {
+	for _, s := range sigs {
+		if s.Signer.Kind == facts.KindCertificate {
+			return "signet signers add --issuer " + shellQuote(s.Signer.Issuer) + " --subject " + shellQuote(s.Signer.Subject)
+		}
+	}
+	return ""
+}
+
+// shellQuote makes one word of s for a POSIX shell; control characters, which
+// have no business in an identity, are shown as \x and break nothing.
+func shellQuote(s string) string {
+	var b strings.Builder
+	b.WriteByte('\'')
+	for _, r := range s {
+		switch {
+		case r == '\'':
+			b.WriteString(`'\''`)
+		case r < 0x20 || r == 0x7f:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('\'')
+	return b.String()
+}
+
+// problemReason puts a failure to resolve into words.
+func problemReason(p *evidence.Problem, image string) verdict.Reason {
+	say := func(message, remediation string) verdict.Reason { return engineReason(p.Code, message, remediation) }
+	switch p.Code {
+	case evidence.CodeImageNotFound:
+		return say(fmt.Sprintf("Image %s was not found in its registry.", image),
+			"Check the name and tag; a private image may also look absent without credentials.")
+	case evidence.CodeUnauthorized:
+		return say(fmt.Sprintf("The registry refused us access to image %s: %s.", image, p.Message),
+			"Give Signet credentials for this registry (docker config, or registries in the configuration).")
+	case evidence.CodeRateLimited:
+		return say(fmt.Sprintf("The registry asks us to slow down: %s.", p.Message), "Ask again later; credentials often raise the limit.")
+	case evidence.CodeAddressRefused, evidence.CodeNotAllowed, evidence.CodeRedirectRefused:
+		return say(fmt.Sprintf("Image %s was not asked for: %s.", image, p.Error()),
+			"An operator can allow this registry in the configuration (registries, or --insecure-registry HOST[:PORT]).")
+	case evidence.CodeDigestMismatch, evidence.CodeManifestAmbiguous:
+		return say(fmt.Sprintf("The registry's answer for image %s contradicts itself: %s.", image, p.Error()),
+			"Do not run this image; ask the registry's operator.")
+	case evidence.CodePlatformNotFound, evidence.CodeEvidenceTooLarge:
+		return say(p.Error()+".", "See the message; limits are in the configuration under limits.")
+	}
+	return say(fmt.Sprintf("Image %s could not be looked up: %s.", image, p.Error()), "Ask again; if it stays so, check the registry and the network.")
+}

@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"context"
+	"crypto"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
+)
+
+// Gathered is everything known about an image before policy: the subject, how
+// the search went, and the facts. Problem is set when the image could not be
+// resolved; Facts is then empty.
+type Gathered struct {
+	Asked   Asked
+	Subject facts.Subject
+	Facts   facts.Facts
+	Problem *evidence.Problem
+	Search  facts.Search
+	// RetryAfter is the longest wait that a registry asked for.
+	RetryAfter time.Duration
+
+	search    evidence.Search
+	items     []evidence.Item
+	itemBytes int64
+	searchKey [32]byte
+	fromLease bool
+	// tagUntil and searchUntil bound the answer by its leases; zero means that
+	// the lease is made by this very answer.
+	tagUntil    time.Time
+	searchUntil time.Time
+}
+
+// Items is the unverified evidence that the facts come from.
+func (g *Gathered) Items() []evidence.Item { return g.items }
+
+// Gather resolves, collects and verifies. It does no policy. Whatever goes
+// wrong is in the result.
+func (e *Engine) Gather(ctx context.Context, st *State, req Request, asked Asked) *Gathered {
+	g := &Gathered{Asked: asked}
+	q := evidence.Query{Image: req.Image, Platform: req.Platform, EvidenceOnly: req.EvidenceOnly, Refresh: req.Refresh}
+	policies := st.scope(asked.Name())
+	for _, p := range policies {
+		q.AllPlatforms = q.AllPlatforms || p.AllPlatforms
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.Limits.SearchTimeout)
+	defer cancel()
+
+	if err := e.resolve(ctx, g, req, q); err != nil {
+		g.Problem = asProblem(err, req.Image)
+		g.RetryAfter = g.Problem.RetryAfter
+		g.search = evidence.Search{ReferrersAPI: evidence.ProbeNotAsked, FallbackTag: evidence.ProbeNotAsked, CosignTags: evidence.ProbeNotAsked, Problems: []evidence.Problem{*g.Problem}}
+		g.Search = frameSearch(g.search, 0)
+		return g
+	}
+	e.collect(ctx, g, req, q)
+	g.Search = frameSearch(g.search, len(g.items))
+
+	f, err := st.Verify(ctx, g.Subject, g.items, keysInScope(policies, g.Subject.Name(), e.now()))
+	if err != nil {
+		g.Problem = asProblem(err, req.Image)
+		return g
+	}
+	g.Facts = f
+	return g
+}
+
+// resolve names the digest once; everything after speaks of the digest.
+func (e *Engine) resolve(ctx context.Context, g *Gathered, req Request, q evidence.Query) error {
+	key := hash(e.cfg.Build, g.Asked.Registry, g.Asked.Repository, g.Asked.Tag, g.Asked.Digest, req.leaseName(g.Asked), g.Asked.Scope)
+	if e.cfg.Cache != nil && !req.Refresh && !req.EvidenceOnly {
+		if s, until, ok := e.leasedTag(key); ok {
+			g.Subject = s
+			if g.Asked.Digest == "" {
+				g.tagUntil = until
+			}
+			return nil
+		}
+	}
+	s, err := e.cfg.Source.Resolve(ctx, q)
+	if err != nil {
+		return err
+	}
+	g.Subject = s
+	if e.cfg.Cache != nil && !req.EvidenceOnly {
+		now := e.cfg.Now()
+		until := now.Add(tagLease)
+		if g.Asked.Digest == "" {
+			g.tagUntil = until
+		} else {
+			until = now.Add(searchLeaseFound) // a digest does not move
+		}
+		if body, err := json.Marshal(s); err == nil {
+			e.cfg.Cache.Put(purposeTag, key, body, until)
+		}
+	}
+	return nil
+}
+
+func (e *Engine) collect(ctx context.Context, g *Gathered, req Request, q evidence.Query) {
+	g.searchKey = searchKey(e.cfg.Build, e.cfg.Limits, g.Subject, req, q.AllPlatforms, g.Asked)
+	if e.cfg.Cache != nil && !req.Refresh {
+		if l, until, ok := e.leasedSearch(g.searchKey); ok {
+			g.items, g.search, g.searchUntil, g.fromLease = l.Items, l.Search, until, true
+			return
+		}
+	}
+	found, err := e.cfg.Source.Collect(ctx, g.Subject, q)
+	g.items, g.search = found.Items, found.Search
+	if err != nil {
+		g.search.Complete = false
+		g.search.Problems = append(g.search.Problems, *asProblem(err, req.Image))
+	}
+	for _, p := range g.search.Problems {
+		g.RetryAfter = max(g.RetryAfter, p.RetryAfter)
+	}
+	for _, i := range g.items {
+		g.itemBytes += int64(len(i.Bytes))
+	}
+}
+
+// keysInScope are the keys of the signers in force for this image, in all
+// policies that speak of it.
+func keysInScope(policies []Policy, name string, at time.Time) []crypto.PublicKey {
+	var keys []crypto.PublicKey
+	for _, p := range policies {
+		keys = append(keys, p.Signers.Keys(name, at)...)
+	}
+	return keys
+}
+
+// asProblem gives every error a code; one that we do not know is unavailable,
+// never "not signed".
+func asProblem(err error, image string) *evidence.Problem {
+	var p *evidence.Problem
+	if errors.As(err, &p) {
+		return p
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return &evidence.Problem{Code: evidence.CodeUnavailable, Where: image, Message: "not answered in time", Err: err}
+	}
+	return &evidence.Problem{Code: evidence.CodeUnavailable, Where: image, Message: err.Error(), Err: err}
+}
+
+func frameSearch(s evidence.Search, items int) facts.Search {
+	out := facts.Search{
+		Complete: s.Complete, Repositories: s.Repositories,
+		ReferrersAPI: probe(s.ReferrersAPI), FallbackTag: probe(s.FallbackTag), CosignTags: probe(s.CosignTags),
+		Items: items, Problems: []facts.Problem{},
+	}
+	for _, p := range s.Problems {
+		out.Problems = append(out.Problems, facts.Problem{Code: p.Code, Where: p.Where, Message: p.Message})
+	}
+	return out
+}
+
+func probe(p evidence.Probe) string {
+	if p == "" {
+		return string(evidence.ProbeNotAsked)
+	}
+	return string(p)
+}

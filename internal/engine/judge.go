@@ -1,0 +1,332 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/signers"
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+// RequirementSignature is the requirement of a policy that wants signatures;
+// input.matches names it.
+const RequirementSignature = "signature"
+
+// judged is one policy's part.
+type judged struct {
+	verdict    verdict.PolicyVerdict
+	frame      facts.Frame
+	slsa       verdict.SLSA
+	validUntil *time.Time
+	// counting are the keys of the signatures that count for this policy.
+	counting map[string]bool
+}
+
+// Judge decides over what was gathered. It records and caches nothing.
+func (e *Engine) Judge(ctx context.Context, st *State, g *Gathered, req Request) (*verdict.Verdict, map[string]facts.Frame) {
+	now := e.now()
+	subject := g.Subject
+	if subject.Digest == "" { // not resolved
+		subject = facts.Subject{Registry: g.Asked.Registry, Repository: g.Asked.Repository, Digest: g.Asked.Digest}
+	}
+	v := e.blank(st, req, subject.Digest, subject, now)
+	v.FactsDigest = g.Facts.Digest()
+	v.ExpiresAt = e.expiry(st, g, now)
+	frames := map[string]facts.Frame{}
+	counting := map[string]bool{}
+
+	policies := st.scope(subject.Name())
+	for _, p := range policies {
+		j := e.judgeOne(ctx, st, p, g, req, now)
+		v.Policies = append(v.Policies, j.verdict)
+		if p.Mode == verdict.Disabled {
+			continue
+		}
+		frames[p.Name] = j.frame
+		maps.Copy(counting, j.counting)
+		v.Reasons = append(v.Reasons, j.verdict.Reasons...)
+		v.Warnings = append(v.Warnings, j.verdict.Warnings...)
+		if j.slsa.Level > v.SLSA.Level {
+			v.SLSA = j.slsa
+		}
+		if j.validUntil != nil && j.validUntil.Before(v.ExpiresAt) {
+			v.ExpiresAt = *j.validUntil
+		}
+	}
+	e.combine(v, st, policies, req)
+	sumUp(v, st, g, req, counting, now.Add(e.cfg.Limits.ClockSkew))
+	if v.Decision == verdict.Unknown {
+		v.ExpiresAt = now
+		v.RetryAfter = retryAfter(g.RetryAfter)
+	}
+	return v, frames
+}
+
+// combine gives the verdict its decision, and the reasons that no policy gives.
+func (e *Engine) combine(v *verdict.Verdict, st *State, policies []Policy, req Request) {
+	switch {
+	case len(st.Policies) == 0:
+		v.Decision = verdict.Unknown
+		v.Reasons = append(v.Reasons, engineReason(ReasonNoActivePolicy, "No policy is in force.",
+			"Write a signing_policy in the configuration, or start with --policy FILE."))
+		return
+	case len(policies) == 0:
+		v.Decision = verdict.Deny
+		v.Reasons = append(v.Reasons, engineReason(ReasonNoPolicy, fmt.Sprintf("No policy speaks of image %s.", req.Image),
+			"Write a policy whose images match it, or one without images, which speaks of all."))
+		return
+	}
+	v.Decision, v.Allowed = verdict.Combine(v.Policies)
+	if !slices.ContainsFunc(policies, func(p Policy) bool { return p.Mode != verdict.Disabled }) {
+		v.Warnings = append(v.Warnings, engineReason(ReasonPolicyDisabled,
+			fmt.Sprintf("Every policy that speaks of image %s is disabled, so nothing was checked.", req.Image),
+			"Set the policy's mode to enforce or audit."))
+	}
+	if st.GraceNote != "" {
+		v.Warnings = append(v.Warnings, engineReason(ReasonGrace, st.GraceNote, "Bring the store back."))
+	}
+}
+
+// judgeOne evaluates one policy and applies the engine's own rules, first line
+// that applies: could not find out → unknown; policy error → deny; allow; deny.
+func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *Gathered, req Request, now time.Time) judged {
+	j := judged{verdict: verdict.PolicyVerdict{
+		Name: p.Name, Revision: p.Set.Revision(), Digest: p.Set.Digest(), ParamsDigest: p.Set.ParamsDigest(),
+		Mode: p.Mode, Decision: verdict.Unknown,
+		Reasons: []verdict.Reason{}, Warnings: []verdict.Reason{}, SatisfiedBy: []verdict.Satisfied{},
+	}}
+	if p.Mode == verdict.Disabled {
+		return j
+	}
+	j.frame = e.frame(st, p, g, req, now)
+	if g.Problem != nil {
+		j.verdict.Decision = decisionOf(g.Problem)
+		j.verdict.Reasons = append(j.verdict.Reasons, problemReason(g.Problem, req.Image))
+		return j
+	}
+	in := facts.NewInput(g.Facts, j.frame)
+	j.counting = countingSignatures(p, in)
+
+	if stale := e.staleRoots(st, in, now); stale != "" {
+		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonTrustRootStale, stale,
+			"Let this machine reach the root's TUF repository, or run offline with a root that you keep fresh yourself (--offline)."))
+		return j
+	}
+	res, err := p.Set.Evaluate(ctx, &in)
+	switch {
+	case errors.Is(err, ErrTimeLimit):
+		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonTimeLimit,
+			fmt.Sprintf("Policy %s did not answer within %s.", p.Name, e.cfg.Limits.PolicyTime), "Simplify the policy, or raise limits.policy_time."))
+		return j
+	case err != nil:
+		e.stats.Alarms.Add(1)
+		e.cfg.Log.ErrorContext(ctx, "policy error", "policy", p.Name, "image", req.Image, "error", err)
+		j.verdict.Decision = verdict.Deny
+		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonPolicyError,
+			fmt.Sprintf("Policy %s gave no usable answer: %s.", p.Name, err), "Mend the policy; its tests do not cover this input."))
+		return j
+	}
+	j.verdict.Reasons = append(j.verdict.Reasons, res.Violations...)
+	j.verdict.Warnings = append(j.verdict.Warnings, res.Warnings...)
+	j.verdict.SatisfiedBy = append(j.verdict.SatisfiedBy, res.SatisfiedBy...)
+	j.slsa, j.validUntil = res.SLSA, res.ValidUntil
+	allows := res.Allow && len(res.Violations) == 0
+	switch {
+	case !in.Search.Complete && !(allows && p.Set.Monotone()):
+		j.verdict.Decision = verdict.Unknown
+		j.verdict.Reasons = []verdict.Reason{incompleteReason(in.Search, req.Image)}
+	case allows:
+		j.verdict.Decision = verdict.Allow
+	default:
+		j.verdict.Decision = verdict.Deny
+		if len(j.verdict.Reasons) == 0 {
+			j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonPolicyDenied,
+				fmt.Sprintf("Policy %s denies, and gives no reason.", p.Name), "Give the rule a violation that says what is missing."))
+		}
+		explain(j.verdict.Reasons, p, in, now)
+	}
+	return j
+}
+
+// Input is the document that policy p reads, for signet facts.
+func (e *Engine) Input(st *State, p Policy, g *Gathered, req Request, showUnmatched bool) facts.Input {
+	fr := e.frame(st, p, g, req, e.now())
+	fr.ShowUnmatched = showUnmatched
+	return facts.NewInput(g.Facts, fr)
+}
+
+// frame matches signers, once, in Go.
+func (e *Engine) frame(st *State, p Policy, g *Gathered, req Request, now time.Time) facts.Frame {
+	fr := facts.Frame{
+		EvaluatedAt: now, ClockSkew: e.cfg.Limits.ClockSkew,
+		Request:  facts.Request{Image: req.Image, Context: req.Context, Roles: req.Roles},
+		Registry: g.Subject.Registry, Repository: g.Subject.Repository, Tag: g.Subject.Tag,
+		Search: g.Search, TrustedSigners: map[string][]string{}, Trust: trustInfo(st, now),
+	}
+	name := g.Subject.Name()
+	accept := acceptable(g.Subject, req.Platform)
+	latest := now.Add(e.cfg.Limits.ClockSkew)
+	edges := map[string][]string{} // principal → signer entries
+	for _, s := range g.Facts.Signatures() {
+		if s.InFuture(latest) {
+			continue
+		}
+		names := p.Signers.Match(s, name, now)
+		if len(names) == 0 {
+			continue
+		}
+		fr.TrustedSigners[facts.FactKey(s)] = names
+		if accept[s.SubjectDigest] && p.Counts(s, fr.Trust) {
+			edges[s.Principal] = append(edges[s.Principal], names...)
+		}
+	}
+	for _, a := range g.Facts.Attestations() {
+		if a.InFuture(latest) {
+			continue
+		}
+		if names := p.Signers.Match(a.Signature, name, now); len(names) > 0 {
+			fr.TrustedSigners[facts.FactKey(a.Signature)] = names
+		}
+	}
+	if p.RequireSignature {
+		fr.Matches = []facts.Match{signers.Assign(RequirementSignature, edges)}
+	}
+	return fr
+}
+
+// acceptable are the digests whose signature speaks for what was asked: the
+// subject itself (an index speaks for all its platforms), and the platform that
+// was asked for.
+func acceptable(s facts.Subject, platform string) map[string]bool {
+	accept := map[string]bool{s.Digest: true}
+	if platform != "" {
+		for _, p := range s.Platforms {
+			if p.String() == platform {
+				accept[p.Digest] = true
+			}
+		}
+	}
+	return accept
+}
+
+func countingSignatures(p Policy, in facts.Input) map[string]bool {
+	counting := map[string]bool{}
+	for _, s := range in.Signatures {
+		if len(s.TrustedSigners) > 0 && p.Counts(s.Signature, in.Trust) {
+			counting[facts.FactKey(s.Signature)] = true
+		}
+	}
+	return counting
+}
+
+// staleRoots names the first root past its permitted staleness that a fact
+// stands on, "" for none.
+func (e *Engine) staleRoots(st *State, in facts.Input, now time.Time) string {
+	used := map[string]bool{}
+	for _, s := range in.Signatures {
+		used[s.TrustRoot] = true
+	}
+	for _, a := range in.Attestations {
+		used[a.TrustRoot] = true
+	}
+	for _, r := range st.Roots {
+		if used[r.Name] && !r.RefreshedAt.IsZero() && now.Sub(r.RefreshedAt) > e.cfg.MaxStaleness {
+			return fmt.Sprintf("Trust root %s was last refreshed at %s, longer ago than the permitted %s.",
+				r.Name, r.RefreshedAt.UTC().Format(time.RFC3339), e.cfg.MaxStaleness)
+		}
+	}
+	return ""
+}
+
+// expiry is the next boundary that Go knows of.
+func (e *Engine) expiry(st *State, g *Gathered, now time.Time) time.Time {
+	until := now.Add(e.cfg.DecisionMaxAge)
+	sooner := func(t time.Time) {
+		if !t.IsZero() && t.Before(until) {
+			until = t
+		}
+	}
+	sooner(g.tagUntil)
+	sooner(g.searchUntil)
+	for _, r := range st.Roots {
+		if !r.RefreshedAt.IsZero() {
+			if end := r.RefreshedAt.Add(e.cfg.MaxStaleness); end.After(now) {
+				sooner(end)
+			}
+		}
+	}
+	for _, p := range st.Policies {
+		if t := p.Signers.NextBoundary(now); t != nil {
+			sooner(*t)
+		}
+	}
+	if until.Before(now) {
+		return now
+	}
+	return until
+}
+
+func (e *Engine) blank(st *State, req Request, digest string, s facts.Subject, now time.Time) *verdict.Verdict {
+	v := &verdict.Verdict{
+		ID: newID(now), Image: req.Image, Digest: digest,
+		Policies: []verdict.PolicyVerdict{}, Reasons: []verdict.Reason{}, Warnings: []verdict.Reason{}, Coverage: []verdict.Coverage{},
+		Active: st.Active, Build: e.cfg.Build, EvaluatedAt: now, ExpiresAt: now,
+	}
+	if digest != "" {
+		v.Pinned = s.Pinned()
+	}
+	return v
+}
+
+func trustInfo(st *State, now time.Time) []facts.TrustInfo {
+	info := make([]facts.TrustInfo, 0, len(st.Roots))
+	for _, r := range st.Roots {
+		t := facts.TrustInfo{Name: r.Name, Digest: r.Digest, TransparencyLog: r.HasLog}
+		if !r.RefreshedAt.IsZero() && now.After(r.RefreshedAt) {
+			t.Age = int64(now.Sub(r.RefreshedAt) / time.Second)
+		}
+		info = append(info, t)
+	}
+	return info
+}
+
+// retryAfter is in seconds: what the registry asked for, at least 5, at most an hour.
+func retryAfter(d time.Duration) int {
+	return int(math.Ceil(min(max(d, 5*time.Second), time.Hour).Seconds()))
+}
+
+func engineReason(code, message, remediation string) verdict.Reason {
+	return verdict.Reason{Code: code, Message: message, Remediation: remediation, Rule: "engine"}
+}
+
+func incompleteReason(s facts.Search, image string) verdict.Reason {
+	var why []string
+	for _, p := range s.Problems {
+		why = append(why, p.Where+": "+p.Message)
+	}
+	code := ReasonSearchIncomplete
+	if len(s.Problems) > 0 {
+		code = s.Problems[0].Code
+	}
+	return engineReason(code,
+		fmt.Sprintf("The search for signatures of image %s could not be completed: %s.", image, strings.Join(why, "; ")),
+		"Ask again; if it stays so, check the registry and our access to it.")
+}
+
+// decisionOf is deny where the registry answered and the answer contradicts
+// itself, unknown where we could not find out.
+func decisionOf(p *evidence.Problem) verdict.Decision {
+	switch p.Code {
+	case evidence.CodeDigestMismatch, evidence.CodeManifestAmbiguous:
+		return verdict.Deny
+	}
+	return verdict.Unknown
+}

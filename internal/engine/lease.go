@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+// Purposes keep the kinds of cached values apart.
+const (
+	purposeAnswer = "answer"
+	purposeTag    = "tag"
+	purposeSearch = "search"
+)
+
+// How long we believe what a registry said (the design's leases).
+const (
+	tagLease           = 10 * time.Second
+	searchLeaseFound   = 10 * time.Minute
+	searchLeaseNothing = 30 * time.Second
+	// searchLeaseBytes is the largest search that is kept; a larger one is asked again.
+	searchLeaseBytes = 4 << 20
+)
+
+// hash is over length-prefixed parts, so that no two lists of parts collide.
+func hash(parts ...string) [32]byte {
+	h := sha256.New()
+	var n [8]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+		h.Write(n[:])
+		h.Write([]byte(p))
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+func answerKey(build string, st *State, req Request, asked Asked) [32]byte {
+	parts := []string{build, st.Active.Digest, st.GraceNote, req.Image, asked.Digest, asked.Scope, req.Platform}
+	if req.EvidenceOnly {
+		parts = append(parts, "evidence-only")
+	}
+	parts = append(parts, "roles", strings.Join(req.Roles, ","))
+	keys := make([]string, 0, len(req.Context))
+	for k := range req.Context {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	for _, k := range keys {
+		parts = append(parts, k, req.Context[k])
+	}
+	return hash(parts...)
+}
+
+// A cached answer is one byte that says what it is, and the body.
+const (
+	answerDeny       byte = 'd'
+	answerAllow      byte = 'a'
+	answerAuditedBad byte = 'p' // denied under audit: passes
+)
+
+func (e *Engine) cached(key [32]byte) (Answer, bool) {
+	value, _, ok := e.cfg.Cache.Get(purposeAnswer, key, e.cfg.Now())
+	if !ok || len(value) < 2 {
+		return Answer{}, false
+	}
+	a := Answer{Body: value[1:], From: FromMemory}
+	switch value[0] {
+	case answerAllow:
+		a.Decision, a.Allowed = verdict.Allow, true
+	case answerDeny:
+		a.Decision = verdict.Deny
+	case answerAuditedBad:
+		a.Decision, a.Allowed = verdict.Deny, true
+	default:
+		return Answer{}, false
+	}
+	return a, true
+}
+
+// keep caches an answer until its own expiry, and the search as a lease. An
+// unknown is never kept, and an incomplete search neither.
+func (e *Engine) keep(_ *State, key [32]byte, g *Gathered, a Answer, v *verdict.Verdict) {
+	if e.cfg.Cache == nil {
+		return
+	}
+	now := e.cfg.Now()
+	e.keepSearch(g, v, now)
+	if a.Decision == verdict.Unknown || !v.ExpiresAt.After(now) {
+		return
+	}
+	mark := answerDeny
+	switch {
+	case a.Decision == verdict.Allow:
+		mark = answerAllow
+	case a.Allowed:
+		mark = answerAuditedBad
+	}
+	e.cfg.Cache.Put(purposeAnswer, key, append([]byte{mark}, a.Body...), v.ExpiresAt)
+}
+
+// lease is a kept search: what was found for one digest.
+type lease struct {
+	Items  []evidence.Item
+	Search evidence.Search
+}
+
+func searchKey(build string, limits evidence.Limits, s facts.Subject, req Request, allPlatforms bool, asked Asked) [32]byte {
+	lim, _ := json.Marshal(limits) // a struct of numbers always encodes
+	return hash(strconv.FormatBool(allPlatforms), strconv.FormatBool(req.EvidenceOnly), build, asked.Registry, asked.Repository, req.leaseName(asked), s.Digest, req.Platform, asked.Scope, string(lim))
+}
+
+// leaseName tells layouts and files apart, which have no normalised name.
+func (r Request) leaseName(a Asked) string {
+	if a.Name() != "" {
+		return ""
+	}
+	return r.Image
+}
+
+func (e *Engine) leasedSearch(key [32]byte) (*lease, time.Time, bool) {
+	value, expiry, ok := e.cfg.Cache.Get(purposeSearch, key, e.cfg.Now())
+	if !ok {
+		return nil, time.Time{}, false
+	}
+	var l lease
+	if err := json.Unmarshal(value, &l); err != nil {
+		return nil, time.Time{}, false
+	}
+	return &l, expiry, true
+}
+
+func (e *Engine) keepSearch(g *Gathered, v *verdict.Verdict, now time.Time) {
+	if g.fromLease || g.Problem != nil || !g.search.Complete || g.itemBytes > searchLeaseBytes {
+		return
+	}
+	age := searchLeaseNothing
+	if v.Signature.Valid && slices.ContainsFunc(v.Coverage, func(c verdict.Coverage) bool { return c.Signed }) {
+		age = searchLeaseFound
+	}
+	body, err := json.Marshal(lease{Items: g.items, Search: g.search})
+	if err != nil {
+		return
+	}
+	e.cfg.Cache.Put(purposeSearch, g.searchKey, body, now.Add(age))
+}
+
+func (e *Engine) leasedTag(key [32]byte) (facts.Subject, time.Time, bool) {
+	value, expiry, ok := e.cfg.Cache.Get(purposeTag, key, e.cfg.Now())
+	if !ok {
+		return facts.Subject{}, time.Time{}, false
+	}
+	var s facts.Subject
+	if err := json.Unmarshal(value, &s); err != nil {
+		return facts.Subject{}, time.Time{}, false
+	}
+	return s, expiry, true
+}
+
+func encode(v *verdict.Verdict) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}

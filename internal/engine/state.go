@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"context"
+	"crypto"
+	"time"
+
+	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/signers"
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+// Asked is an image reference, parsed and normalised without asking anybody.
+type Asked struct {
+	// Registry and Repository are "" where the subject has no name.
+	Registry, Repository string
+	Tag, Digest          string
+	// Scope names the credentials that would be used, so that one caller's
+	// leases never answer for another's rights.
+	Scope string
+}
+
+// Name is the normalised name that policies' image globs are matched against.
+func (a Asked) Name() string {
+	return facts.Subject{Registry: a.Registry, Repository: a.Repository}.Name()
+}
+
+// Source finds images and the evidence attached to them. Errors are
+// *evidence.Problem.
+type Source interface {
+	Parse(image string) (Asked, error)
+	Resolve(ctx context.Context, q evidence.Query) (facts.Subject, error)
+	Collect(ctx context.Context, s facts.Subject, q evidence.Query) (evidence.Found, error)
+}
+
+// VerifyFunc turns evidence into facts. Its only errors are those of ctx.
+type VerifyFunc func(ctx context.Context, s facts.Subject, items []evidence.Item, keys []crypto.PublicKey) (facts.Facts, error)
+
+// PolicySet is one compiled policy.
+type PolicySet interface {
+	Revision() string
+	Digest() string
+	ParamsDigest() string
+	// Monotone policies say that more evidence can only help, so that they may
+	// allow on an incomplete search.
+	Monotone() bool
+	// Context gives the request context keys that the policy declares, with
+	// their allowed values.
+	Context() map[string][]string
+	// Evaluate returns an error wrapping [ErrTimeLimit] when the answer was not
+	// found in time; any other error denies.
+	Evaluate(ctx context.Context, in *facts.Input) (verdict.Result, error)
+}
+
+// Policy is one named policy in force.
+type Policy struct {
+	Name string
+	Mode verdict.Mode
+	// Applies says whether the policy speaks of an image by its name.
+	Applies func(name string) bool
+	Set     PolicySet
+	// Signers are the signers in force for this policy: its own, and the
+	// registered ones it asks for.
+	Signers *signers.Set
+	// Counts says whether a signature by a trusted signer counts towards the
+	// signature requirement (transparency log, source), before matching.
+	Counts func(s facts.Signature, trust []facts.TrustInfo) bool
+	// RequireSignature is false for a policy that wants none.
+	RequireSignature bool
+	// AllPlatforms asks for the evidence of every platform of an index.
+	AllPlatforms bool
+}
+
+// Root is what the engine needs to know of a trust root.
+type Root struct {
+	Name, Digest string
+	HasLog       bool
+	// RefreshedAt is zero for a root that is never to be refreshed.
+	RefreshedAt time.Time
+}
+
+// State is everything in force at one revision: immutable, swapped as a whole.
+type State struct {
+	Active   verdict.Active
+	Policies []Policy
+	Roots    []Root
+	Verify   VerifyFunc
+	Tokens   *auth.Tokens
+	// GraceNote is set when the state could not be confirmed and the operator
+	// accepts the last known one; it appears in each verdict.
+	GraceNote string
+}
+
+// scope returns the policies that speak of name, in order.
+func (st *State) scope(name string) []Policy {
+	var in []Policy
+	for _, p := range st.Policies {
+		if p.Applies(name) {
+			in = append(in, p)
+		}
+	}
+	return in
+}
