@@ -183,6 +183,53 @@ func (e *Engine) Decide(ctx context.Context, st *State, req Request) (Answer, er
 	}
 }
 
+// Examination is a verdict with the documents that it was decided on, for a
+// person at a command line. It is neither recorded nor cached.
+type Examination struct {
+	Verdict *verdict.Verdict
+	// Body is the verdict as every face gives it.
+	Body []byte
+	// Inputs are the documents by policy; empty when the image could not be
+	// resolved or no policy speaks of it.
+	Inputs map[string]facts.Input
+}
+
+// Examine goes the same way as [Engine.Decide], and shows its work.
+func (e *Engine) Examine(ctx context.Context, st *State, req Request) (Examination, error) {
+	asked, err := e.check(st, req)
+	if err != nil {
+		return Examination{}, err
+	}
+	g := e.gather(ctx, st, req, asked)
+	v, frames := e.judge(ctx, st, g, req)
+	body, err := encode(v)
+	if err != nil {
+		return Examination{}, err
+	}
+	x := Examination{Verdict: v, Body: body, Inputs: map[string]facts.Input{}}
+	for name, fr := range frames {
+		x.Inputs[name] = facts.NewInput(g.Facts, fr)
+	}
+	return x, nil
+}
+
+// Facts gathers what is known of an image as policy p would read it, whether p
+// speaks of the image or not. The document tells how the search went.
+func (e *Engine) Facts(ctx context.Context, st *State, p Policy, req Request, showUnmatched bool) (facts.Input, error) {
+	asked, err := e.check(st, req)
+	if err != nil {
+		return facts.Input{}, err
+	}
+	g := e.gather(ctx, st, req, asked)
+	fr := e.frame(st, p, g, req, e.now())
+	fr.ShowUnmatched = showUnmatched
+	in := facts.NewInput(g.Facts, fr)
+	if g.Subject.Digest == "" { // not resolved: name at least what was asked for
+		in.Subject.Registry, in.Subject.Repository, in.Subject.Digest = asked.Registry, asked.Repository, asked.Digest
+	}
+	return in, nil
+}
+
 // check refuses what the caller can mend, before anything is asked of anybody.
 func (e *Engine) check(st *State, req Request) (Asked, error) {
 	asked, err := e.cfg.Source.Parse(req.Image)
@@ -225,13 +272,13 @@ func (e *Engine) compute(ctx context.Context, st *State, req Request, asked Aske
 			a = e.unknown(st, req, asked, internalReason(), 10)
 		}
 	}()
-	g := e.Gather(ctx, st, req, asked)
-	v, frames := e.Judge(ctx, st, g, req)
+	g := e.gather(ctx, st, req, asked)
+	v, frames := e.judge(ctx, st, g, req)
 	return e.finish(ctx, st, req, asked, key, g, v, frames)
 }
 
 // finish encodes, records and caches a verdict, in this order.
-func (e *Engine) finish(ctx context.Context, st *State, req Request, asked Asked, key [32]byte, g *Gathered, v *verdict.Verdict, frames map[string]facts.Frame) Answer {
+func (e *Engine) finish(ctx context.Context, st *State, req Request, asked Asked, key [32]byte, g *gathered, v *verdict.Verdict, frames map[string]facts.Frame) Answer {
 	body, err := encode(v)
 	if err != nil {
 		e.cfg.Log.ErrorContext(ctx, "encoding a verdict", "image", req.Image, "error", err)

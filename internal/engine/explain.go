@@ -12,7 +12,7 @@ import (
 
 // sumUp fills in the parts of a verdict that repeat the facts for a reader:
 // the signature that counted (or the first that verified), the log, coverage.
-func sumUp(v *verdict.Verdict, st *State, g *Gathered, req Request, counting map[string]bool, latest time.Time) {
+func sumUp(v *verdict.Verdict, st *State, g *gathered, req Request, counting map[string]bool, latest time.Time) {
 	sigs := g.Facts.Signatures()
 	var best *facts.Signature
 	for i := range sigs {
@@ -37,7 +37,7 @@ func sumUp(v *verdict.Verdict, st *State, g *Gathered, req Request, counting map
 }
 
 // rejectedSignature says whether there was evidence that wanted to be a signature.
-func rejectedSignature(g *Gathered) bool {
+func rejectedSignature(g *gathered) bool {
 	for _, i := range g.items {
 		if i.Kind == evidence.KindSimpleSigning {
 			return true

@@ -11,10 +11,10 @@ import (
 	"github.com/signet-policy/signet/internal/facts"
 )
 
-// Gathered is everything known about an image before policy: the subject, how
+// gathered is everything known about an image before policy: the subject, how
 // the search went, and the facts. Problem is set when the image could not be
 // resolved; Facts is then empty.
-type Gathered struct {
+type gathered struct {
 	Asked   Asked
 	Subject facts.Subject
 	Facts   facts.Facts
@@ -34,13 +34,10 @@ type Gathered struct {
 	searchUntil time.Time
 }
 
-// Items is the unverified evidence that the facts come from.
-func (g *Gathered) Items() []evidence.Item { return g.items }
-
-// Gather resolves, collects and verifies. It does no policy. Whatever goes
+// gather resolves, collects and verifies. It does no policy. Whatever goes
 // wrong is in the result.
-func (e *Engine) Gather(ctx context.Context, st *State, req Request, asked Asked) *Gathered {
-	g := &Gathered{Asked: asked}
+func (e *Engine) gather(ctx context.Context, st *State, req Request, asked Asked) *gathered {
+	g := &gathered{Asked: asked}
 	q := evidence.Query{Image: req.Image, Platform: req.Platform, EvidenceOnly: req.EvidenceOnly, Refresh: req.Refresh}
 	policies := st.scope(asked.Name())
 	for _, p := range policies {
@@ -69,7 +66,7 @@ func (e *Engine) Gather(ctx context.Context, st *State, req Request, asked Asked
 }
 
 // resolve names the digest once; everything after speaks of the digest.
-func (e *Engine) resolve(ctx context.Context, g *Gathered, req Request, q evidence.Query) error {
+func (e *Engine) resolve(ctx context.Context, g *gathered, req Request, q evidence.Query) error {
 	key := hash(e.cfg.Build, g.Asked.Registry, g.Asked.Repository, g.Asked.Tag, g.Asked.Digest, req.leaseName(g.Asked), g.Asked.Scope)
 	if e.cfg.Cache != nil && !req.Refresh && !req.EvidenceOnly {
 		if s, until, ok := e.leasedTag(key); ok {
@@ -100,7 +97,7 @@ func (e *Engine) resolve(ctx context.Context, g *Gathered, req Request, q eviden
 	return nil
 }
 
-func (e *Engine) collect(ctx context.Context, g *Gathered, req Request, q evidence.Query) {
+func (e *Engine) collect(ctx context.Context, g *gathered, req Request, q evidence.Query) {
 	g.searchKey = searchKey(e.cfg.Build, e.cfg.Limits, g.Subject, req, q.AllPlatforms, g.Asked)
 	if e.cfg.Cache != nil && !req.Refresh {
 		if l, until, ok := e.leasedSearch(g.searchKey); ok {

@@ -30,8 +30,8 @@ type judged struct {
 	counting map[string]bool
 }
 
-// Judge decides over what was gathered. It records and caches nothing.
-func (e *Engine) Judge(ctx context.Context, st *State, g *Gathered, req Request) (*verdict.Verdict, map[string]facts.Frame) {
+// judge decides over what was gathered. It records and caches nothing.
+func (e *Engine) judge(ctx context.Context, st *State, g *gathered, req Request) (*verdict.Verdict, map[string]facts.Frame) {
 	now := e.now()
 	subject := g.Subject
 	if subject.Digest == "" { // not resolved
@@ -97,7 +97,7 @@ func (e *Engine) combine(v *verdict.Verdict, st *State, policies []Policy, req R
 
 // judgeOne evaluates one policy and applies the engine's own rules, first line
 // that applies: could not find out → unknown; policy error → deny; allow; deny.
-func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *Gathered, req Request, now time.Time) judged {
+func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *gathered, req Request, now time.Time) judged {
 	j := judged{verdict: verdict.PolicyVerdict{
 		Name: p.Name, Revision: p.Set.Revision(), Digest: p.Set.Digest(), ParamsDigest: p.Set.ParamsDigest(),
 		Mode: p.Mode, Decision: verdict.Unknown,
@@ -145,6 +145,10 @@ func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *Gathered,
 		j.verdict.Reasons = []verdict.Reason{incompleteReason(in.Search, req.Image)}
 	case allows:
 		j.verdict.Decision = verdict.Allow
+	case needsArtifact(in):
+		j.verdict.Decision = verdict.Unknown
+		j.verdict.Reasons = []verdict.Reason{engineReason(facts.CodeArtifactNeeded,
+			"An Ed25519 signature is over the artifact itself, and only its digest was given.", "Give the file instead of its digest.")}
 	default:
 		j.verdict.Decision = verdict.Deny
 		if len(j.verdict.Reasons) == 0 {
@@ -156,15 +160,8 @@ func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *Gathered,
 	return j
 }
 
-// Input is the document that policy p reads, for signet facts.
-func (e *Engine) Input(st *State, p Policy, g *Gathered, req Request, showUnmatched bool) facts.Input {
-	fr := e.frame(st, p, g, req, e.now())
-	fr.ShowUnmatched = showUnmatched
-	return facts.NewInput(g.Facts, fr)
-}
-
 // frame matches signers, once, in Go.
-func (e *Engine) frame(st *State, p Policy, g *Gathered, req Request, now time.Time) facts.Frame {
+func (e *Engine) frame(st *State, p Policy, g *gathered, req Request, now time.Time) facts.Frame {
 	fr := facts.Frame{
 		EvaluatedAt: now, ClockSkew: e.cfg.Limits.ClockSkew,
 		Request:  facts.Request{Image: req.Image, Context: req.Context, Roles: req.Roles},
@@ -217,6 +214,11 @@ func acceptable(s facts.Subject, platform string) map[string]bool {
 	return accept
 }
 
+// needsArtifact says that a signature could not be checked without the artifact.
+func needsArtifact(in facts.Input) bool {
+	return slices.ContainsFunc(in.Rejections, func(r facts.Rejection) bool { return r.Code == facts.CodeArtifactNeeded })
+}
+
 func countingSignatures(p Policy, in facts.Input) map[string]bool {
 	counting := map[string]bool{}
 	for _, s := range in.Signatures {
@@ -247,7 +249,7 @@ func (e *Engine) staleRoots(st *State, in facts.Input, now time.Time) string {
 }
 
 // expiry is the next boundary that Go knows of.
-func (e *Engine) expiry(st *State, g *Gathered, now time.Time) time.Time {
+func (e *Engine) expiry(st *State, g *gathered, now time.Time) time.Time {
 	until := now.Add(e.cfg.DecisionMaxAge)
 	sooner := func(t time.Time) {
 		if !t.IsZero() && t.Before(until) {

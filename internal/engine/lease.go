@@ -88,7 +88,7 @@ func (e *Engine) cached(key [32]byte) (Answer, bool) {
 
 // keep caches an answer until its own expiry, and the search as a lease. An
 // unknown is never kept, and an incomplete search neither.
-func (e *Engine) keep(_ *State, key [32]byte, g *Gathered, a Answer, v *verdict.Verdict) {
+func (e *Engine) keep(_ *State, key [32]byte, g *gathered, a Answer, v *verdict.Verdict) {
 	if e.cfg.Cache == nil {
 		return
 	}
@@ -138,7 +138,7 @@ func (e *Engine) leasedSearch(key [32]byte) (*lease, time.Time, bool) {
 	return &l, expiry, true
 }
 
-func (e *Engine) keepSearch(g *Gathered, v *verdict.Verdict, now time.Time) {
+func (e *Engine) keepSearch(g *gathered, v *verdict.Verdict, now time.Time) {
 	if g.fromLease || g.Problem != nil || !g.search.Complete || g.itemBytes > searchLeaseBytes {
 		return
 	}
