@@ -3,7 +3,9 @@
 //
 //   - sigstack makes real evidence: certificates, log entries, timestamps,
 //     bundles and cosign's old formats, and forgeries of each.
-//   - registrytest is a registry on loopback that can misbehave, and helpers that
+//   - ocitest makes small images, indexes and signature manifests, and reads and
+//     writes OCI layouts.
+//   - registrytest is a registry on loopback that can misbehave, with helpers that
 //     publish images and evidence the way cosign does.
 //   - require says what a test needs that may be missing on a machine.
 //
