@@ -29,14 +29,17 @@ func (c Checkpoint) text() string {
 
 // Checkpoint signs any checkpoint with the log's key and name; it need not be
 // about the log's real tree.
-func (l *Log) Checkpoint(c Checkpoint) (string, error) {
-	text := c.text()
+func (l *Log) Checkpoint(c Checkpoint) (string, error) { return l.sign(c.text()) }
+
+// sign makes a signed note of any text that ends with a newline.
+func (l *Log) sign(text string) (string, error) { return l.signAs(text, l.noteKeyID()) }
+
+func (l *Log) signAs(text string, id [32]byte) (string, error) {
 	sig, err := l.key.SignMessage([]byte(text))
 	if err != nil {
 		return "", fmt.Errorf("signing checkpoint of %s: %w", l.Host, err)
 	}
-	hint := l.noteKeyID()
-	line := base64.StdEncoding.EncodeToString(append(hint[:4:4], sig...))
+	line := base64.StdEncoding.EncodeToString(append(id[:4:4], sig...))
 	return fmt.Sprintf("%s\n— %s %s\n", text, l.Host, line), nil
 }
 

@@ -51,6 +51,7 @@ type Stack struct {
 	mu        sync.Mutex
 	count     int
 	keys      map[string]*Key
+	stranger  *Stack // see forge.go
 }
 
 // New makes a stack.
