@@ -158,6 +158,9 @@ const (
 	// Deny: the registry answered, and the answer is not what it says it is.
 	CodeDigestMismatch    = "digest_mismatch"
 	CodeManifestAmbiguous = "manifest_ambiguous"
+	// CodeManifestUnsupported: an answer, but of a type that is neither an image
+	// nor an index, or Docker's schema 1, which cannot be verified.
+	CodeManifestUnsupported = "manifest_unsupported"
 	// The caller's mistake.
 	CodeInvalidReference = "invalid_reference"
 )
