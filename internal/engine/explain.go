@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
@@ -136,8 +137,8 @@ func AddSignerCommand(sigs []facts.Signature) string {
 	return ""
 }
 
-// shellQuote makes one word of s for a POSIX shell; control characters, which
-// have no business in an identity, are shown as \x and break nothing.
+// shellQuote makes one word of s for a POSIX shell. Characters that do not print
+// have no business in an identity; they are shown as \u and break nothing.
 func shellQuote(s string) string {
 	var b strings.Builder
 	b.WriteByte('\'')
@@ -145,8 +146,8 @@ func shellQuote(s string) string {
 		switch {
 		case r == '\'':
 			b.WriteString(`'\''`)
-		case r < 0x20 || r == 0x7f:
-			fmt.Fprintf(&b, `\x%02x`, r)
+		case !unicode.IsPrint(r):
+			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
 			b.WriteRune(r)
 		}
