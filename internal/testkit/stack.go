@@ -27,6 +27,10 @@ func NewStack(tb testing.TB, opts sigstack.Options) *Stack {
 	return &Stack{s, tb}
 }
 
+// For is the same stack for another test, which its errors then end: for subtests
+// that share a stack.
+func (s *Stack) For(tb testing.TB) *Stack { return &Stack{s.Stack, tb} }
+
 // Sign makes evidence.
 func (s *Stack) Sign(req sigstack.SignRequest) *sigstack.Evidence {
 	s.tb.Helper()

@@ -44,10 +44,19 @@ type Request struct {
 	Authorization, UserAgent  string
 }
 
-// Server is a registry. It stops when the test ends.
+// Server is a registry. It stops when the test ends that started it.
 type Server struct {
+	*state
+	tb testing.TB
+}
+
+// For is the same registry for another test, which its mistakes then end: for
+// subtests that share a registry.
+func (s *Server) For(tb testing.TB) *Server { return &Server{s.state, tb} }
+
+// state is what all handles of a registry share.
+type state struct {
 	opts    Options
-	tb      testing.TB
 	inner   http.Handler
 	front   *httptest.Server
 	tokens  *tokens
@@ -66,13 +75,13 @@ func New(tb testing.TB, opts Options) *Server {
 	if opts.Addr == "" {
 		opts.Addr = "127.0.0.1:0"
 	}
-	s := &Server{
-		opts: opts, tb: tb, overlay: map[string]*served{},
+	s := &Server{tb: tb, state: &state{
+		opts: opts, overlay: map[string]*served{},
 		inner: registry.New(
 			registry.WithReferrersSupport(!opts.NoReferrers),
 			registry.Logger(log.New(io.Discard, "", 0)),
 		),
-	}
+	}}
 	s.front = listen(tb, opts.Addr, opts.TLS, s)
 	if opts.Auth != nil {
 		s.tokens = newTokens(tb, s, *opts.Auth)
