@@ -1,0 +1,272 @@
+package registry
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"github.com/signet-policy/signet/internal/evidence"
+)
+
+// Client resolves images and collects their evidence. It is safe for concurrent
+// use, and keeps connections, tokens and how registries want to be asked.
+type Client struct {
+	cfg       Config
+	shared    *transports
+	proxy     *url.URL
+	endpoints map[string]*endpoint // by normalised host
+	allow     []*regexp.Regexp
+	elsewhere map[string]Reference // evidence repositories, by normalised prefix
+	auth      *authState
+	indexes   *indexCache
+	backoff   time.Duration
+}
+
+// New checks cfg and reads its CA files. It opens no connection.
+func New(cfg Config) (*Client, error) {
+	if cfg.Limits == (evidence.Limits{}) {
+		cfg.Limits = evidence.DefaultLimits()
+	}
+	if err := checkLimits(cfg.Limits); err != nil {
+		return nil, err
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Keychain == nil {
+		cfg.Keychain = authn.DefaultKeychain
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = "signet"
+	}
+	c := &Client{
+		cfg: cfg, endpoints: map[string]*endpoint{}, elsewhere: map[string]Reference{},
+		auth: &authState{
+			challenges: map[string]remembered[challenge]{},
+			tokens:     map[sessionKey]remembered[string]{},
+			creds:      map[sessionKey]remembered[credential]{},
+		},
+		indexes: &indexCache{m: map[string]index{}},
+		backoff: firstBackoff,
+	}
+	var err error
+	if cfg.ProxyURL != "" {
+		if c.proxy, err = parseProxy(cfg.ProxyURL); err != nil {
+			return nil, err
+		}
+	}
+	roots, err := certPool(cfg.CAFiles)
+	if err != nil {
+		return nil, err
+	}
+	c.shared = newTransports(cfg, roots, c.proxy)
+	for _, r := range cfg.Registries {
+		if err := c.configure(r); err != nil {
+			return nil, err
+		}
+	}
+	for _, pattern := range cfg.Allow {
+		re, err := compileGlob(pattern)
+		if err != nil {
+			return nil, fmt.Errorf("allowed registries: %w", err)
+		}
+		c.allow = append(c.allow, re)
+	}
+	for from, to := range cfg.EvidenceRepositories {
+		if err := c.moveEvidence(from, to); err != nil {
+			return nil, fmt.Errorf("evidence repositories: %q: %w", from, err)
+		}
+	}
+	return c, nil
+}
+
+// Close ends idle connections.
+func (c *Client) Close() {
+	c.shared.close()
+	for _, e := range c.endpoints {
+		if e.own != nil {
+			e.own.close()
+		}
+	}
+}
+
+func (c *Client) configure(r Registry) error {
+	r.TokenHosts, r.BlobHosts = append([]string(nil), r.TokenHosts...), append([]string(nil), r.BlobHosts...)
+	if err := r.validate(); err != nil {
+		return err
+	}
+	if _, dup := c.endpoints[r.Host]; dup {
+		return fmt.Errorf("registry %q: configured twice", r.Host)
+	}
+	r.AllowPrivate = r.AllowPrivate || c.cfg.AllowPrivateAddresses
+	e := newEndpoint(r)
+	if r.CAFile != "" {
+		roots, err := certPool(append(append([]string(nil), c.cfg.CAFiles...), r.CAFile))
+		if err != nil {
+			return fmt.Errorf("registry %q: %w", r.Host, err)
+		}
+		e.own = newTransports(c.cfg, roots, c.proxy)
+	}
+	c.endpoints[r.Host] = e
+	return nil
+}
+
+// endpoint gives the settings of a registry by its normalised host.
+func (c *Client) endpoint(host string) *endpoint {
+	if e, ok := c.endpoints[host]; ok {
+		return e
+	}
+	return newEndpoint(Registry{Host: host, AllowPrivate: c.cfg.AllowPrivateAddresses})
+}
+
+// moveEvidence reads one entry of Config.EvidenceRepositories. The key is
+// normalised like a name, so that "nginx" and "index.docker.io" mean what they
+// mean in references.
+func (c *Client) moveEvidence(from, to string) error {
+	key := from
+	if host, err := normaliseHost(from); err == nil && (strings.ContainsAny(from, ".:") || from == "localhost") {
+		key = host
+	} else {
+		r, err := repositoryOnly(from)
+		if err != nil {
+			return err
+		}
+		key = r.Name()
+	}
+	if _, dup := c.elsewhere[key]; dup {
+		return fmt.Errorf("%q is mapped twice", key)
+	}
+	r, err := repositoryOnly(to)
+	if err != nil {
+		return err
+	}
+	c.elsewhere[key] = r
+	return nil
+}
+
+func repositoryOnly(s string) (Reference, error) {
+	r, err := parseReference(s, false)
+	if err != nil {
+		return Reference{}, fmt.Errorf("%q: %w", s, err)
+	}
+	if strings.Contains(s, "@") || strings.HasSuffix(s, ":"+r.Tag) {
+		return Reference{}, fmt.Errorf("%q: want a repository without tag or digest", s)
+	}
+	return r, nil
+}
+
+// evidenceRepository is where the evidence of an image is kept: the longest
+// entry of the configuration that is a prefix of its name, at a border between
+// path segments, else its own repository.
+func (c *Client) evidenceRepository(r Reference) Reference {
+	for name := r.Name(); name != ""; {
+		if to, ok := c.elsewhere[name]; ok {
+			return Reference{Registry: to.Registry, Repository: to.Repository}
+		}
+		i := strings.LastIndexByte(name, '/')
+		name = name[:max(i, 0)]
+	}
+	return Reference{Registry: r.Registry, Repository: r.Repository}
+}
+
+// EvidenceRepository is the normalised name of the repository that holds the
+// evidence of an image; "" for layouts and for references that do not parse.
+func (c *Client) EvidenceRepository(image string) string {
+	r, err := ParseReference(image, c.cfg.AllowLayouts)
+	if err != nil {
+		return ""
+	}
+	return c.evidenceRepository(r).Name()
+}
+
+// Scope names where the answers for an image come from and with whose
+// credentials they are asked for: a part of the key of every lease. It holds no
+// secret, asks nobody, and is "" for references that do not parse.
+func (c *Client) Scope(image string) string {
+	r, err := ParseReference(image, c.cfg.AllowLayouts)
+	if err != nil {
+		return ""
+	}
+	if r.Layout != "" {
+		return "layout"
+	}
+	ev := c.evidenceRepository(r)
+	return c.credentialScope(r.Registry) + " " + ev.Name() + " " + c.credentialScope(ev.Registry)
+}
+
+func (c *Client) credentialScope(host string) string {
+	switch e := c.endpoint(host); {
+	case e.Token != "":
+		return host + "#token"
+	case e.Username != "":
+		return host + "#user:" + e.Username
+	}
+	return host + "#keychain"
+}
+
+// permitted refuses registries that are not on the allow-list (threat 46).
+func (c *Client) permitted(r Reference) error {
+	if r.Layout != "" || len(c.allow) == 0 {
+		return nil
+	}
+	for _, re := range c.allow {
+		if re.MatchString(r.Name()) {
+			return nil
+		}
+	}
+	return problem(evidence.CodeNotAllowed, r.Name(), "not on the list of registries that may be asked")
+}
+
+// compileGlob reads a pattern of names: "*" stays within a segment, "**" crosses
+// segments, and a pattern without a slash stands for all of that registry.
+func compileGlob(pattern string) (*regexp.Regexp, error) {
+	if pattern == "" || strings.ToLower(pattern) != pattern {
+		return nil, fmt.Errorf("%q: want a lower-case name, with * for a part of a segment and ** for any path", pattern)
+	}
+	if !strings.Contains(pattern, "/") && pattern != "**" {
+		pattern += "/**"
+	}
+	var b strings.Builder
+	for i := 0; i < len(pattern); i++ {
+		switch {
+		case strings.HasPrefix(pattern[i:], "**"):
+			b.WriteString(".*")
+			i++
+		case pattern[i] == '*':
+			b.WriteString("[^/]*")
+		default:
+			b.WriteString(regexp.QuoteMeta(pattern[i : i+1]))
+		}
+	}
+	return regexp.Compile(`\A(?s:` + b.String() + `)\z`)
+}
+
+// indexCache keeps what was read of indexes, by digest: content that cannot
+// change, so that collecting needs no second request for what resolving fetched.
+type indexCache struct {
+	mu sync.Mutex
+	m  map[string]index
+}
+
+const maxIndexes = 1024
+
+func (ic *indexCache) put(digest string, ix index) {
+	ic.mu.Lock()
+	defer ic.mu.Unlock()
+	if len(ic.m) >= maxIndexes {
+		clear(ic.m)
+	}
+	ic.m[digest] = ix
+}
+
+func (ic *indexCache) get(digest string) (index, bool) {
+	ic.mu.Lock()
+	defer ic.mu.Unlock()
+	ix, ok := ic.m[digest]
+	return ix, ok
+}

@@ -1,0 +1,130 @@
+package registry
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
+)
+
+// BuildKit's annotations of attestation manifests in an index
+// (docs.docker.com, "Image attestation storage").
+const (
+	annotationReferenceType   = "vnd.docker.reference.type"
+	annotationReferenceDigest = "vnd.docker.reference.digest"
+	referenceAttestation      = "attestation-manifest"
+	unknownPlatform           = "unknown"
+)
+
+// isAttestation says whether an entry of an index is a BuildKit attestation
+// manifest. An entry with a platform that a runtime could choose is an image,
+// whatever its annotations say.
+func (d descriptor) isAttestation() bool {
+	if d.Platform != nil && d.Platform.OS != "" && d.Platform.OS != unknownPlatform {
+		return false
+	}
+	unknown := d.Platform != nil && d.Platform.OS == unknownPlatform && d.Platform.Architecture == unknownPlatform
+	return unknown || d.Annotations[annotationReferenceType] == referenceAttestation
+}
+
+// index is what matters of an image index.
+type index struct {
+	platforms    []facts.Platform
+	attestations []descriptor
+}
+
+// readIndex reads the entries of an index. An index in an index is ambiguous:
+// clients differ in what they make of it.
+func readIndex(m manifest, lim evidence.Limits) (index, error) {
+	entries, err := descriptors(m.Manifests, lim.Platforms, lim.JSONDepth, nil)
+	if err != nil {
+		return index{}, err
+	}
+	var ix index
+	for _, d := range entries {
+		if isIndexType(d.MediaType) {
+			return index{}, ambiguous("it is an index in an index (%s)", d.Digest)
+		}
+		if d.isAttestation() {
+			ix.attestations = append(ix.attestations, d)
+			continue
+		}
+		p := facts.Platform{Digest: d.Digest}
+		if d.Platform != nil {
+			p.OS, p.Architecture, p.Variant = clip(d.Platform.OS, 64), clip(d.Platform.Architecture, 64), clip(d.Platform.Variant, 64)
+		}
+		ix.platforms = append(ix.platforms, p)
+	}
+	return ix, nil
+}
+
+// MatchPlatforms gives the platforms that want names, "os/architecture[/variant]",
+// where the default variants may be left out (arm64 is arm64/v8, arm is arm/v7,
+// amd64 is amd64/v1). Without a variant in want, and none that is the default,
+// every variant matches. The result is empty when nothing does, or when want is
+// misspelt.
+func MatchPlatforms(platforms []facts.Platform, want string) []facts.Platform {
+	os, rest, _ := strings.Cut(want, "/")
+	arch, variant, _ := strings.Cut(rest, "/")
+	if os == "" || arch == "" {
+		return nil
+	}
+	exact, any := []facts.Platform(nil), []facts.Platform(nil)
+	for _, p := range platforms {
+		if p.OS != os || p.Architecture != arch {
+			continue
+		}
+		any = append(any, p)
+		if fullVariant(arch, p.Variant) == fullVariant(arch, variant) {
+			exact = append(exact, p)
+		}
+	}
+	if len(exact) > 0 || variant != "" {
+		return exact
+	}
+	return any
+}
+
+func fullVariant(arch, variant string) string {
+	if variant != "" {
+		return variant
+	}
+	switch arch {
+	case "arm64":
+		return "v8"
+	case "arm":
+		return "v7"
+	case "amd64":
+		return "v1"
+	}
+	return ""
+}
+
+// choose gives the platforms of s whose evidence is to be collected.
+func choose(s facts.Subject, q evidence.Query) ([]facts.Platform, error) {
+	var asked []facts.Platform
+	if q.Platform != "" && (s.MediaType == "" || isIndexType(s.MediaType)) { // an image manifest is of one platform
+		if asked = MatchPlatforms(s.Platforms, q.Platform); len(asked) == 0 {
+			return nil, noSuchPlatform(s, q)
+		}
+	}
+	if q.AllPlatforms {
+		return s.Platforms, nil
+	}
+	return asked, nil
+}
+
+func noSuchPlatform(s facts.Subject, q evidence.Query) error {
+	var have []string
+	for _, p := range s.Platforms {
+		if !slices.Contains(have, p.String()) {
+			have = append(have, p.String())
+		}
+	}
+	where, want := clip(q.Image, 300), clip(q.Platform, 50)
+	if len(have) == 0 {
+		return problem(evidence.CodePlatformNotFound, where, "no platforms of the image are known, so %q cannot be chosen", want)
+	}
+	return problem(evidence.CodePlatformNotFound, where, "the image has no platform %q; it has %s", want, strings.Join(have, ", "))
+}
