@@ -67,7 +67,7 @@ func (s namedSource) Resolve(ctx context.Context, q evidence.Query) (facts.Subje
 	return sub, err
 }
 
-// noKeys verifies with the keys that the caller gave, beside those in scope.
+// withKeys verifies with the keys that the caller gave, beside those in scope.
 func withKeys(verify engine.VerifyFunc, extra []crypto.PublicKey) engine.VerifyFunc {
 	if len(extra) == 0 {
 		return verify
@@ -97,7 +97,7 @@ func newRegistryClient(f config.File, ownsMachine bool) (*registry.Client, error
 		if err != nil {
 			errs = append(errs, fmt.Errorf("registries.%s: %w", host, err))
 		}
-		cfg.Registries = append(cfg.Registries, registry.Settings{
+		cfg.Registries = append(cfg.Registries, registry.Registry{
 			Host: host, Insecure: r.Insecure, AllowPrivate: r.AllowPrivate, CAFile: f.Relative(r.CAFile),
 			Username: r.Username, Password: registry.Secret(password), Token: registry.Secret(token), TokenHosts: r.TokenHosts,
 		})
