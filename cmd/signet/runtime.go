@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
+	"github.com/signet-policy/signet/internal/api"
+	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/policy"
 	"github.com/signet-policy/signet/internal/signers"
@@ -51,6 +55,7 @@ func newRuntime(ctx context.Context, std streams, common commonFlags, src source
 	if err != nil {
 		return nil, err
 	}
+	refreshDue(ctx, std, f, roots)
 	var registered []signers.Signer
 	if sp.UseRegistered {
 		if registered, err = registeredSigners(ctx, f.DataDir); err != nil {
@@ -61,7 +66,11 @@ func newRuntime(ctx context.Context, std streams, common commonFlags, src source
 	if err != nil {
 		return nil, err
 	}
-	state, err := newState(ctx, stateParts{policy: sp, registered: registered, roots: roots, limits: f.Limits})
+	set, err := loadPolicy(ctx, sp, f.Limits)
+	if err != nil {
+		return nil, err
+	}
+	state, err := newState(stateParts{policy: sp, set: set, registered: registered, roots: roots})
 	if err != nil {
 		return nil, err
 	}
@@ -170,31 +179,25 @@ func registeredSigners(ctx context.Context, dir string) ([]signers.Signer, error
 	return signersFromRows(rows)
 }
 
-// stateParts is everything in force, before it is compiled.
+// stateParts is everything in force, before signers are compiled.
 type stateParts struct {
 	active     verdict.Active
 	policy     *signingpolicy.Policy
+	set        *policy.Set
 	registered []signers.Signer
 	roots      []*trust.Root
-	limits     evidenceLimits
+	tokens     *auth.Tokens
 }
 
-// newState compiles what is in force into one immutable value.
-func newState(ctx context.Context, parts stateParts) (*engine.State, error) {
+// newState compiles what is in force into one immutable value, all but Verify.
+func newState(parts stateParts) (*engine.State, error) {
 	inForce, err := signers.Compile(parts.policy.InForce(parts.registered))
 	if err != nil {
 		return nil, fmt.Errorf("trusted signers: %w", err)
 	}
-	params, err := parts.policy.Params()
-	if err != nil {
-		return nil, err
-	}
-	set, err := policy.Load(ctx, policy.Source{Name: parts.policy.Name, Params: params, Limits: parts.limits})
-	if err != nil {
-		return nil, fmt.Errorf("policy %s: %w", parts.policy.Name, err)
-	}
+	set := parts.set
 	st := &engine.State{
-		Active: parts.active,
+		Active: parts.active, Tokens: parts.tokens,
 		Policies: []engine.Policy{{
 			Name: parts.policy.Name, Mode: parts.policy.Mode, Applies: parts.policy.Applies,
 			Set: policySet{set}, Signers: inForce, Counts: parts.policy.Counts,
@@ -202,7 +205,8 @@ func newState(ctx context.Context, parts stateParts) (*engine.State, error) {
 		}},
 	}
 	for _, r := range parts.roots {
-		st.Roots = append(st.Roots, engine.Root{Name: r.Name(), Digest: r.Digest(), HasLog: r.HasLog(), RefreshedAt: r.RefreshedAt()})
+		info := r.Info()
+		st.Roots = append(st.Roots, engine.Root{Name: info.Name, Digest: info.Digest, HasLog: info.TransparencyLog, RefreshedAt: info.RefreshedAt})
 	}
 	if st.Active.Digest == "" { // no store: name what is in force all the same
 		digest, err := facts.Canonical(map[string]any{
@@ -225,4 +229,36 @@ func (s policySet) Evaluate(ctx context.Context, in *facts.Input) (verdict.Resul
 		return res, fmt.Errorf("%w: %w", engine.ErrTimeLimit, err)
 	}
 	return res, err
+}
+
+type evidenceLimits = evidence.Limits
+
+func durationOf(d config.Duration) time.Duration { return time.Duration(d) }
+
+// secretFrom reads a secret from a file or a variable; "" for neither.
+func secretFrom(path, env string) (string, error) {
+	switch {
+	case path != "":
+		body, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		return strings.TrimSpace(string(body)), err
+	case env != "":
+		v := os.Getenv(env)
+		if v == "" {
+			return "", fmt.Errorf("the variable %s is not set", env)
+		}
+		return v, nil
+	}
+	return "", nil
+}
+
+// historyError maps the store's errors to the API's.
+func historyError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrNotFound):
+		return fmt.Errorf("%w: %w", api.ErrNotFound, err)
+	default:
+		return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
+	}
 }
