@@ -4,10 +4,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/signet-policy/signet/internal/testkit/cosigntest"
 	"github.com/signet-policy/signet/internal/testkit/ocitest"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
+	"github.com/signet-policy/signet/test/interop/cosigntest"
 )
 
 // Signed is an image that cosign signed or attested with a key, offline.

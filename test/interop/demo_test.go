@@ -4,9 +4,9 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/signet-policy/signet/internal/testkit/cosigntest"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
+	"github.com/signet-policy/signet/test/interop/cosigntest"
 )
 
 // cosign agrees with what the committed demo images claim.

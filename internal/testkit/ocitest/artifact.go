@@ -60,6 +60,7 @@ type Artifact struct {
 	Platform     *Platform
 	ArtifactType string
 	Annotations  map[string]string
+	InIndex      map[string]string // annotations of the descriptor in an index
 }
 
 // Digest of bytes, "sha256:<hex>".

@@ -53,7 +53,9 @@ func Image(o ImageOptions) *Artifact {
 func Index(children ...*Artifact) *Artifact {
 	m := Manifest{MediaType: MediaTypeIndex}
 	for _, c := range children {
-		m.Manifests = append(m.Manifests, c.Descriptor())
+		d := c.Descriptor()
+		d.Annotations = c.InIndex
+		m.Manifests = append(m.Manifests, d)
 	}
 	a := New(m)
 	a.Children = children
@@ -61,7 +63,8 @@ func Index(children ...*Artifact) *Artifact {
 }
 
 // BuildKitAttestation is what BuildKit adds to an index beside an image: an
-// unsigned attestation manifest of platform unknown/unknown.
+// unsigned attestation manifest of platform unknown/unknown, which annotations in
+// the index tie to the image.
 func BuildKitAttestation(image *Artifact, statement []byte) *Artifact {
 	config := encode(map[string]any{
 		"architecture": "unknown", "os": "unknown",
@@ -72,6 +75,10 @@ func BuildKitAttestation(image *Artifact, statement []byte) *Artifact {
 	l.Annotations = map[string]string{"in-toto.io/predicate-type": "https://slsa.dev/provenance/v0.2"}
 	a := New(Manifest{MediaType: MediaTypeManifest, Config: &c, Layers: []Descriptor{l}}, config, statement)
 	a.Platform = &Platform{Architecture: "unknown", OS: "unknown"}
+	a.InIndex = map[string]string{
+		"vnd.docker.reference.type":   "attestation-manifest",
+		"vnd.docker.reference.digest": image.Digest(),
+	}
 	return a
 }
 

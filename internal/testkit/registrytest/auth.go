@@ -29,7 +29,7 @@ type Auth struct {
 
 const (
 	tokenPath = "/token"
-	token     = "a-token-of-the-test-registry" //nolint:gosec // opens an in-memory registry
+	token     = "a-token-of-the-test-registry"
 )
 
 // tokens is the token endpoint and the check of what it gave.
@@ -84,7 +84,7 @@ func (t *tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Status(t.auth.Refuse)(w, r, nil)
 	case t.auth.Anonymous || t.basic(r):
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]any{"token": token, "access_token": token, "expires_in": 300}) //nolint:errcheck // the client went away
+		_ = json.NewEncoder(w).Encode(map[string]any{"token": token, "access_token": token, "expires_in": 300})
 	default:
 		Status(http.StatusUnauthorized)(w, r, nil)
 	}

@@ -42,7 +42,7 @@ func (c *served) write(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(now.body)))
 	w.Header().Set("Docker-Content-Digest", ocitest.Digest(now.body))
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(now.body) //nolint:errcheck // the client went away
+		_, _ = w.Write(now.body)
 	}
 }
 

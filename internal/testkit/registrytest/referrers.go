@@ -19,7 +19,7 @@ func (s *Server) referrers(w http.ResponseWriter, r *http.Request, repo, digest 
 	if code != http.StatusOK || s.opts.PlainReferrers {
 		w.Header().Set("Content-Type", s.opts.ReferrersType)
 		w.WriteHeader(code)
-		_, _ = w.Write(raw) //nolint:errcheck // the client went away
+		_, _ = w.Write(raw)
 		return
 	}
 	if want := r.URL.Query().Get("artifactType"); want != "" {
@@ -46,7 +46,7 @@ func (s *Server) referrers(w http.ResponseWriter, r *http.Request, repo, digest 
 		return
 	}
 	w.Header().Set("Content-Type", s.opts.ReferrersType)
-	_, _ = w.Write(body) //nolint:errcheck // the client went away
+	_, _ = w.Write(body)
 }
 
 // indexWire is an index that always has its list, as the specification wants.

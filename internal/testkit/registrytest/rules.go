@@ -84,7 +84,7 @@ func Status(code int) Action {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(code)
-		_, _ = fmt.Fprintf(w, `{"errors":[{"code":"TEST","message":"status %d on purpose"}]}`, code) //nolint:errcheck // the client went away
+		_, _ = fmt.Fprintf(w, `{"errors":[{"code":"TEST","message":"status %d on purpose"}]}`, code)
 	}
 }
 
@@ -160,7 +160,7 @@ func Body(contentType string, body []byte) Action {
 		w.Header().Set("Content-Type", contentType)
 		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 		if r.Method != http.MethodHead {
-			_, _ = w.Write(body) //nolint:errcheck // the client went away
+			_, _ = w.Write(body)
 		}
 	}
 }
@@ -184,7 +184,7 @@ func Change(edit func(code *int, header http.Header, body *[]byte)) Action {
 		}
 		copyHeader(w.Header(), header)
 		w.WriteHeader(code)
-		_, _ = w.Write(body) //nolint:errcheck // the client went away
+		_, _ = w.Write(body)
 	}
 }
 
@@ -206,7 +206,7 @@ func Truncate(n int) Action {
 		copyHeader(w.Header(), rec.Header())
 		w.Header().Set("Content-Length", strconv.Itoa(rec.Body.Len()))
 		w.WriteHeader(rec.Code)
-		_, _ = w.Write(rec.Body.Bytes()[:min(n, rec.Body.Len())]) //nolint:errcheck // the client went away
+		_, _ = w.Write(rec.Body.Bytes()[:min(n, rec.Body.Len())])
 		if f, ok := w.(http.Flusher); ok {
 			f.Flush()
 		}

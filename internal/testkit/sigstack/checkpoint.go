@@ -1,7 +1,6 @@
 package sigstack
 
 import (
-	"crypto"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
@@ -47,7 +46,7 @@ func (l *Log) signAs(text string, id [32]byte) (string, error) {
 // SPKI for ECDSA keys; Ed25519 keys follow C2SP signed-note: name, newline, type,
 // key. Rekor v2 takes the whole of it as its log id.
 func (l *Log) noteKeyID() [32]byte {
-	if pub, ok := crypto.PublicKey(l.key.Public()).(ed25519.PublicKey); ok {
+	if pub, ok := l.key.Public().(ed25519.PublicKey); ok {
 		const algEd25519 = 1
 		return sha256.Sum256(append([]byte(l.Host+"\n"), append([]byte{algEd25519}, pub...)...))
 	}

@@ -15,31 +15,42 @@ type Claim int
 
 // The claims that Fulcio writes.
 const (
-	ClaimIssuerV1                      Claim = 1
-	ClaimWorkflowTrigger               Claim = 2
-	ClaimWorkflowSHA                   Claim = 3
-	ClaimWorkflowName                  Claim = 4
-	ClaimWorkflowRepository            Claim = 5
-	ClaimWorkflowRef                   Claim = 6
-	ClaimIssuerV2                      Claim = 8
-	ClaimBuildSignerURI                Claim = 9
-	ClaimBuildSignerDigest             Claim = 10
-	ClaimRunnerEnvironment             Claim = 11
-	ClaimSourceRepositoryURI           Claim = 12
-	ClaimSourceRepositoryDigest        Claim = 13
-	ClaimSourceRepositoryRef           Claim = 14
-	ClaimSourceRepositoryID            Claim = 15
-	ClaimSourceOwnerURI                Claim = 16
-	ClaimSourceOwnerID                 Claim = 17
-	ClaimBuildConfigURI                Claim = 18
-	ClaimBuildConfigDigest             Claim = 19
-	ClaimBuildTrigger                  Claim = 20
-	ClaimRunInvocationURI              Claim = 21
-	ClaimSourceVisibility              Claim = 22
-	ClaimSubject                       Claim = 24
-	otherNameClaim                     Claim = 7 // type of an otherName SAN, not an extension
-	lastRawClaim                             = ClaimWorkflowRef
-	sanURI, sanEmail, sanDNS, sanOther       = 6, 1, 2, 0 // GeneralName tags, RFC 5280 section 4.2.1.6
+	ClaimIssuerV1               Claim = 1
+	ClaimWorkflowTrigger        Claim = 2
+	ClaimWorkflowSHA            Claim = 3
+	ClaimWorkflowName           Claim = 4
+	ClaimWorkflowRepository     Claim = 5
+	ClaimWorkflowRef            Claim = 6
+	ClaimIssuerV2               Claim = 8
+	ClaimBuildSignerURI         Claim = 9
+	ClaimBuildSignerDigest      Claim = 10
+	ClaimRunnerEnvironment      Claim = 11
+	ClaimSourceRepositoryURI    Claim = 12
+	ClaimSourceRepositoryDigest Claim = 13
+	ClaimSourceRepositoryRef    Claim = 14
+	ClaimSourceRepositoryID     Claim = 15
+	ClaimSourceOwnerURI         Claim = 16
+	ClaimSourceOwnerID          Claim = 17
+	ClaimBuildConfigURI         Claim = 18
+	ClaimBuildConfigDigest      Claim = 19
+	ClaimBuildTrigger           Claim = 20
+	ClaimRunInvocationURI       Claim = 21
+	ClaimSourceVisibility       Claim = 22
+	ClaimSubject                Claim = 24
+)
+
+// lastRawClaim is the last claim that is not DER. Claim 7 is no extension but the
+// type of an otherName SAN.
+const (
+	lastRawClaim   = ClaimWorkflowRef
+	otherNameClaim = Claim(7)
+)
+
+// Tags of a GeneralName, RFC 5280 section 4.2.1.6.
+const (
+	sanEmail = 1
+	sanDNS   = 2
+	sanURI   = 6
 )
 
 func (c Claim) oid() asn1.ObjectIdentifier {

@@ -56,7 +56,7 @@ func (t *merkleTree) hash(lo, hi int) []byte {
 		return empty[:]
 	}
 	if n&(n-1) == 0 {
-		k := bits.TrailingZeros(uint(n)) //nolint:gosec // n is positive
+		k := bits.TrailingZeros(uint(n))
 		return t.levels[k][lo>>k]
 	}
 	k := split(n)
@@ -81,4 +81,4 @@ func (t *merkleTree) pathIn(index, lo, hi int) [][]byte {
 }
 
 // split is the largest power of two below n, for n > 1.
-func split(n int) int { return 1 << (bits.Len(uint(n-1)) - 1) } //nolint:gosec // n is positive
+func split(n int) int { return 1 << (bits.Len(uint(n-1)) - 1) }

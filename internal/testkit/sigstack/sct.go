@@ -47,13 +47,13 @@ func (l *CTLog) sct(tbs, issuerSPKI []byte, at time.Time) ([]byte, error) {
 		certificateTimestamp = 0
 		precertEntry         = 1
 	)
-	millis := uint64(at.UnixMilli()) //nolint:gosec // dates in tests are after 1970
+	millis := uint64(at.UnixMilli())
 	issuer := sha256.Sum256(issuerSPKI)
 	in := []byte{v1, certificateTimestamp}
 	in = binary.BigEndian.AppendUint64(in, millis)
 	in = binary.BigEndian.AppendUint16(in, precertEntry)
 	in = append(in, issuer[:]...)
-	in = append(in, byte(len(tbs)>>16), byte(len(tbs)>>8), byte(len(tbs))) //nolint:gosec // a uint24 length
+	in = append(in, byte(len(tbs)>>16), byte(len(tbs)>>8), byte(len(tbs)))
 	in = append(in, tbs...)
 	in = append(in, 0, 0) // no CT extensions
 	sig, err := l.key.SignMessage(in)
@@ -63,8 +63,8 @@ func (l *CTLog) sct(tbs, issuerSPKI []byte, at time.Time) ([]byte, error) {
 	out := append([]byte{v1}, l.ID()...)
 	out = binary.BigEndian.AppendUint64(out, millis)
 	out = append(out, 0, 0)
-	out = append(out, 4, 3)                                    // SHA-256, ECDSA: RFC 5246 section 7.4.1.4.1
-	out = binary.BigEndian.AppendUint16(out, uint16(len(sig))) //nolint:gosec // an ECDSA signature
+	out = append(out, 4, 3) // SHA-256, ECDSA: RFC 5246 section 7.4.1.4.1
+	out = binary.BigEndian.AppendUint16(out, uint16(len(sig)))
 	return append(out, sig...), nil
 }
 
@@ -81,12 +81,12 @@ func (s *Stack) sctList(leaf *x509.Certificate, issuer *x509.Certificate, mode S
 	if mode == SCTCorrupt {
 		sct[len(sct)-1] ^= 0xff
 	}
-	one := append(binary.BigEndian.AppendUint16(nil, uint16(len(sct))), sct...) //nolint:gosec // about 120 bytes
+	one := append(binary.BigEndian.AppendUint16(nil, uint16(len(sct))), sct...)
 	list := one
 	if mode == SCTTwice {
 		list = append(append([]byte{}, one...), one...)
 	}
-	value, err := asn1.Marshal(append(binary.BigEndian.AppendUint16(nil, uint16(len(list))), list...)) //nolint:gosec // as above
+	value, err := asn1.Marshal(append(binary.BigEndian.AppendUint16(nil, uint16(len(list))), list...))
 	if err != nil {
 		return nil, fmt.Errorf("encoding SCT list: %w", err)
 	}

@@ -3,6 +3,7 @@ package sigstack_test
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"testing"
 	"time"
 
@@ -191,6 +192,55 @@ func TestKeyBundlesVerify(t *testing.T) {
 					t.Fatal(err)
 				}
 			})
+		}
+	}
+}
+
+// Certificates for keys of every type that sigstore-go verifies without options.
+func TestKeylessWithEveryKeyType(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, sigstack.Options{})
+	tr := trustedRoot(t, s)
+	artifact := []byte("an artifact\n")
+	for _, alg := range sigstack.Algorithms() {
+		for _, log := range []sigstack.LogSpec{sigstack.RekorV1(), sigstack.RekorV2()} {
+			for _, data := range [][]byte{nil, artifact} {
+				switch {
+				case alg == sigstack.ECDSAP384SHA256, alg == sigstack.ECDSAP521SHA256, alg == sigstack.RSA2048PSSSHA256:
+					continue // not the default of such a key
+				case alg == sigstack.Ed25519 && data != nil, alg == sigstack.Ed25519ph && data == nil:
+					continue // sigstore-go takes pure for envelopes and prehashed for messages
+				}
+				name := fmt.Sprintf("%v/rekor v%d/artifact %v", alg, log.Log, data != nil)
+				t.Run(name, func(t *testing.T) {
+					key, err := s.Key("leaf", alg)
+					if err != nil {
+						t.Fatal(err)
+					}
+					req := sigstack.SignRequest{Identity: person, Key: key, Log: log, Timestamps: 1, Artifact: data}
+					if data == nil {
+						req.Image = image
+					}
+					raw, err := sign(t, s, req).Bundle(sigstack.V03)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := check(t, tr, raw, data, keyless()...); err != nil {
+						t.Errorf("%v\n%s", err, raw)
+					}
+				})
+			}
+		}
+	}
+}
+
+func BenchmarkSign(b *testing.B) {
+	s := newStack(b, sigstack.Options{})
+	id := sigstack.Workflow{}.Identity()
+	for b.Loop() {
+		ev := sign(b, s, sigstack.SignRequest{Image: image, Identity: id, Log: sigstack.RekorV2(), Timestamps: 1})
+		if _, err := ev.Bundle(sigstack.V03); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

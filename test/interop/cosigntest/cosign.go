@@ -47,7 +47,7 @@ func (c *CLI) File(name string, content []byte) string {
 // Run runs cosign. The error has what it wrote to stderr.
 func (c *CLI) Run(args ...string) (stdout []byte, err error) {
 	c.tb.Helper()
-	cmd := exec.CommandContext(c.tb.Context(), c.path, args...) //nolint:gosec // the program and its arguments are the test's
+	cmd := exec.CommandContext(c.tb.Context(), c.path, args...)
 	cmd.Dir = c.dir
 	// Any connection but to loopback meets a proxy that is not there.
 	const nowhere = "http://127.0.0.1:1"
