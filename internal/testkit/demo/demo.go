@@ -197,8 +197,8 @@ func (m *maker) multiArch() error {
 	return m.attach(l, index, req)
 }
 
-// Write replaces a folder by the demo. A folder that holds anything which the
-// demo does not write is left alone, and that is an error.
+// Write replaces the demo in a folder. The Go file that embeds it stays; anything
+// else that the demo does not write is an error, and nothing is touched.
 func (d *Demo) Write(dir string) error {
 	if err := d.clear(dir); err != nil {
 		return fmt.Errorf("clearing the old demo: %w", err)
@@ -238,7 +238,7 @@ func (d *Demo) clear(dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if !ours[e.Name()] {
+		if !ours[e.Name()] && filepath.Ext(e.Name()) != ".go" {
 			return fmt.Errorf("%s holds %s, which is not part of the demo: remove it first", dir, e.Name())
 		}
 	}

@@ -198,10 +198,18 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "demo")
-	for range 2 { // the second time over the first
-		if err := d.Write(dir); err != nil {
-			t.Fatal(err)
-		}
+	if err := d.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	code := filepath.Join(dir, "embed.go")
+	if err := os.WriteFile(code, []byte("package demo\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Write(dir); err != nil { // over the first
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(code); err != nil {
+		t.Error(err)
 	}
 	if _, err := root.NewTrustedRootFromPath(filepath.Join(dir, demo.FileTrustedRoot)); err != nil {
 		t.Error(err)
