@@ -1,0 +1,16 @@
+package api
+
+import "errors"
+
+// What [Verdicts] wraps so that the caller is told the right thing; any other
+// error becomes 500 internal_error, and its text stays in the log.
+var (
+	// ErrNotFound says that nothing is stored under an id.
+	ErrNotFound = errors.New("not found")
+	// ErrUnavailable says that the store cannot be read now, and that asking
+	// again may help.
+	ErrUnavailable = errors.New("the store cannot be read")
+)
+
+// errPanic is the cause that is logged for a handler that panicked.
+var errPanic = errors.New("panic")

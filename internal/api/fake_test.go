@@ -1,0 +1,167 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+const (
+	testID    = "01JZ5X3F8Q0000000000000000"
+	testImage = "registry.example/org/server:v1"
+)
+
+// fakeDecider answers with functions; nil ones are the plain case.
+type fakeDecider struct {
+	current func(context.Context) (*engine.State, error)
+	decide  func(context.Context, *engine.State, engine.Request) (engine.Answer, error)
+}
+
+func (f *fakeDecider) Current(ctx context.Context) (*engine.State, error) { return f.current(ctx) }
+
+func (f *fakeDecider) Decide(ctx context.Context, st *engine.State, req engine.Request) (engine.Answer, error) {
+	return f.decide(ctx, st, req)
+}
+
+// fakeVerdicts answers with functions.
+type fakeVerdicts struct {
+	verdict func(context.Context, string) ([]byte, error)
+	basis   func(context.Context, string) (facts.Facts, map[string]facts.Frame, error)
+}
+
+func (f *fakeVerdicts) Verdict(ctx context.Context, id string) ([]byte, error) {
+	return f.verdict(ctx, id)
+}
+
+func (f *fakeVerdicts) Basis(ctx context.Context, id string) (facts.Facts, map[string]facts.Frame, error) {
+	return f.basis(ctx, id)
+}
+
+// bed is a server with fakes behind it and a token for every role.
+type bed struct {
+	*Server
+	decider  *fakeDecider
+	verdicts *fakeVerdicts
+	state    *engine.State
+	tokens   map[string]string // by role, and "expired", "revoked"
+	now      time.Time
+}
+
+var testNow = time.Date(2025, 7, 1, 12, 0, 0, 0, time.UTC)
+
+// newBed makes one; change may alter the configuration before New.
+func newBed(t testing.TB, change func(*Config)) *bed {
+	t.Helper()
+	return newBedAt(t, testNow, change)
+}
+
+func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
+	t.Helper()
+	b := &bed{now: now, tokens: map[string]string{}}
+	var list []auth.Token
+	add := func(as string, role auth.Role, born time.Time, revoked *time.Time) {
+		plain, tok, err := auth.NewToken(auth.NewTokenRequest{Name: as + "-token", Role: role, CreatedBy: "test"}, born)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tok.RevokedAt = revoked
+		b.tokens[as], list = plain, append(list, tok)
+	}
+	for _, r := range auth.Roles() {
+		add(string(r), r, b.now, nil)
+	}
+	add("expired", auth.Admin, b.now.Add(-2*auth.DefaultTTL), nil)
+	add("revoked", auth.Admin, b.now, &testNow)
+	tokens, err := auth.NewTokens(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.state = &engine.State{Active: verdict.Active{Revision: 7, Digest: "sha256:" + strings.Repeat("a", 64)}, Tokens: tokens}
+	b.decider = &fakeDecider{
+		current: func(context.Context) (*engine.State, error) { return b.state, nil },
+		decide: func(context.Context, *engine.State, engine.Request) (engine.Answer, error) {
+			return answer(t, verdict.Allow, true, engine.FromMemory), nil
+		},
+	}
+	b.verdicts = &fakeVerdicts{
+		verdict: func(context.Context, string) ([]byte, error) { return nil, ErrNotFound },
+		basis: func(context.Context, string) (facts.Facts, map[string]facts.Frame, error) {
+			return facts.Facts{}, nil, ErrNotFound
+		},
+	}
+	cfg := Config{Decider: b.decider, Verdicts: b.verdicts, Build: "test", Now: func() time.Time { return b.now }}
+	if change != nil {
+		change(&cfg)
+	}
+	if b.Server, err = New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// answer is what the engine would give: its own encoding of a whole verdict.
+func answer(t testing.TB, d verdict.Decision, allowed bool, from string) engine.Answer {
+	t.Helper()
+	builder := "https://github.com/slsa-framework/slsa-github-generator"
+	signed := testNow.Add(-time.Hour)
+	v := verdict.Verdict{
+		ID: testID, Decision: d, Allowed: allowed, Image: testImage, Digest: "sha256:" + strings.Repeat("b", 64),
+		Pinned: "registry.example/org/server@sha256:" + strings.Repeat("b", 64),
+		Policies: []verdict.PolicyVerdict{{
+			Name: "default", Revision: "1.0.0", Digest: "sha256:" + strings.Repeat("c", 64), ParamsDigest: "sha256:" + strings.Repeat("d", 64),
+			Mode: verdict.Enforce, Decision: d, Reasons: []verdict.Reason{}, Warnings: []verdict.Reason{},
+			SatisfiedBy: []verdict.Satisfied{{Requirement: "signature", Facts: []string{"sha256:" + strings.Repeat("e", 64)}}},
+		}},
+		Reasons: []verdict.Reason{}, Warnings: []verdict.Reason{},
+		Signature:       verdict.SignatureInfo{Found: true, Valid: true, Signer: "builder@example.com", Issuer: "https://accounts.example.com", SignedAt: &signed},
+		TransparencyLog: verdict.LogInfo{Verified: true}, SLSA: verdict.SLSA{Level: 2, Builder: &builder},
+		Coverage:    []verdict.Coverage{{Digest: "sha256:" + strings.Repeat("b", 64), Signed: true}},
+		FactsDigest: "sha256:" + strings.Repeat("f", 64), Active: verdict.Active{Revision: 7, Digest: "sha256:" + strings.Repeat("a", 64)},
+		Build: "test", EvaluatedAt: testNow, ExpiresAt: testNow.Add(time.Minute),
+	}
+	a := engine.Answer{From: from, Decision: d, Allowed: allowed}
+	if d != verdict.Allow {
+		v.Reasons = []verdict.Reason{{
+			Code: "image_not_signed", Message: "Image " + testImage + " is not signed. Signature required.",
+			Remediation: "Sign it.", Rule: "require_signature", Fact: "sha256:" + strings.Repeat("e", 64),
+			Nearest: &verdict.Nearest{Fact: "sha256:" + strings.Repeat("e", 64), Principal: "p", Signer: "s", Field: "issuer", Want: "a", Have: "b", Why: "the issuer differs"},
+		}}
+		v.Policies[0].Reasons = v.Reasons
+		v.TransparencyLog = verdict.LogInfo{Reason: "no verified signature"}
+		v.SLSA.Builder, v.Signature.SignedAt = nil, nil
+	}
+	if d == verdict.Unknown {
+		v.RetryAfter, a.RetryAfter = 30, 30
+	}
+	body, err := encode(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Body = body
+	return a
+}
+
+// request makes one with the token of as ("" for none).
+func (b *bed) request(t testing.TB, as, method, path, body string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body == "" {
+		r.Body = http.NoBody
+	} else {
+		r.Header.Set("Content-Type", mediaJSON)
+	}
+	if as != "" {
+		r.Header.Set("Authorization", "Bearer "+b.tokens[as])
+	}
+	return r
+}

@@ -1,0 +1,191 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+// verdictRequest is the body of POST /api/v1/verdicts.
+type verdictRequest struct {
+	Image    string            `json:"image"`
+	Platform string            `json:"platform"`
+	Context  map[string]string `json:"context"`
+	Refresh  bool              `json:"refresh"`
+}
+
+const verdictExample = `{"image": "ghcr.io/org/app:v1"}`
+
+// laterFields are refused by name until they do something.
+func laterFields() []string { return []string{"assessment_id", "attest", "evidence", "labels"} }
+
+// postVerdict asks the engine. Allow and deny are 200, and so is what an audit
+// policy lets pass; an unknown that does not is 503 with the same body.
+func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) (reply, error) {
+	if p := checkImage(req.Image); p != nil {
+		return reply{}, p
+	}
+	c.image = req.Image
+	if p := checkPlatform(req.Platform); p != nil {
+		return reply{}, p
+	}
+	ans, err := s.cfg.Decider.Decide(ctx, c.state, engine.Request{
+		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
+		Roles: s.roles[c.principal.Role], Principal: c.principal.Name,
+	})
+	if err != nil {
+		return reply{}, decideProblem(err, req)
+	}
+	out := reply{contentType: mediaJSON, body: ans.Body, cache: ans.From}
+	switch {
+	case len(ans.Body) == 0:
+		return reply{}, errors.New("the engine gave an answer without a body")
+	case ans.Allowed && known(ans.Decision), ans.Decision == verdict.Deny:
+		// Whatever is answered with 200 was recorded, so it can be read again.
+		out.status, out.location = http.StatusOK, locationOf(ans.Body)
+	case ans.Decision == verdict.Unknown:
+		out.status, out.retryAfter = http.StatusServiceUnavailable, max(ans.RetryAfter, 1)
+	default:
+		return reply{}, fmt.Errorf("the engine gave decision %q with allowed %t, which is no answer", ans.Decision, ans.Allowed)
+	}
+	c.decision, c.cache = ans.Decision, ans.From
+	s.metrics.verdict(ans.Decision, ans.From)
+	return out, nil
+}
+
+func known(d verdict.Decision) bool {
+	return d == verdict.Allow || d == verdict.Deny || d == verdict.Unknown
+}
+
+// decideProblem names the field that the engine found wrong. Its messages begin
+// with the field's name.
+func decideProblem(err error, req *verdictRequest) error {
+	if !errors.Is(err, engine.ErrInvalid) {
+		return err
+	}
+	detail := strings.TrimPrefix(err.Error(), engine.ErrInvalid.Error()+": ")
+	p := &problem{code: codeInvalidField, cause: err}
+	for _, field := range append([]string{"image", "platform"}, contextFields(req)...) {
+		if rest, ok := strings.CutPrefix(detail, field+": "); ok {
+			p.field, p.detail = field, fmt.Sprintf("The field %s is not right: %s.", shown(field), strings.TrimSuffix(rest, "."))
+			return p
+		}
+	}
+	p.detail = "The request is not right: " + strings.TrimSuffix(detail, ".") + "."
+	return p
+}
+
+func contextFields(req *verdictRequest) []string {
+	fields := make([]string, 0, len(req.Context))
+	for k := range req.Context {
+		fields = append(fields, "context."+k)
+	}
+	return fields
+}
+
+// locationOf reads the id from the front of a verdict, where the engine's
+// encoder puts it; "" when it is not there.
+func locationOf(body []byte) string {
+	rest, ok := bytes.CutPrefix(body, []byte(`{"id":"`))
+	if !ok || len(rest) <= ulid.EncodedSize || rest[ulid.EncodedSize] != '"' {
+		return ""
+	}
+	id := string(rest[:ulid.EncodedSize])
+	if !isID(id) {
+		return ""
+	}
+	return "/api/v1/verdicts/" + id
+}
+
+// isID says whether id could be a verdict's: a ULID as the engine writes it.
+func isID(id string) bool {
+	u, err := ulid.ParseStrict(id)
+	return err == nil && u.String() == id
+}
+
+func verdictNotFound(id string) *problem {
+	detail := "No verdict with the id " + shown(id) + " is kept here. It may be older than what is kept."
+	if !isID(id) {
+		detail = shown(id) + " is not the id of a verdict, which has 26 characters like 01JZ0000000000000000000000."
+	}
+	return &problem{code: codeVerdictNotFound, field: "id", detail: detail}
+}
+
+// getVerdict gives the bytes that were answered.
+func (s *Server) getVerdict(ctx context.Context, c *call) (reply, error) {
+	id := c.echo.Param("id")
+	if !isID(id) {
+		return reply{}, verdictNotFound(id)
+	}
+	body, err := s.cfg.Verdicts.Verdict(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return reply{}, verdictNotFound(id)
+	}
+	if err != nil {
+		return reply{}, fmt.Errorf("reading verdict %s: %w", id, err)
+	}
+	return reply{status: http.StatusOK, contentType: mediaJSON, body: body}, nil
+}
+
+// getInput rebuilds the document that a policy read.
+func (s *Server) getInput(ctx context.Context, c *call) (reply, error) {
+	id := c.echo.Param("id")
+	if !isID(id) {
+		return reply{}, verdictNotFound(id)
+	}
+	f, frames, err := s.cfg.Verdicts.Basis(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return reply{}, verdictNotFound(id)
+	}
+	if err != nil {
+		return reply{}, fmt.Errorf("reading what verdict %s was decided on: %w", id, err)
+	}
+	frame, err := choose(frames, c.echo.QueryParam("policy"), c.echo.QueryParams().Has("policy"))
+	if err != nil {
+		return reply{}, err
+	}
+	body, err := encode(facts.NewInput(f, frame))
+	if err != nil {
+		return reply{}, fmt.Errorf("encoding the input of verdict %s: %w", id, err)
+	}
+	return reply{status: http.StatusOK, contentType: mediaJSON, body: body}, nil
+}
+
+// choose takes the named policy's frame, or the only one there is.
+func choose(frames map[string]facts.Frame, name string, named bool) (facts.Frame, error) {
+	names := slices.Sorted(maps.Keys(frames))
+	switch {
+	case len(names) == 0:
+		return facts.Frame{}, &problem{code: codeInputNotFound, detail: "No policy was evaluated for this verdict, so there is no input document. Its reasons say why."}
+	case named:
+		if frame, ok := frames[name]; ok {
+			return frame, nil
+		}
+		return facts.Frame{}, &problem{code: codeInputNotFound, field: "query.policy", policies: names, detail: "The policy " + shown(name) + " was not evaluated for this verdict; " + oneOf(names) + " was."}
+	case len(names) > 1:
+		return facts.Frame{}, &problem{code: codePolicyNeeded, field: "query.policy", policies: names, detail: "Several policies were evaluated, and each read a document of its own. Add ?policy= with " + oneOf(names) + "."}
+	}
+	return frames[names[0]], nil
+}
+
+func encode(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
+}
