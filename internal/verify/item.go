@@ -1,0 +1,193 @@
+package verify
+
+import (
+	"bytes"
+	"crypto"
+	"encoding/json"
+
+	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+	"github.com/sigstore/sigstore-go/pkg/verify"
+
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
+)
+
+// statementPayload is the only DSSE payload type that we read.
+const statementPayload = facts.StatementMediaType
+
+// item is one piece of evidence after reading, in one shape for all formats.
+// Nothing in it is believed yet.
+type item struct {
+	format string
+	// leaf is the signing certificate in DER; nil where a bare key signed.
+	leaf []byte
+	hint string // which key, as the bundle says
+
+	// content is what sigstore-go verifies: an envelope or a message signature.
+	content verify.SignatureContent
+	// payload is the DSSE payload or the simplesigning payload.
+	payload []byte
+	keyID   string // of the DSSE signature; a hint that nobody signs
+	// stored is a DSSE envelope byte for byte as its layer has it; nil in a bundle.
+	stored []byte
+	// stamped is what timestamps are over where it is not the signature.
+	stamped []byte
+	// subject is the digest of the target that the statement names.
+	subject digest
+	// over is what the signature is over.
+	over signed
+
+	statement *statement
+	matched   *statementSubject
+	simple    *simpleSigning
+
+	entries []*logEntry
+	tokens  [][]byte
+}
+
+// read reads an item by its kind, and what it is about.
+func (v *Verifier) read(e *evidence.Item, t *target) (*item, *rejection) {
+	switch {
+	case e.Broken != nil:
+		return nil, &rejection{Code: e.Broken.Code, Message: e.Broken.Message}
+	case int64(len(e.Bytes)) > v.limits.BundleBytes:
+		return nil, reject(facts.CodeTooLarge, "%d bytes, more than the limit bundle_bytes of %d", len(e.Bytes), v.limits.BundleBytes)
+	}
+	var (
+		p   *item
+		rej *rejection
+	)
+	switch e.Kind {
+	case evidence.KindBundle:
+		p, rej = v.readBundle(e.Bytes, t)
+	case evidence.KindSimpleSigning:
+		p, rej = v.readSimpleLayer(e, t)
+	case evidence.KindDSSE:
+		p, rej = v.readDSSELayer(e, t)
+	case evidence.KindUnsigned:
+		return nil, reject(facts.CodeNoSignature, "this type of evidence (%s) carries no signature, so it proves nothing", short(e.MediaType))
+	default:
+		return nil, reject(facts.CodeUnsupported, "evidence of kind %s is not supported", short(string(e.Kind)))
+	}
+	if rej != nil {
+		return nil, rej
+	}
+	return p, v.limit(p)
+}
+
+// limit checks the counts that an item could make us work through.
+func (v *Verifier) limit(p *item) *rejection {
+	if n := len(p.entries); n > v.limits.LogEntries {
+		return reject(facts.CodeTooLarge, "%d log entries, more than the limit log_entries of %d", n, v.limits.LogEntries)
+	}
+	if n := len(p.tokens); n > v.limits.Timestamps {
+		return reject(facts.CodeTooLarge, "%d timestamps, more than the limit timestamps of %d", n, v.limits.Timestamps)
+	}
+	return nil
+}
+
+// setEnvelope makes the item a DSSE envelope with one signature.
+func (v *Verifier) setEnvelope(p *item, t *target, payloadType string, payload []byte, sigs []envelopeSignature) *rejection {
+	switch {
+	case len(sigs) == 0:
+		return reject(facts.CodeNoSignature, "the DSSE envelope carries no signature")
+	case len(sigs) > 1:
+		return reject(facts.CodeMalformed, "the DSSE envelope carries %d signatures, and should carry one", len(sigs))
+	case len(sigs[0].sig) == 0:
+		return reject(facts.CodeNoSignature, "the DSSE envelope's signature is empty")
+	case payloadType != statementPayload:
+		return reject(facts.CodeUnsupported, "the DSSE payload is of type %s, not %s", short(payloadType), statementPayload)
+	}
+	var rej *rejection
+	if p.statement, rej = readStatement(payload, v.limits.JSONDepth, v.limits.StatementSubjects); rej != nil {
+		return rej
+	}
+	if p.matched, p.subject, rej = p.statement.about(t); rej != nil {
+		return rej
+	}
+	sig := sigs[0].sig
+	p.payload, p.keyID = payload, sigs[0].keyID
+	p.content = newEnvelope(payloadType, payload, sig)
+	p.over = signed{sig: sig, content: dsse.PAE(payloadType, payload)}
+	return nil
+}
+
+type envelopeSignature struct {
+	keyID string
+	sig   []byte
+}
+
+// setMessage makes the item a message signature. content is what was signed, nil
+// where only the digest is known.
+func (p *item) setMessage(d digest, sig, content []byte) {
+	p.content = &message{algorithm: d.algorithm, digest: d.value, sig: sig}
+	p.subject = d
+	p.over = signed{sig: sig, content: content}
+	if content == nil {
+		p.over.digests = map[crypto.Hash][]byte{hashOf(d.algorithm): d.value}
+	}
+}
+
+func hashOf(algorithm string) crypto.Hash {
+	switch algorithm {
+	case "sha256":
+		return crypto.SHA256
+	case "sha384":
+		return crypto.SHA384
+	case "sha512":
+		return crypto.SHA512
+	}
+	return 0
+}
+
+// addToken adds a timestamp, unless it is there already.
+func (p *item) addToken(token []byte) {
+	for _, t := range p.tokens {
+		if bytes.Equal(t, token) {
+			return
+		}
+	}
+	p.tokens = append(p.tokens, token)
+}
+
+// signature makes the fact, if the item is a signature over its subject: a
+// simplesigning payload, a message signature, or a statement of cosign's
+// sign/v1. Any other statement is an attestation, whatever it is called.
+func (p *item) signature(e *evidence.Item, t *target, proof *proof, root string) facts.Signature {
+	s := facts.Signature{
+		ID: e.ID, SubjectDigest: t.name, Format: p.format, TrustRoot: root,
+		SignedAt: proof.SignedAt, Principal: proof.Principal, Signer: proof.Signer,
+		Transparency: proof.Transparency, Timestamps: proof.Timestamps,
+	}
+	switch {
+	case p.simple != nil:
+		s.Annotations = annotations(p.simple.Optional)
+	case p.matched != nil:
+		s.Annotations = annotations(p.matched.Annotations)
+	}
+	return s
+}
+
+func (p *item) isSignature() bool {
+	return p.statement == nil || p.statement.PredicateType == facts.CosignSignV1
+}
+
+func (p *item) attestation(s facts.Signature, predicateBytes int64) facts.Attestation {
+	a := facts.Attestation{
+		Signature: s, PredicateType: p.statement.PredicateType,
+		StatementSubjects: p.statement.factSubjects(), PayloadDigest: facts.Digest(p.payload),
+	}
+	if raw := p.statement.Predicate; int64(len(raw)) <= predicateBytes {
+		a.Predicate = orNull(raw)
+	}
+	return a
+}
+
+// orNull makes the predicate of a statement that has none the JSON null, so that
+// it is not taken for one that is too large.
+func orNull(raw json.RawMessage) json.RawMessage {
+	if raw == nil {
+		return json.RawMessage("null")
+	}
+	return raw
+}
