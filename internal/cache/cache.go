@@ -58,7 +58,7 @@ func New(cfg Config) (*Cache, error) {
 	entries, err := otter.New(&otter.Options[key, entry]{
 		MaximumWeight: uint64(cfg.MaxBytes),
 		Weigher: func(k key, e entry) uint32 {
-			return uint32(min(weight(k.purpose, e.value), math.MaxUint32))
+			return uint32(min(weight(k.purpose, e.value), math.MaxUint32)) //nolint:gosec // bounded by min
 		},
 		// Of a value's own making, and set by writes alone.
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[key, entry]) time.Duration {

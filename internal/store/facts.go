@@ -1,0 +1,112 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/signet-policy/signet/internal/facts"
+)
+
+// PutFacts keeps facts under their digest. Facts that are there already are not
+// written again.
+func (s *Store) PutFacts(ctx context.Context, f facts.Facts) error {
+	row, err := s.packFacts(f)
+	if err != nil {
+		return err
+	}
+	return s.update(ctx, "keeping facts", func(exec execFunc) error { return row.insert(exec, formatTime(s.now())) })
+}
+
+// Facts returns stored facts. They are decoded and hashed again: what does not
+// hash to the digest is [ErrCorrupt].
+func (s *Store) Facts(ctx context.Context, digest string) (facts.Facts, error) {
+	op := "reading facts " + digest
+	var encoding string
+	var size int
+	var body []byte
+	err := s.read.QueryRowContext(ctx, `SELECT encoding, size, body FROM facts WHERE digest = ?`, digest).Scan(&encoding, &size, &body)
+	if err != nil {
+		return facts.Facts{}, wrap(op, err)
+	}
+	raw, err := s.unpackSized(encoding, size, body)
+	if err != nil {
+		return facts.Facts{}, wrap(op, err)
+	}
+	f, err := facts.Decode(raw, digest)
+	if err != nil {
+		return facts.Facts{}, fmt.Errorf("%s: %w: %w", op, ErrCorrupt, err)
+	}
+	return f, nil
+}
+
+// packedFacts is a row of facts, ready to be written.
+type packedFacts struct {
+	digest string
+	size   int
+	body   []byte
+}
+
+func (s *Store) packFacts(f facts.Facts) (packedFacts, error) {
+	if s.write == nil {
+		return packedFacts{}, ErrReadOnly
+	}
+	if f.Digest() == "" {
+		return packedFacts{}, fmt.Errorf("%w: these facts were not made by verification", ErrInvalid)
+	}
+	raw, err := f.Encode()
+	if err != nil {
+		return packedFacts{}, fmt.Errorf("%w: facts: %w", ErrInvalid, err)
+	}
+	return packedFacts{digest: f.Digest(), size: len(raw), body: s.pack(raw)}, nil
+}
+
+func (p packedFacts) insert(exec execFunc, at string) error {
+	return exec(`INSERT INTO facts (digest, encoding, size, body, created_at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (digest) DO NOTHING`, p.digest, encodingZstd, p.size, p.body, at)
+}
+
+func (s *Store) unpackSized(encoding string, size int, body []byte) ([]byte, error) {
+	if encoding != encodingZstd {
+		return nil, fmt.Errorf("%w: it is encoded as %q", ErrCorrupt, encoding)
+	}
+	raw, err := s.unpack(body)
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) != size {
+		return nil, fmt.Errorf("%w: it unpacks to %d bytes, not %d", ErrCorrupt, len(raw), size)
+	}
+	return raw, nil
+}
+
+// PutObject keeps an immutable value (a policy set, parameters, a trust root)
+// under its digest, within a change. The digest is the caller's: who reads the
+// value back must compute it again.
+func (t *Tx) PutObject(ctx context.Context, kind, digest string, body []byte) error {
+	if kind == "" || digest == "" {
+		return fmt.Errorf("%w: an object has a kind and a digest", ErrInvalid)
+	}
+	return t.exec(ctx, "keeping an object", `INSERT INTO objects (kind, digest, encoding, size, body, created_at) VALUES (?, ?, ?, ?, ?, ?)
+		ON CONFLICT (kind, digest) DO NOTHING`, kind, digest, encodingZstd, len(body), t.s.pack(body), formatTime(t.at))
+}
+
+// Object returns a value that was kept, or [ErrNotFound]. The caller must check
+// that it has the digest.
+func (s *Store) Object(ctx context.Context, kind, digest string) ([]byte, error) {
+	op := fmt.Sprintf("reading %s %s", kind, digest)
+	var encoding string
+	var size int
+	var body []byte
+	err := s.read.QueryRowContext(ctx, `SELECT encoding, size, body FROM objects WHERE kind = ? AND digest = ?`, kind, digest).
+		Scan(&encoding, &size, &body)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("%s: %w", op, ErrNotFound)
+	}
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	raw, err := s.unpackSized(encoding, size, body)
+	return raw, wrap(op, err)
+}

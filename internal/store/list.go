@@ -1,0 +1,141 @@
+package store
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+// Filter chooses verdicts; what is zero does not restrict.
+type Filter struct {
+	AssessmentID string
+	Digest       string
+	// Signer is a trusted signer's name: verdicts in which it met a requirement.
+	Signer string
+	// ImageRef is the image as it was asked for, ImageName its normalised name.
+	ImageRef  string
+	ImageName string
+	// Identity is who really signed.
+	Identity string
+	Decision verdict.Decision
+	// Since and Until bound the time: from Since on, up to but not including Until.
+	Since, Until time.Time
+}
+
+func (f Filter) validate() error {
+	switch f.Decision {
+	case "", verdict.Allow, verdict.Deny, verdict.Unknown:
+		return nil
+	default:
+		return fmt.Errorf("%w: decision: %q is not allow, deny or unknown", ErrInvalid, f.Decision)
+	}
+}
+
+// Page is a part of a list, newest first.
+type Page struct {
+	// After is the Cursor that the page before returned; nil begins at the newest.
+	After *Cursor
+	// Limit is 1 to 1000; 0 means 50.
+	Limit int
+}
+
+// Cursor is a place in a list. It stays good while rows are added.
+type Cursor struct {
+	CreatedAt time.Time
+	ID        string
+}
+
+const cursorSeparator = '|'
+
+// String is opaque to callers: URL-safe, read back by [ParseCursor].
+func (c Cursor) String() string {
+	return base64.RawURLEncoding.EncodeToString([]byte(formatTime(c.CreatedAt) + string(cursorSeparator) + c.ID))
+}
+
+// ParseCursor reads what [Cursor.String] wrote.
+func ParseCursor(s string) (Cursor, error) {
+	raw, err := base64.RawURLEncoding.DecodeString(s)
+	if err == nil {
+		at, id, found := strings.Cut(string(raw), string(cursorSeparator))
+		t, err := time.Parse(timeLayout, at)
+		if err == nil && found && id != "" {
+			return Cursor{CreatedAt: t.UTC(), ID: id}, nil
+		}
+	}
+	return Cursor{}, fmt.Errorf("%w: cursor: take it from the page before, unchanged", ErrInvalid)
+}
+
+// query reads one index from one place on. The first filter that is set, in the
+// order of how few rows each usually leaves, chooses the index, and by name, so
+// that nothing talks SQLite into another one; the other filters are checked row
+// by row.
+func (f Filter) query(after *Cursor, limit int) (string, []any) {
+	filters := []struct{ index, condition, value string }{
+		{"verifications_assessment", "v.assessment_id = ?", f.AssessmentID},
+		{"verifications_digest", "v.image_digest = ?", f.Digest},
+		{bySigner, `EXISTS (SELECT 1 FROM verification_signers s
+			WHERE s.signer = ? AND s.created_at = v.created_at AND s.verification_id = v.id)`, f.Signer},
+		{"verifications_image", "v.image_ref = ?", f.ImageRef},
+		{"verifications_name", "v.image_name = ?", f.ImageName},
+		// The index leaves out the empty identity, and SQLite wants that said.
+		{"verifications_identity", "v.signer_identity = ? AND v.signer_identity <> ''", f.Identity},
+		{"verifications_decision", "v.decision = ?", string(f.Decision)},
+	}
+	index := ""
+	var where []string
+	var args []any
+	for _, c := range filters {
+		if c.value == "" {
+			continue
+		}
+		if index == "" {
+			index = c.index
+			if index == bySigner {
+				c.condition = "s.signer = ?"
+			}
+		}
+		where, args = append(where, c.condition), append(args, c.value)
+	}
+	from, at, id := "signature_verifications v INDEXED BY verifications_time", "v.created_at", "v.id"
+	switch index {
+	case "":
+	case bySigner: // CROSS JOIN keeps SQLite to this order
+		from = "verification_signers s CROSS JOIN signature_verifications v ON v.id = s.verification_id"
+		at, id = "s.created_at", "s.verification_id"
+	default:
+		from = "signature_verifications v INDEXED BY " + index
+	}
+	if upper, ok := f.upper(after); ok {
+		where, args = append(where, "("+at+", "+id+") < (?, ?)"), append(args, formatTime(upper.CreatedAt), upper.ID)
+	}
+	if !f.Since.IsZero() {
+		where, args = append(where, at+" >= ?"), append(args, formatTime(f.Since))
+	}
+	query := "SELECT " + rowColumns + " FROM " + from
+	if len(where) > 0 {
+		query += " WHERE " + strings.Join(where, " AND ")
+	}
+	return query + " ORDER BY " + at + " DESC, " + id + " DESC LIMIT ?", append(args, limit)
+}
+
+// bySigner stands for the index of verification_signers.
+const bySigner = "verification_signers"
+
+// rowColumns are the columns of a Row, of table v.
+var rowColumns = "v." + strings.Join(strings.Fields(verificationColumns), " v.")
+
+// upper is the place that the page ends before: the cursor, or Until, which is
+// before every id of its time.
+func (f Filter) upper(after *Cursor) (Cursor, bool) {
+	switch {
+	case after != nil && (f.Until.IsZero() || after.CreatedAt.Before(f.Until)):
+		return *after, true
+	case !f.Until.IsZero():
+		return Cursor{CreatedAt: f.Until}, true
+	default:
+		return Cursor{}, false
+	}
+}

@@ -1,0 +1,235 @@
+// Package storetest is what every database behind package store has to do. Call
+// [Run] from a test with a function that opens an empty store.
+package storetest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing" //nolint:depguard // a suite for tests: the program does not import it
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/store"
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+// Opened is an empty store and a second view of it.
+type Opened struct {
+	Store *store.Store
+	// Reader reads the same store as another process would.
+	Reader *store.Store
+}
+
+// OpenFunc opens an empty store with the given clock. It closes what it opened
+// when the test ends.
+type OpenFunc func(t *testing.T, now func() time.Time) Opened
+
+// Run runs the whole contract.
+func Run(t *testing.T, open OpenFunc) {
+	tests := []struct {
+		name string
+		run  func(*testing.T, *fixture)
+	}{
+		{"a new store is at revision 0", testNew},
+		{"a change raises active", testChangeRaisesActive},
+		{"a change that changes nothing does not raise active", testNoChange},
+		{"a change that fails leaves nothing", testChangeFails},
+		{"what was acknowledged is seen by every reader", testAcknowledgedIsSeen},
+		{"a snapshot belongs to its revision", testSnapshotIsConsistent},
+		{"a change names its actor", testChangeNeedsActor},
+		{"inputs from outside", testInputs},
+		{"objects", testObjects},
+		{"signers: kept as they are", testSignerRoundTrip},
+		{"signers: versions and names", testSignerConflicts},
+		{"signers: at a revision", testSignersAt},
+		{"signers: refused", testSignerRefused},
+		{"tokens", testTokens},
+		{"tokens: refused", testTokenRefused},
+		{"tokens: last use", testTouchTokens},
+		{"setup", testSetup},
+		{"secret", testSecret},
+		{"audit", testAudit},
+		{"verdicts: kept whole", testRecord},
+		{"verdicts: the input can be rebuilt", testRebuild},
+		{"verdicts: refused", testRecordRefused},
+		{"verdicts: many at once", testRecordMany},
+		{"verdicts: one that cannot be written spoils no other", testRecordOneBad},
+		{"verdicts: filters", testFilters},
+		{"verdicts: pages", testPages},
+		{"facts", testFacts},
+		{"uses", testUses},
+		{"a reader does not write", testReaderDoesNotWrite},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			clk := &clock{now: start}
+			o := open(t, clk.Now)
+			tt.run(t, &fixture{Store: o.Store, reader: o.Reader, clock: clk})
+		})
+	}
+}
+
+var (
+	start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	alice = store.Actor{Name: "alice", From: "192.0.2.7"}
+)
+
+type fixture struct {
+	*store.Store
+	reader *store.Store
+	clock  *clock
+}
+
+// clock moves a second with every reading, so that nothing happens at one time.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(time.Second)
+	return c.now
+}
+
+// change fails the test when the change fails.
+func (f *fixture) change(t *testing.T, fn func(*store.Tx) error) verdict.Active {
+	t.Helper()
+	a, err := f.Change(t.Context(), alice, "because", fn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func (f *fixture) active(t *testing.T) verdict.Active {
+	t.Helper()
+	a, err := f.Active(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func wantErr(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("error %v, want %v", err, want)
+	}
+}
+
+func same(t *testing.T, want, got any) {
+	t.Helper()
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got)\n%s", d)
+	}
+}
+
+func keyless(name string) store.SignerRow {
+	return store.SignerRow{
+		Name: name, Type: "keyless", Issuer: "https://accounts.google.com",
+		SubjectKind: "exact", SubjectPattern: name + "@example.com", Enabled: true,
+	}
+}
+
+func token(t *testing.T, name string, role auth.Role, now time.Time) (string, auth.Token) {
+	t.Helper()
+	plain, tok, err := auth.NewToken(auth.NewTokenRequest{Name: name, Role: role, CreatedBy: "alice"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plain, tok
+}
+
+// Facts makes facts about a digest with one signature and one attestation. It
+// goes through Decode, as the store does: nothing but verification makes facts
+// of nothing.
+func Facts(t testing.TB, digest, subject string) facts.Facts {
+	t.Helper()
+	at := start.Add(-time.Hour)
+	sig := facts.Signature{
+		ID: "sha256:sig" + digest, SubjectDigest: digest, Format: "bundle", SignedAt: &at, TrustRoot: "public",
+		Annotations: map[string]string{"a": "b"}, Principal: "https://accounts.google.com " + subject,
+		Signer:       facts.Signer{Kind: facts.KindCertificate, Issuer: "https://accounts.google.com", Subject: subject, Claims: map[string]string{}},
+		Transparency: []facts.LogEntry{}, Timestamps: []facts.Timestamp{},
+	}
+	att := facts.Attestation{
+		Signature: sig, PredicateType: "https://slsa.dev/provenance/v1", StatementSubjects: []facts.StatementSubject{},
+		PayloadDigest: "sha256:payload", Predicate: json.RawMessage(`{"n":1.50,"html":"<&>"}`),
+	}
+	att.ID = "sha256:att" + digest
+	p := facts.Proven{
+		Subject:      facts.Subject{Digest: digest, MediaType: "application/vnd.oci.image.manifest.v1+json", Platforms: []facts.Platform{}},
+		Signatures:   []facts.Signature{sig},
+		Attestations: []facts.Attestation{att},
+		Rejections:   []facts.Rejection{},
+	}
+	body, err := facts.Canonical(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Attestations = []facts.Attestation{att}
+	p.Attestations[0].Predicate = nil
+	digested, err := facts.Canonical(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := facts.Decode(body, facts.Digest(digested))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// Record makes a record of a verdict that allows image for one signer. The id
+// and time come from n, so that records sort by n.
+func Record(t testing.TB, n int, f facts.Facts, image string) store.Record {
+	t.Helper()
+	at := start.Add(time.Duration(n) * time.Second)
+	id := fmt.Sprintf("01JD%022d", n)
+	signed := start.Add(-time.Hour)
+	v := &verdict.Verdict{
+		ID: id, Decision: verdict.Allow, Allowed: true, Image: image + ":v1", Digest: f.Subject().Digest,
+		Pinned: image + "@" + f.Subject().Digest, FactsDigest: f.Digest(),
+		Signature: verdict.SignatureInfo{Found: true, Valid: true, Signer: "a@example.com", Issuer: "https://accounts.google.com", SignedAt: &signed},
+		Active:    verdict.Active{Revision: 7, Digest: "sha256:active"}, Build: "test-1", EvaluatedAt: at, ExpiresAt: at.Add(time.Minute),
+	}
+	body, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := map[string][]string{}
+	for _, a := range f.Attestations() {
+		trusted[facts.FactKey(a.Signature)] = []string{"builder"}
+	}
+	return store.Record{
+		Verdict: v, Body: append(body, '\n'), Facts: f, Principal: "ci", Decided: at,
+		Labels: map[string]string{"team": "a"},
+		Frames: map[string]facts.Frame{"default": {
+			EvaluatedAt: at, ClockSkew: time.Minute,
+			Request: facts.Request{Image: image + ":v1", Context: map[string]string{"env": "prod"}, Roles: []string{"verifier"}},
+			Search:  facts.Search{Complete: true, Repositories: []string{image}, ReferrersAPI: "found", Items: 2},
+			Matches: []facts.Match{{
+				Requirement: "signature", Signers: []string{"builder"}, Principals: []string{"https://accounts.google.com a@example.com"}, Count: 1,
+			}},
+			TrustedSigners: trusted,
+			Trust:          []facts.TrustInfo{{Name: "public", Digest: "sha256:root", Age: 60, TransparencyLog: true}},
+		}},
+	}
+}

@@ -1,0 +1,114 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+// Row is what a list of verdicts shows of one: the columns of
+// signature_verifications.
+type Row struct {
+	ID           string  `json:"id"`
+	AssessmentID *string `json:"assessment_id"`
+	// ImageRef is the image as it was asked for; ImageName its normalised name
+	// without tag or digest, "" where it has none.
+	ImageRef       string     `json:"image_ref"`
+	ImageName      string     `json:"image_name"`
+	ImageDigest    string     `json:"image_digest"`
+	SignatureFound bool       `json:"signature_found"`
+	SignatureValid bool       `json:"signature_valid"`
+	SignerIdentity string     `json:"signer_identity"`
+	SignerIssuer   string     `json:"signer_issuer"`
+	SignedAt       *time.Time `json:"signed_at"`
+	SLSALevel      int        `json:"slsa_level"`
+	SLSABuilder    *string    `json:"slsa_builder"`
+	// VerificationError is the first reason's message, null for an allow.
+	VerificationError *string           `json:"verification_error"`
+	CreatedAt         time.Time         `json:"created_at"`
+	Decision          verdict.Decision  `json:"decision"`
+	Allowed           bool              `json:"allowed"`
+	Reasons           []verdict.Reason  `json:"reasons"`
+	Principal         string            `json:"principal"`
+	Labels            map[string]string `json:"labels"`
+	FactsDigest       *string           `json:"facts_digest"`
+	Active            verdict.Active    `json:"active"`
+	Build             string            `json:"build"`
+}
+
+// Stored is one verdict whole.
+type Stored struct {
+	Row
+	// Body is exactly what was answered.
+	Body []byte
+	// Frames by policy; with the facts they give the input again.
+	Frames map[string]facts.Frame
+}
+
+func (r *Row) dest() []any {
+	return []any{
+		&r.ID, &r.AssessmentID, &r.ImageRef, &r.ImageName, &r.ImageDigest,
+		&r.SignatureFound, &r.SignatureValid, &r.SignerIdentity, &r.SignerIssuer, timePtrColumn{&r.SignedAt},
+		&r.SLSALevel, &r.SLSABuilder, &r.VerificationError, timeColumn{&r.CreatedAt}, &r.Decision, &r.Allowed, jsonColumn{&r.Reasons},
+		&r.Principal, jsonColumn{&r.Labels}, &r.FactsDigest, &r.Active.Revision, &r.Active.Digest, &r.Build,
+	}
+}
+
+// Verdict returns one verdict, or [ErrNotFound].
+func (s *Store) Verdict(ctx context.Context, id string) (Stored, error) {
+	op := fmt.Sprintf("reading verdict %q", id)
+	var v Stored
+	var frames, body []byte
+	err := s.read.QueryRowContext(ctx, `SELECT `+verificationColumns+`, frames, verdict FROM signature_verifications WHERE id = ?`, id).
+		Scan(append(v.dest(), &frames, &body)...)
+	if err != nil {
+		return Stored{}, wrap(op, err)
+	}
+	if v.Body, err = s.unpack(body); err != nil {
+		return Stored{}, wrap(op, err)
+	}
+	raw, err := s.unpack(frames)
+	if err != nil {
+		return Stored{}, wrap(op, err)
+	}
+	if err := json.Unmarshal(raw, &v.Frames); err != nil {
+		return Stored{}, fmt.Errorf("%s: %w: its frames: %w", op, ErrCorrupt, err)
+	}
+	return v, nil
+}
+
+// Verdicts lists verdicts, newest first, and returns the cursor of the next
+// page, nil after the last.
+func (s *Store) Verdicts(ctx context.Context, f Filter, p Page) ([]Row, *Cursor, error) {
+	const op = "listing verdicts"
+	limit, err := pageSize(p.Limit, 50, 1000)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", op, err)
+	}
+	if err := f.validate(); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", op, err)
+	}
+	query, args := f.query(p.After, limit+1)
+	rows, err := s.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, nil, wrap(op, err)
+	}
+	list, err := collect(op, rows, func(r rower) (Row, error) {
+		var row Row
+		err := r.Scan(row.dest()...)
+		return row, err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(list) <= limit {
+		return list, nil, nil
+	}
+	list = list[:limit]
+	last := list[limit-1]
+	return list, &Cursor{CreatedAt: last.CreatedAt, ID: last.ID}, nil
+}
