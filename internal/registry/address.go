@@ -115,7 +115,7 @@ func literalRefused(host string) error {
 // newDialer gives the dialer of a transport; a checked one refuses addresses
 // that are not public.
 func newDialer(cfg Config, checked bool) *net.Dialer {
-	d := &net.Dialer{Timeout: cfg.Limits.RequestTimeout, Resolver: cfg.Resolver}
+	d := &net.Dialer{Resolver: cfg.Resolver}
 	if checked {
 		d.Control = checkDial
 	}

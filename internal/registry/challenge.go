@@ -65,8 +65,9 @@ func (h *headerScanner) challenge() (challenge, bool) {
 			}
 			continue
 		}
-		if name != "" && first && !comma {
-			continue // a token68, as in "Negotiate abc"
+		if first && !comma && h.i > start {
+			h.skipToken68() // as in "Negotiate abc/d+"
+			continue
 		}
 		h.i = start // the next challenge, or the end
 		break
@@ -103,6 +104,13 @@ func (h *headerScanner) token() string {
 	return h.s[start:h.i]
 }
 
+// skipToken68 goes to the next comma or white space.
+func (h *headerScanner) skipToken68() {
+	for h.i < len(h.s) && h.peek() != ',' && h.peek() != ' ' && h.peek() != '\t' {
+		h.i++
+	}
+}
+
 // value reads a token, or a quoted string with its escapes.
 func (h *headerScanner) value() (string, bool) {
 	if h.peek() != '"' {
@@ -119,9 +127,10 @@ func (h *headerScanner) value() (string, bool) {
 			h.i++
 			return b.String(), true
 		case '\\':
-			if h.i++; h.i < len(h.s) {
-				b.WriteByte(h.s[h.i])
+			if h.i++; h.i == len(h.s) {
+				return "", false
 			}
+			b.WriteByte(h.s[h.i])
 		default:
 			b.WriteByte(c)
 		}

@@ -1,9 +1,9 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/glob"
 )
 
 // Client resolves images and collects their evidence. It is safe for concurrent
@@ -20,7 +21,7 @@ type Client struct {
 	shared    *transports
 	proxy     *url.URL
 	endpoints map[string]*endpoint // by normalised host
-	allow     []*regexp.Regexp
+	allow     glob.Scope
 	elsewhere map[string]Reference // evidence repositories, by normalised prefix
 	auth      *authState
 	indexes   *indexCache
@@ -70,12 +71,8 @@ func New(cfg Config) (*Client, error) {
 			return nil, err
 		}
 	}
-	for _, pattern := range cfg.Allow {
-		re, err := compileGlob(pattern)
-		if err != nil {
-			return nil, fmt.Errorf("allowed registries: %w", err)
-		}
-		c.allow = append(c.allow, re)
+	if c.allow, err = glob.NewScope(cfg.Allow); err != nil {
+		return nil, fmt.Errorf("allowed registries: %w", err)
 	}
 	for from, to := range cfg.EvidenceRepositories {
 		if err := c.moveEvidence(from, to); err != nil {
@@ -95,7 +92,7 @@ func (c *Client) Close() {
 	}
 }
 
-func (c *Client) configure(r Registry) error {
+func (c *Client) configure(r Settings) error {
 	r.TokenHosts, r.BlobHosts = append([]string(nil), r.TokenHosts...), append([]string(nil), r.BlobHosts...)
 	if err := r.validate(); err != nil {
 		return err
@@ -121,25 +118,28 @@ func (c *Client) endpoint(host string) *endpoint {
 	if e, ok := c.endpoints[host]; ok {
 		return e
 	}
-	return newEndpoint(Registry{Host: host, AllowPrivate: c.cfg.AllowPrivateAddresses})
+	return newEndpoint(Settings{Host: host, AllowPrivate: c.cfg.AllowPrivateAddresses})
 }
 
-// moveEvidence reads one entry of Config.EvidenceRepositories. The key is
-// normalised like a name, so that "nginx" and "index.docker.io" mean what they
-// mean in references.
+// moveEvidence reads one entry of Config.EvidenceRepositories. The key is a
+// prefix of normalised names, so it begins with a registry's host.
 func (c *Client) moveEvidence(from, to string) error {
-	key := from
-	if host, err := normaliseHost(from); err == nil && (strings.ContainsAny(from, ".:") || from == "localhost") {
-		key = host
-	} else {
-		r, err := repositoryOnly(from)
-		if err != nil {
-			return err
+	host, path, deeper := strings.Cut(from, "/")
+	if !looksLikeHost(host) {
+		return errors.New("write the registry's host first, for example docker.io/library/nginx")
+	}
+	key, err := normaliseHost(host)
+	if err != nil {
+		return err
+	}
+	if deeper {
+		if !pathPattern.MatchString(path) {
+			return errors.New("want a registry, or a path below it without tag or digest")
 		}
-		key = r.Name()
+		key += "/" + path
 	}
 	if _, dup := c.elsewhere[key]; dup {
-		return fmt.Errorf("%q is mapped twice", key)
+		return fmt.Errorf("%s is mapped twice", key)
 	}
 	r, err := repositoryOnly(to)
 	if err != nil {
@@ -211,39 +211,10 @@ func (c *Client) credentialScope(host string) string {
 
 // permitted refuses registries that are not on the allow-list (threat 46).
 func (c *Client) permitted(r Reference) error {
-	if r.Layout != "" || len(c.allow) == 0 {
+	if r.Layout != "" || c.allow.Covers(r.Name()) {
 		return nil
 	}
-	for _, re := range c.allow {
-		if re.MatchString(r.Name()) {
-			return nil
-		}
-	}
 	return problem(evidence.CodeNotAllowed, r.Name(), "not on the list of registries that may be asked")
-}
-
-// compileGlob reads a pattern of names: "*" stays within a segment, "**" crosses
-// segments, and a pattern without a slash stands for all of that registry.
-func compileGlob(pattern string) (*regexp.Regexp, error) {
-	if pattern == "" || strings.ToLower(pattern) != pattern {
-		return nil, fmt.Errorf("%q: want a lower-case name, with * for a part of a segment and ** for any path", pattern)
-	}
-	if !strings.Contains(pattern, "/") && pattern != "**" {
-		pattern += "/**"
-	}
-	var b strings.Builder
-	for i := 0; i < len(pattern); i++ {
-		switch {
-		case strings.HasPrefix(pattern[i:], "**"):
-			b.WriteString(".*")
-			i++
-		case pattern[i] == '*':
-			b.WriteString("[^/]*")
-		default:
-			b.WriteString(regexp.QuoteMeta(pattern[i : i+1]))
-		}
-	}
-	return regexp.Compile(`\A(?s:` + b.String() + `)\z`)
 }
 
 // indexCache keeps what was read of indexes, by digest: content that cannot

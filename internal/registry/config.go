@@ -30,8 +30,8 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText hides the secret from JSON, YAML and whatever else marshals text.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Registry is what configuration says about one registry.
-type Registry struct {
+// Settings are what configuration says about one registry.
+type Settings struct {
 	// Host is the exact host[:port], as in the name of an image ("docker.io" for
 	// Docker Hub). Nothing here applies to any other host or port.
 	Host string
@@ -63,9 +63,9 @@ type Config struct {
 	// [evidence.DefaultLimits].
 	Limits evidence.Limits
 	// Registries are settings per registry; a host occurs once.
-	Registries []Registry
-	// Allow are globs of normalised names ("ghcr.io/org/**") or of hosts
-	// ("*.example.com") that may be asked for; empty: all.
+	Registries []Settings
+	// Allow are globs of normalised names ("ghcr.io/org/**", see package glob)
+	// that may be asked for; empty: all.
 	Allow []string
 	// AllowPrivateAddresses allows the registry that the caller names to be at
 	// any address, for a caller who owns the machine. It opens nothing to
@@ -74,9 +74,9 @@ type Config struct {
 	// AllowLayouts allows references to files ("oci-layout:PATH").
 	AllowLayouts bool
 	// EvidenceRepositories maps a registry ("ghcr.io"), a part of it
-	// ("ghcr.io/org") or a repository to the repository where the evidence is
-	// kept. The longest match counts. It replaces the image's own repository, as
-	// cosign's COSIGN_REPOSITORY does.
+	// ("ghcr.io/org") or a repository ("docker.io/library/nginx") to the
+	// repository where the evidence is kept. The longest match counts. It
+	// replaces the image's own repository, as cosign's COSIGN_REPOSITORY does.
 	EvidenceRepositories map[string]string
 	// ProxyURL is an http or https proxy for every registry but those at loopback
 	// addresses; "" for none. The environment's proxies are ignored. The proxy
@@ -98,7 +98,7 @@ type Config struct {
 // endpoint is a registry as it is spoken to: what is configured for it, or the
 // defaults for a host that nothing is configured for.
 type endpoint struct {
-	Registry
+	Settings
 	// address is the host:port of the API, port always given.
 	address string
 	// base is the URL of the API, without path.
@@ -128,8 +128,8 @@ var builtinTokenHosts = map[string]string{
 	"registry.gitlab.com": "gitlab.com",
 }
 
-func newEndpoint(r Registry) *endpoint {
-	e := &endpoint{Registry: r, open: map[string]bool{}, tokenHosts: map[string]bool{}}
+func newEndpoint(r Settings) *endpoint {
+	e := &endpoint{Settings: r, open: map[string]bool{}, tokenHosts: map[string]bool{}}
 	scheme, host := "https", r.Host
 	if host == dockerHub {
 		host = dockerHubAPI
@@ -154,7 +154,7 @@ func newEndpoint(r Registry) *endpoint {
 }
 
 // validate checks one registry's settings and normalises its host names.
-func (r *Registry) validate() error {
+func (r *Settings) validate() error {
 	host, err := normaliseHost(r.Host)
 	if err != nil {
 		return fmt.Errorf("registry %q: %w", r.Host, err)

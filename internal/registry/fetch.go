@@ -93,4 +93,3 @@ func (s *search) plan() (map[blobKey]*blobResult, []descriptor) {
 	}
 	return blobs, wanted
 }
-

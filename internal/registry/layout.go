@@ -64,6 +64,10 @@ func openLayout(path string, lim evidence.Limits) (*layout, error) {
 }
 
 func notLayout(path string, err error) error {
+	var b *brokenError
+	if errors.Is(err, errTooMany) || errors.As(err, &b) && b.code == facts.CodeTooLarge {
+		return problem(evidence.CodeEvidenceTooLarge, LayoutPrefix+path, "%s (limits referrers, manifest_bytes)", err)
+	}
 	var pe *fs.PathError
 	if errors.As(err, &pe) {
 		err = pe.Err

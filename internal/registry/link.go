@@ -31,25 +31,36 @@ func cutLink(v string) (target, params, rest string, ok bool) {
 		return "", "", "", false
 	}
 	target, v = v[1:end], v[end+1:]
+	end = unquoted(v, ',')
+	if end == len(v) {
+		return target, v, "", true
+	}
+	return target, v[:end], v[end+1:], true
+}
+
+// unquoted is the index of the first c outside of quoted strings, else the length.
+func unquoted(s string, c byte) int {
 	quoted := false
-	for i := 0; i < len(v); i++ {
-		switch c := v[i]; {
-		case quoted && c == '\\':
+	for i := 0; i < len(s); i++ {
+		switch {
+		case quoted && s[i] == '\\':
 			i++
-		case c == '"':
+		case s[i] == '"':
 			quoted = !quoted
-		case c == ',' && !quoted:
-			return target, v[:i], v[i+1:], true
+		case s[i] == c && !quoted:
+			return i
 		}
 	}
-	return target, v, "", true
+	return len(s)
 }
 
 // isNext reads parameters for rel=next; of several rel the first counts
 // (RFC 8288, section 3.3), and one may name several relations.
 func isNext(params string) bool {
-	for _, p := range strings.Split(params, ";") {
-		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
+	for params != "" {
+		end := unquoted(params, ';')
+		name, value, _ := strings.Cut(strings.TrimSpace(params[:end]), "=")
+		params = params[min(end+1, len(params)):]
 		if !strings.EqualFold(strings.TrimSpace(name), "rel") {
 			continue
 		}

@@ -156,7 +156,6 @@ func brokenCode(err error) string {
 	return facts.CodeMalformed
 }
 
-
 // inIndex reports BuildKit's attestation manifests: they are in the index and
 // carry no signature, so they are not fetched (threat 10).
 func (s *search) inIndex(ctx context.Context, c *Client, image Reference, subject facts.Subject) {

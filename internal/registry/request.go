@@ -249,7 +249,7 @@ func (c *Client) asError(ctx context.Context, rq request, err error) error {
 		p.Message, p.Err = "not answered in time", ctx.Err()
 	case errors.Is(err, errRequestTimeout):
 		p.Message = fmt.Sprintf("not answered within %s", c.cfg.Limits.RequestTimeout)
-	case errors.Is(err, http.ErrSchemeMismatch):
+	case speaksPlainHTTP(err):
 		p.Message = fmt.Sprintf("%s speaks plain HTTP, which must be allowed for it (insecure registry)", rq.Host)
 	case errors.As(err, &cert):
 		p.Message = "certificate not trusted: " + clip(cert.Err.Error(), 200)
@@ -260,4 +260,10 @@ func (c *Client) asError(ctx context.Context, rq request, err error) error {
 		p.Code, p.Message = evidence.CodeAddressRefused, a.Error()
 	}
 	return p
+}
+
+// speaksPlainHTTP recognises the answer of an HTTP server to a TLS handshake.
+func speaksPlainHTTP(err error) bool {
+	var rh tls.RecordHeaderError
+	return errors.As(err, &rh) && string(rh.RecordHeader[:]) == "HTTP/"
 }

@@ -64,7 +64,7 @@ func transient(err error) bool {
 	switch {
 	case refused, errors.As(err, &ours), errors.As(err, &known), errors.As(err, &cert):
 		return false
-	case errors.Is(err, errRequestTimeout), errors.Is(err, http.ErrSchemeMismatch):
+	case errors.Is(err, errRequestTimeout), speaksPlainHTTP(err):
 		return false
 	}
 	return true

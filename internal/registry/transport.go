@@ -38,9 +38,8 @@ func newTransport(cfg Config, roots *x509.CertPool, proxy *url.URL, checked bool
 		MaxIdleConns:           64,
 		MaxIdleConnsPerHost:    max(cfg.Limits.Parallel, 8),
 		IdleConnTimeout:        90 * time.Second,
-		TLSHandshakeTimeout:    cfg.Limits.RequestTimeout,
-		ResponseHeaderTimeout:  cfg.Limits.RequestTimeout,
 		MaxResponseHeaderBytes: 256 << 10,
+		// No time limits here: each request's context has one for all of it.
 	}
 	if proxy == nil {
 		return t
