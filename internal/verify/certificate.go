@@ -48,6 +48,13 @@ func (a *attempt) certificate() (*proof, *rejection) {
 	if rej := a.requiredTimes(p); rej != nil {
 		return nil, rej
 	}
+	if len(a.entries) > 1 || len(p.Timestamps) > 1 {
+		// sigstore-go takes one time of each log and of each authority, and has
+		// verified the chain at those.
+		if rej := a.chain(leaf, p); rej != nil {
+			return nil, rej
+		}
+	}
 	return p, nil
 }
 
@@ -106,10 +113,12 @@ func (a *attempt) bySteps(leaf *x509.Certificate, p *proof) *rejection {
 	if err != nil {
 		return reject(facts.CodeUnsupported, "the signing certificate has %s, which is not supported", cause(err)).at(stepSignature)
 	}
-	if a.item.over.by(ways) == nil {
+	verifier := a.item.over.by(ways)
+	if verifier == nil {
 		return a.badSignature("certificate")
 	}
-	return nil
+	a.material.key = unexpiring(verifier)
+	return a.subjectByStep(&keySigner{leaf.PublicKey})
 }
 
 // chain verifies the certificate at every verified time, and its SCT.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,13 +16,14 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/tlog"
 	"github.com/sigstore/sigstore-go/pkg/verify"
+	merkle "github.com/transparency-dev/merkle/proof"
 
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/strictjson"
 )
 
-// logEntry is one transparency-log entry of an item. Only entries of a log that
-// some root knows are ever looked into.
+// logEntry is one transparency-log entry of an item. Entries of logs that no root
+// knows are never verified; at most their key is tried.
 type logEntry struct {
 	pb *rekorpb.TransparencyLogEntry
 
@@ -35,6 +38,9 @@ type logEntry struct {
 
 // logID is the key id of the log that the entry says it is from.
 func (e *logEntry) logID() []byte { return e.pb.GetLogId().GetKeyId() }
+
+// entryKinds are the kinds of entries that can be verified.
+var entryKinds = []string{"hashedrekord 0.0.1", "hashedrekord 0.0.2", "dsse 0.0.1", kindIntoto + " " + intoto001, kindIntoto + " " + intoto002}
 
 // bodyHead is the part of an entry's body that every kind has. The kind that
 // stands outside the body is signed by nobody.
@@ -59,6 +65,9 @@ func (e *logEntry) parseNow(depth int) *rejection {
 		return reject(facts.CodeLogEntryInvalid, "the log entry's body cannot be read: %s", cause(err))
 	}
 	e.kind, e.version = head.Kind, head.Version
+	if !slices.Contains(entryKinds, e.kind+" "+e.version) {
+		return reject(facts.CodeUnsupported, "log entries of kind %s are not supported", short(e.kind+" "+e.version))
+	}
 	if e.kind == kindIntoto {
 		var rej *rejection
 		if e.intoto, rej = readIntoto(body, e.version, depth); rej != nil {
@@ -72,10 +81,11 @@ func (e *logEntry) parseNow(depth int) *rejection {
 	if err != nil {
 		return reject(facts.CodeLogEntryInvalid, "the log entry (%s %s) cannot be read: %s", short(e.kind), short(e.version), cause(err))
 	}
-	if entry.IsRekorV2() && e.hasV1Checkpoint() {
-		// sigstore-go would hash the body as it stands and not compare it
-		// with the evidence.
-		return reject(facts.CodeLogEntryInvalid, "the log entry is of Rekor v2 and its checkpoint of Rekor v1")
+	if entry.HasInclusionProof() && entry.IsRekorV2() == e.hasV1Checkpoint() {
+		// sigstore-go tells the version by the body in one place and by the
+		// checkpoint in another, and proves another index for each: of a body in
+		// the other version's tree nothing would be certain.
+		return reject(facts.CodeLogEntryInvalid, "the log entry and its checkpoint are of different versions of Rekor")
 	}
 	e.entry = entry
 	return nil
@@ -163,9 +173,18 @@ func (a *attempt) entryAlone(e *logEntry) *rejection {
 	}
 	view := &entity{content: a.item.content, signer: a.signer, entries: []*tlog.Entry{e.entry}}
 	if _, err := verify.VerifyTlogEntry(view, a.material, 1, true); err != nil {
-		return reject(facts.CodeLogEntryInvalid, "the log entry at %s does not verify: %s", a.root.Log(e.logID()).BaseURL, cause(err)).at(stepEntries)
+		return reject(facts.CodeLogEntryInvalid, "the log entry at %s does not verify: %s", a.root.Log(e.logID()).BaseURL, proofCause(err)).at(stepEntries)
 	}
 	return nil
+}
+
+// proofCause says in words what sigstore-go says in lists of bytes.
+func proofCause(err error) string {
+	var mismatch merkle.RootMismatchError
+	if errors.As(err, &mismatch) {
+		return "the inclusion proof does not lead from this evidence to the log's checkpoint"
+	}
+	return cause(err)
 }
 
 // entryFacts describes the entries, which have all been verified, and checks
@@ -197,7 +216,8 @@ func (a *attempt) entryTimes(p *proof) *rejection {
 	}
 	for _, e := range a.entries {
 		log := a.root.Log(e.logID())
-		if !e.hasSET() && !within(log, *p.SignedAt) {
+		inForce := func(t time.Time) bool { return within(log, t) }
+		if !e.hasSET() && !slices.ContainsFunc(p.times(), inForce) {
 			return reject(facts.CodeLogEntryInvalid, "signed at %s, when the key of the log %s was not in force", p.SignedAt.Format(time.RFC3339), log.BaseURL).at(stepEntries)
 		}
 	}

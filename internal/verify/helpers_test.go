@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/trust"
+	"github.com/signet-policy/signet/internal/verify"
 )
 
 func ofDigest(items []evidence.Item, digest string) []evidence.Item {
@@ -28,4 +30,13 @@ func fingerprint(t testing.TB, key crypto.PublicKey) string {
 	}
 	sum := sha256.Sum256(der)
 	return hex.EncodeToString(sum[:])
+}
+
+func verifierWith(t testing.TB, limits evidence.Limits, roots ...*trust.Root) *verify.Verifier {
+	t.Helper()
+	v, err := verify.New(verify.Config{Roots: roots, Limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }

@@ -161,7 +161,7 @@ func (a *attempt) intotoAlone(e *logEntry) *rejection {
 	}
 	if e.hasProof() {
 		if err := verifyInclusion(e.pb, log); err != nil {
-			return wrong("has an inclusion proof that does not verify: %s", cause(err))
+			return wrong("has an inclusion proof that does not verify: %s", proofCause(err))
 		}
 	}
 	if !a.item.wasStoredAs(e.intoto.envelopeHash) {

@@ -30,7 +30,7 @@ type item struct {
 	keyID   string // of the DSSE signature; a hint that nobody signs
 	// stored is a DSSE envelope byte for byte as its layer has it; nil in a bundle.
 	stored []byte
-	// stamped is what timestamps are over where it is not the signature.
+	// stamped is what timestamps may be over instead of the signature, or nil.
 	stamped []byte
 	// subject is the digest of the target that the statement names.
 	subject digest
@@ -47,10 +47,7 @@ type item struct {
 
 // read reads an item by its kind, and what it is about.
 func (v *Verifier) read(e *evidence.Item, t *target) (*item, *rejection) {
-	switch {
-	case e.Broken != nil:
-		return nil, &rejection{Code: e.Broken.Code, Message: e.Broken.Message}
-	case int64(len(e.Bytes)) > v.limits.BundleBytes:
+	if int64(len(e.Bytes)) > v.limits.BundleBytes {
 		return nil, reject(facts.CodeTooLarge, "%d bytes, more than the limit bundle_bytes of %d", len(e.Bytes), v.limits.BundleBytes)
 	}
 	var (

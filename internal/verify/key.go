@@ -114,7 +114,7 @@ func (a *attempt) key(c *candidate) (*proof, *rejection) {
 		return nil, rej
 	}
 	if ours {
-		return p, a.subjectByStep()
+		return p, a.subjectByStep(a.signer)
 	}
 	return p, nil
 }
@@ -147,10 +147,13 @@ func (a *attempt) diagnoseKey(p *proof, refused error) *rejection {
 	return reject(facts.CodeSignatureInvalid, "the evidence does not verify: %s", cause(refused)).at(stepSignature)
 }
 
-// subjectByStep has sigstore-go check signature and subject without the log
-// entry, whose kind it refuses and which we have verified.
-func (a *attempt) subjectByStep() *rejection {
-	err := verify.VerifySignatureWithArtifactDigests(a.item.content, a.signer, a.material,
+// subjectByStep has sigstore-go check signature and subject of an envelope
+// without the log entry, whose kind it refuses and which we have verified.
+func (a *attempt) subjectByStep(signer verify.VerificationContent) *rejection {
+	if a.item.statement == nil {
+		return nil // a message signature has been verified over its subject
+	}
+	err := verify.VerifySignatureWithArtifactDigests(a.item.content, signer, a.material,
 		[]verify.ArtifactDigest{{Algorithm: a.item.subject.algorithm, Digest: a.item.subject.value}})
 	if err != nil {
 		return reject(facts.CodeSignatureInvalid, "the signature does not verify: %s", cause(err)).at(stepSignature)

@@ -19,7 +19,7 @@ import (
 // were checked; sigstore-go's result has times only.
 type observer struct {
 	inner root.TimestampingAuthority
-	// stamped replaces what tokens are over; nil for the signature.
+	// stamped is what tokens may be over instead of the signature, or nil.
 	stamped []byte
 	seen    *[]observation
 }
@@ -33,10 +33,10 @@ type observation struct {
 
 // Verify implements root.TimestampingAuthority.
 func (o *observer) Verify(token, sig []byte) (*root.Timestamp, error) {
-	if o.stamped != nil {
-		sig = o.stamped
-	}
 	ts, err := o.inner.Verify(token, sig)
+	if err != nil && o.stamped != nil {
+		ts, err = o.inner.Verify(token, o.stamped)
+	}
 	if err == nil {
 		*o.seen = append(*o.seen, observation{token, o.inner, ts.Time})
 	}

@@ -250,6 +250,9 @@ func (v *Verifier) guarded(ctx context.Context, e *evidence.Item, scope []*candi
 	if err := ctx.Err(); err != nil {
 		return outcome{}, err
 	}
+	if e.Broken != nil {
+		return outcome{rejection: reject(e.Broken.Code, "%s", e.Broken.Message).fact(e)}, nil
+	}
 	t, rej := about(e)
 	if rej != nil {
 		return outcome{rejection: rej.fact(e)}, nil
