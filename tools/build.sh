@@ -51,7 +51,7 @@ if [ ! -x "$binary" ]; then
 	trap 'rm -rf "$partial"' EXIT
 	echo "building $name, once; it is kept in $base" >&2
 	# -s -w: no symbols; linking is a good part of the time and these are not debugged here.
-	if ! go build -mod=readonly -ldflags='-s -w' -o "$partial/" tool >"$partial/log" 2>&1; then
+	if ! go build -mod=readonly -race=false -ldflags='-s -w' -o "$partial/" tool >"$partial/log" 2>&1; then
 		grep -v '^go: downloading ' "$partial/log" >&2 || true
 		echo "tools/build.sh: $name did not build" >&2
 		exit 1
