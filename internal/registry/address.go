@@ -97,7 +97,8 @@ func checkAddr(a netip.Addr) error {
 // refusedAddress finds the address that was refused behind a request's error.
 func refusedAddress(err error) (*addressError, bool) {
 	var a *addressError
-	return a, errors.As(err, &a)
+	ok := errors.As(err, &a)
+	return a, ok
 }
 
 // literalRefused checks hosts that need no name resolution: what is left to check

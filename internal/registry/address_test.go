@@ -82,7 +82,7 @@ func TestAllowedExactly(t *testing.T) {
 
 	owner := insecure(t, a, func(c *Config) { c.AllowPrivateAddresses = true })
 	_, err = owner.Resolve(t.Context(), v1(b)) // reached, and spoken to in TLS
-	if p := wantProblem(t, err, evidence.CodeUnavailable); !strings.Contains(p.Message, "plain HTTP") {
+	if p := problemOf(t, err, evidence.CodeUnavailable); !strings.Contains(p.Message, "plain HTTP") {
 		t.Errorf("message: %s", p.Message)
 	}
 }
@@ -147,13 +147,13 @@ func TestRebinding(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hits.Add(1) }))
 	defer srv.Close()
 	_, port, _ := net.SplitHostPort(srv.Listener.Addr().String())
-	resolver, asked := dnsStub(t, "127.0.0.1")
+	resolver, _ := dnsStub(t, "127.0.0.1")
 	c := client(t, func(c *Config) { c.Resolver = resolver })
 	_, err := c.Resolve(t.Context(), evidence.Query{Image: "inward.example.com:" + port + "/x"})
 	wantProblem(t, err, evidence.CodeAddressRefused)
 
 	// 198.51.100.1 cannot be reached and is refused; 127.0.0.1 follows.
-	resolver, asked = dnsStub(t, "198.51.100.1", "127.0.0.1")
+	resolver, asked := dnsStub(t, "198.51.100.1", "127.0.0.1")
 	c = client(t, func(c *Config) { c.Resolver = resolver })
 	for range 3 {
 		_, err = c.Resolve(t.Context(), evidence.Query{Image: "rebinding.example.com:" + port + "/x"})

@@ -63,11 +63,11 @@ func TestBasic(t *testing.T) {
 		t.Errorf("%d requests: %v", n, s.Counts())
 	}
 	_, err := insecure(t, s, cred("wrong")).Resolve(t.Context(), v1(s))
-	if p := wantProblem(t, err, evidence.CodeUnauthorized); strings.Contains(p.Error(), "wrong") {
+	if p := problemOf(t, err, evidence.CodeUnauthorized); strings.Contains(p.Error(), "wrong") {
 		t.Errorf("the password is in the error: %s", p)
 	}
 	_, err = insecure(t, s).Resolve(t.Context(), v1(s))
-	if p := wantProblem(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "none is known") {
+	if p := problemOf(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "none is known") {
 		t.Errorf("message: %s", p.Message)
 	}
 	k := &keychain{creds: map[string]authn.AuthConfig{s.Host(): {Auth: base64.StdEncoding.EncodeToString([]byte("user:right"))}}}
@@ -116,16 +116,16 @@ func TestBearerWithCredentials(t *testing.T) {
 		}
 	}
 	_, err := insecure(t, s).Resolve(t.Context(), v1(s))
-	if p := wantProblem(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "no credentials are known") {
+	if p := problemOf(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "no credentials are known") {
 		t.Errorf("message: %s", p.Message)
 	}
 	_, err = insecure(t, s, func(c *Config) { c.Registries[0].Username, c.Registries[0].Password = "user", "wrong" }).Resolve(t.Context(), v1(s))
-	if p := wantProblem(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "are refused") {
+	if p := problemOf(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "are refused") {
 		t.Errorf("message: %s", p.Message)
 	}
 	k := &keychain{err: errors.New("exec: docker-credential-x: not found")}
 	_, err = insecure(t, s, func(c *Config) { c.Keychain = k }).Resolve(t.Context(), v1(s))
-	if p := wantProblem(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "docker-credential-x") {
+	if p := problemOf(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "docker-credential-x") {
 		t.Errorf("message: %s", p.Message)
 	}
 }
@@ -174,7 +174,7 @@ func TestTokenRealmElsewhere(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-			} else if p := wantProblem(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "not a known token host") {
+			} else if p := problemOf(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "not a known token host") {
 				t.Errorf("message: %s", p.Message)
 			}
 			if n := len(s.TokenRequests()); n != 1 {
@@ -205,10 +205,10 @@ func TestTokenRealmsRefused(t *testing.T) {
 		"https://auth.example.com./":            evidence.CodeUnauthorized,
 	} {
 		s.Behave()
-		s.On(registrytest.Any(), challengeWith(fmt.Sprintf(`Bearer realm="%s"`, realm)))
+		s.On(registrytest.Any(), challengeWith(`Bearer realm="`+realm+`"`))
 		c := insecure(t, s, func(c *Config) { c.Registries[0].Username, c.Registries[0].Password = "user", "right" })
 		_, err := c.Resolve(t.Context(), v1(s))
-		if p := wantProblem(t, err, code); strings.Contains(p.Error(), "right") {
+		if p := problemOf(t, err, code); strings.Contains(p.Error(), "right") {
 			t.Errorf("the password is in the error: %s", p)
 		}
 	}
@@ -230,7 +230,7 @@ func TestChallengesRefused(t *testing.T) {
 		s.Behave()
 		s.On(registrytest.Any(), challengeWith(value))
 		_, err := insecure(t, s).Resolve(t.Context(), v1(s))
-		if p := wantProblem(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, says) {
+		if p := problemOf(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, says) {
 			t.Errorf("%q: %s", value, p.Message)
 		}
 	}
@@ -245,7 +245,7 @@ func TestTokenEndpointProblems(t *testing.T) {
 		auth.Refuse = tc.refuse
 		s, _ := served(t, registrytest.Options{Auth: &auth})
 		_, err := insecure(t, s).Resolve(t.Context(), v1(s))
-		if p := wantProblem(t, err, tc.code); p.Where == "" {
+		if p := problemOf(t, err, tc.code); p.Where == "" {
 			t.Errorf("%s: %+v", name, p)
 		}
 	}
@@ -256,7 +256,7 @@ func TestTokenEndpointProblems(t *testing.T) {
 		s.On(registrytest.Any(), challengeWith("x"))
 		c := insecure(t, s)
 		sess := session{c.endpoint(s.Host()), "app"}
-		sess.endpoint.address = realm.Listener.Addr().String() // as if the registry were there
+		sess.address = realm.Listener.Addr().String() // as if the registry were there
 		sess.open[sess.address] = true
 		_, _, err := c.requestToken(t.Context(), sess, challenge{"bearer", map[string]string{"realm": realm.URL}}, nil)
 		wantProblem(t, err, evidence.CodeUnavailable)
@@ -409,7 +409,7 @@ func TestKeychainHangs(t *testing.T) {
 	defer close(k.wait)
 	c := insecure(t, s, func(c *Config) { c.Keychain = k })
 	_, err := c.Resolve(short(t, 200*time.Millisecond), v1(s))
-	if p := wantProblem(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "did not answer in time") {
+	if p := problemOf(t, err, evidence.CodeUnauthorized); !strings.Contains(p.Message, "did not answer in time") {
 		t.Errorf("message: %s", p.Message)
 	}
 }

@@ -277,6 +277,7 @@ func (s *search) found() evidence.Found {
 	s.problems = slices.CompactFunc(s.problems, func(a, b evidence.Problem) bool {
 		return a.Code == b.Code && a.Where == b.Where && a.Message == b.Message
 	})
+	s.problems = atMost(s.problems, maxProblems)
 	for _, p := range []*evidence.Probe{&s.api, &s.fallback, &s.tags} {
 		if *p == "" {
 			*p = evidence.ProbeNotAsked
@@ -286,4 +287,22 @@ func (s *search) found() evidence.Found {
 		Complete: len(s.problems) == 0, Repositories: []string{s.src.name()},
 		ReferrersAPI: s.api, FallbackTag: s.fallback, CosignTags: s.tags, Problems: s.problems,
 	}}
+}
+
+// maxProblems bounds what a verdict repeats of a registry that fails at
+// everything.
+const maxProblems = 32
+
+// atMost keeps n problems, the last of which stands for all that are left out.
+func atMost(list []evidence.Problem, n int) []evidence.Problem {
+	if len(list) <= n {
+		return list
+	}
+	rest := list[n-1:]
+	last := rest[0]
+	for _, p := range rest {
+		last.RetryAfter = max(last.RetryAfter, p.RetryAfter)
+	}
+	last.Message = fmt.Sprintf("%s (and %d further problems)", last.Message, len(rest)-1)
+	return append(slices.Clone(list[:n-1]), last)
 }

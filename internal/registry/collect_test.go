@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -269,6 +270,7 @@ func TestOneBrokenReferrer(t *testing.T) {
 		{"threat 39: gzip bomb", nil, registrytest.Change(gzipped), "", "bundle broken content_mismatch"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			bomb()
 			s, img := served(t, registrytest.Options{}, "good one", "bad one!!")
 			bad := bundle(img, "bad one!!")
 			if tc.manifest != nil {
@@ -298,6 +300,11 @@ func TestOneBrokenReferrer(t *testing.T) {
 
 // gzipped answers a bomb of 64 MiB under a content encoding that nobody asked for.
 func gzipped(_ *int, h http.Header, body *[]byte) {
+	h.Set("Content-Encoding", "gzip")
+	*body = bomb()
+}
+
+var bomb = sync.OnceValue(func() []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
 	zeros := make([]byte, 1<<20)
@@ -305,9 +312,8 @@ func gzipped(_ *int, h http.Header, body *[]byte) {
 		_, _ = w.Write(zeros)
 	}
 	_ = w.Close()
-	h.Set("Content-Encoding", "gzip")
-	*body = b.Bytes()
-}
+	return b.Bytes()
+})
 
 // Threat 39: no compression is asked for, so nothing is unpacked.
 func TestNoCompression(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -370,6 +371,25 @@ func (panicking) attached(context.Context, string, string) (content, error) { pa
 func (panicking) blob(context.Context, descriptor, int64) ([]byte, error)   { panic("on purpose") }
 func (panicking) referrers(context.Context, string, func(json.RawMessage, error)) ([]descriptor, error) {
 	panic("on purpose")
+}
+
+// A registry that fails at everything does not fill the verdict.
+func TestManyProblems(t *testing.T) {
+	var bundles []string
+	for i := range 50 {
+		bundles = append(bundles, fmt.Sprintf("bundle %d", i))
+	}
+	s, img := served(t, registrytest.Options{}, bundles...)
+	s.On(func(r *http.Request) bool {
+		return strings.Contains(r.URL.Path, "/manifests/sha256:") && !strings.HasSuffix(r.URL.Path, img.Digest())
+	}, registrytest.RetryAfter(429, 60))
+	_, found := find(t, insecure(t, s), v1(s))
+	if p := incomplete(t, found, evidence.CodeRateLimited); p.RetryAfter != time.Minute {
+		t.Errorf("retry after %s", p.RetryAfter)
+	}
+	if n := len(found.Search.Problems); n != maxProblems || !strings.Contains(found.Search.Problems[n-1].Message, "and 18 further") {
+		t.Errorf("%d problems, the last: %v", n, found.Search.Problems[n-1])
+	}
 }
 
 // Order never decides (threat 41): the same items in the same order, whoever

@@ -64,8 +64,16 @@ func find(t testing.TB, c *Client, q evidence.Query) (facts.Subject, evidence.Fo
 	return s, f
 }
 
-// wantProblem checks that err is a problem with this code, and returns it.
-func wantProblem(t testing.TB, err error, code string) *evidence.Problem {
+// wantProblem checks that err is a problem with this code.
+func wantProblem(t testing.TB, err error, code string) {
+	t.Helper()
+	if p := problemOf(t, err, code); p.Error() == "" {
+		t.Error("it says nothing")
+	}
+}
+
+// problemOf is the problem behind err, which must have this code.
+func problemOf(t testing.TB, err error, code string) *evidence.Problem {
 	t.Helper()
 	var p *evidence.Problem
 	if !errors.As(err, &p) {

@@ -57,7 +57,7 @@ func openLayout(path string, lim evidence.Limits) (*layout, error) {
 	}
 	l := &layout{path: path, root: root, lim: lim}
 	if err := l.readIndex(); err != nil {
-		root.Close() //nolint:errcheck,gosec // read only
+		root.Close() //nolint:errcheck // read only
 		return nil, err
 	}
 	return l, nil
@@ -104,7 +104,7 @@ func (l *layout) readIndex() error {
 	return nil
 }
 
-func (l *layout) close() { l.root.Close() } //nolint:errcheck,gosec // read only
+func (l *layout) close() { l.root.Close() } //nolint:errcheck // read only
 
 func (l *layout) name() string { return LayoutPrefix + l.path }
 

@@ -179,7 +179,7 @@ func TestLayoutChoice(t *testing.T) {
 			dir, _ := made(t, tc.has)
 			sub, err := layouts(t).Resolve(t.Context(), evidence.Query{Image: LayoutPrefix + dir})
 			if tc.says != "" {
-				if p := wantProblem(t, err, evidence.CodeInvalidReference); !strings.Contains(p.Message, tc.says) {
+				if p := problemOf(t, err, evidence.CodeInvalidReference); !strings.Contains(p.Message, tc.says) {
 					t.Errorf("message: %s", p.Message)
 				}
 				return

@@ -70,12 +70,12 @@ func MatchPlatforms(platforms []facts.Platform, want string) []facts.Platform {
 	if os == "" || arch == "" {
 		return nil
 	}
-	exact, any := []facts.Platform(nil), []facts.Platform(nil)
+	var exact, similar []facts.Platform
 	for _, p := range platforms {
 		if p.OS != os || p.Architecture != arch {
 			continue
 		}
-		any = append(any, p)
+		similar = append(similar, p)
 		if fullVariant(arch, p.Variant) == fullVariant(arch, variant) {
 			exact = append(exact, p)
 		}
@@ -83,7 +83,7 @@ func MatchPlatforms(platforms []facts.Platform, want string) []facts.Platform {
 	if len(exact) > 0 || variant != "" {
 		return exact
 	}
-	return any
+	return similar
 }
 
 func fullVariant(arch, variant string) string {

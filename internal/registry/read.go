@@ -167,11 +167,15 @@ func (s *search) inIndex(ctx context.Context, c *Client, image Reference, subjec
 			return
 		}
 	}
+	repo := image.Name()
+	if image.Layout != "" {
+		repo = s.src.name()
+	}
 	for _, d := range ix.attestations {
 		of := clip(d.Annotations[annotationReferenceDigest], 100)
 		s.add(pending{Item: evidence.Item{
 			Kind: evidence.KindUnsigned, MediaType: clip(d.MediaType, 200), SubjectDigest: subject.Digest, ID: d.Digest,
-			Where: fmt.Sprintf("%s (attestation manifest for %s in the index)", at(s.src.name(), d.Digest), of),
+			Where: fmt.Sprintf("%s (attestation manifest for %s in the index)", at(repo, d.Digest), of),
 		}})
 	}
 }

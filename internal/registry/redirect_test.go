@@ -142,7 +142,7 @@ func TestTLS(t *testing.T) {
 	s, _ := served(t, registrytest.Options{TLS: true}, "one")
 	c := client(t, func(c *Config) { c.Registries = []Settings{{Host: s.Host(), AllowPrivate: true}} })
 	_, err := c.Resolve(t.Context(), v1(s))
-	if p := wantProblem(t, err, evidence.CodeUnavailable); !strings.Contains(p.Message, "certificate not trusted") {
+	if p := problemOf(t, err, evidence.CodeUnavailable); !strings.Contains(p.Message, "certificate not trusted") {
 		t.Errorf("message: %s", p.Message)
 	}
 	if n := s.Count("", ""); n > 0 {

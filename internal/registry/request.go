@@ -188,7 +188,7 @@ func (c *Client) roundTrip(ctx context.Context, rq request, u *url.URL, authoriz
 	if err != nil {
 		return reply{}, timeoutOr(ctx, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing was written
+	defer resp.Body.Close()
 	rp := reply{status: resp.StatusCode, header: resp.Header}
 	if rp.status != http.StatusOK {
 		// Read to the end where it is near, so that the connection is reused.

@@ -78,7 +78,7 @@ func TestResolveIndex(t *testing.T) {
 	}
 	q.Platform = "linux/s390x"
 	_, err = c.Resolve(t.Context(), q)
-	if p := wantProblem(t, err, evidence.CodePlatformNotFound); !strings.Contains(p.Message, "linux/amd64, linux/arm64/v8") {
+	if p := problemOf(t, err, evidence.CodePlatformNotFound); !strings.Contains(p.Message, "linux/amd64, linux/arm64/v8") {
 		t.Errorf("message: %s", p.Message)
 	}
 	q.AllPlatforms = true
@@ -144,7 +144,7 @@ func TestResolveProblems(t *testing.T) {
 			s, _ := served(t, registrytest.Options{})
 			s.On(v1, tc.action)
 			_, err := insecure(t, s).Resolve(t.Context(), evidence.Query{Image: s.Image("app", "v1")})
-			p := wantProblem(t, err, tc.want)
+			p := problemOf(t, err, tc.want)
 			if p.RetryAfter != tc.retry {
 				t.Errorf("retry after %s, want %s", p.RetryAfter, tc.retry)
 			}
@@ -235,7 +235,7 @@ func TestRetries(t *testing.T) {
 		s, _ := served(t, registrytest.Options{})
 		s.On(registrytest.Manifest("v1"), registrytest.RetryAfter(429, 3))
 		_, err := insecure(t, s).Resolve(short(t, time.Second), v1(s))
-		if p := wantProblem(t, err, evidence.CodeRateLimited); p.RetryAfter != 3*time.Second {
+		if p := problemOf(t, err, evidence.CodeRateLimited); p.RetryAfter != 3*time.Second {
 			t.Errorf("retry after %s", p.RetryAfter)
 		}
 	})
@@ -265,7 +265,7 @@ func TestTimeouts(t *testing.T) {
 		s.On(registrytest.Any(), registrytest.Hang())
 		c := insecure(t, s, limits(func(l *evidence.Limits) { l.SearchTimeout = 100 * time.Millisecond }))
 		_, err := c.Resolve(t.Context(), v1(s))
-		p := wantProblem(t, err, evidence.CodeUnavailable)
+		p := problemOf(t, err, evidence.CodeUnavailable)
 		if !errors.Is(p, context.DeadlineExceeded) {
 			t.Errorf("%v does not wrap the deadline", p)
 		}
@@ -275,7 +275,7 @@ func TestTimeouts(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		s.On(registrytest.Any(), func(_ http.ResponseWriter, r *http.Request, _ http.Handler) { cancel(); <-r.Context().Done() })
 		_, err := insecure(t, s).Resolve(ctx, v1(s))
-		if p := wantProblem(t, err, evidence.CodeUnavailable); !errors.Is(p, context.Canceled) {
+		if p := problemOf(t, err, evidence.CodeUnavailable); !errors.Is(p, context.Canceled) {
 			t.Errorf("%v does not wrap the cancellation", p)
 		}
 	})
