@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/trust"
 	"github.com/signet-policy/signet/internal/verify"
 )
@@ -39,4 +40,20 @@ func verifierWith(t testing.TB, limits evidence.Limits, roots ...*trust.Root) *v
 		t.Fatal(err)
 	}
 	return v
+}
+
+func artifactFacts(t testing.TB, v *verify.Verifier, a verify.Artifact, items []evidence.Item, scope ...crypto.PublicKey) facts.Facts {
+	t.Helper()
+	f, err := v.Artifact(t.Context(), a, items, scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func artifactOf(b []byte) verify.Artifact { return verify.Artifact{Bytes: b} }
+
+func digestOf(b []byte) verify.Artifact {
+	sum := sha256.Sum256(b)
+	return verify.Artifact{Digests: map[string]string{"sha256": hex.EncodeToString(sum[:])}}
 }

@@ -234,10 +234,10 @@ func otherName(v asn1.RawValue) (string, error) {
 	if n, ok := fulcioArcOf(id); !ok || n != otherNameType {
 		return "", fmt.Errorf("an otherName of type %s", id)
 	}
-	var inner asn1.RawValue
-	rest, err = asn1.UnmarshalWithParams(rest, &inner, "explicit,tag:0")
-	if err != nil || len(rest) != 0 {
+	var value asn1.RawValue
+	rest, err = asn1.Unmarshal(rest, &value)
+	if err != nil || len(rest) != 0 || value.Class != asn1.ClassContextSpecific || value.Tag != 0 || !value.IsCompound {
 		return "", fmt.Errorf("an otherName that cannot be read")
 	}
-	return utf8String(inner.FullBytes)
+	return utf8String(value.Bytes)
 }

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cyberphone/json-canonicalization/go/src/webpki.org/jsoncanonicalizer"
@@ -254,7 +255,7 @@ func (a *attempt) boundToEnvelope(e *logEntry) *rejection {
 
 // wasStoredAs says whether the envelope hashes to a hex SHA-256: the bytes of a
 // layer as they are, or for a bundle the JSON that the clients of the time
-// uploaded, which is Go's encoding of an envelope or the same with sorted keys.
+// uploaded.
 func (p *item) wasStoredAs(hash string) bool {
 	if p.stored != nil {
 		return hashes(p.stored, hash)
@@ -264,7 +265,7 @@ func (p *item) wasStoredAs(hash string) bool {
 		return false
 	}
 	for _, form := range env.uploads(p.keyID) {
-		if hashes(form, hash) {
+		if hashes([]byte(form), hash) {
 			return true
 		}
 	}
@@ -276,31 +277,28 @@ func hashes(b []byte, want string) bool {
 	return hex.EncodeToString(sum[:]) == want
 }
 
-// uploads are the JSON forms in which an envelope may have been uploaded.
-func (e *envelope) uploads(keyID string) [][]byte {
-	type sig struct {
-		KeyID string `json:"keyid"`
-		Sig   string `json:"sig"`
-	}
-	sigs := []sig{{keyID, base64.StdEncoding.EncodeToString(e.sig)}}
-	inOrder := struct {
-		PayloadType string `json:"payloadType"`
-		Payload     string `json:"payload"`
-		Signatures  []sig  `json:"signatures"`
-	}{e.raw.PayloadType, e.raw.Payload, sigs}
-	sorted := struct {
-		Payload     string `json:"payload"`
-		PayloadType string `json:"payloadType"`
-		Signatures  []sig  `json:"signatures"`
-	}{e.raw.Payload, e.raw.PayloadType, sigs}
-	var out [][]byte
-	for _, v := range []any{inOrder, sorted} {
+// uploads are the JSON forms in which clients uploaded an envelope: members in
+// Go's order or sorted, the key id always there or left out where it is empty.
+func (e *envelope) uploads(keyID string) []string {
+	quote := func(s string) string {
 		var b bytes.Buffer
 		enc := json.NewEncoder(&b)
 		enc.SetEscapeHTML(false)
-		if enc.Encode(v) == nil {
-			out = append(out, bytes.TrimSuffix(b.Bytes(), []byte("\n")))
-		}
+		_ = enc.Encode(s) // a string always encodes
+		return strings.TrimSuffix(b.String(), "\n")
+	}
+	payloadType, payload := `"payloadType":`+quote(e.raw.PayloadType), `"payload":`+quote(e.raw.Payload)
+	sig := `"sig":` + quote(e.raw.Signatures[0].Sig)
+	sigs := []string{`"keyid":` + quote(keyID) + "," + sig}
+	if keyID == "" {
+		sigs = append(sigs, sig)
+	}
+	var out []string
+	for _, s := range sigs {
+		last := `"signatures":[{` + s + `}]`
+		out = append(out,
+			"{"+payloadType+","+payload+","+last+"}",
+			"{"+payload+","+payloadType+","+last+"}")
 	}
 	return out
 }
