@@ -135,7 +135,7 @@ type Active struct {
 // Duration is written as "10s", "5m", "14d".
 type Duration time.Duration
 
-var days = regexp.MustCompile(`^(\d+)d$`)
+var days = regexp.MustCompile(`^(\d{1,5})d$`)
 
 // UnmarshalYAML reads a duration; a number without a unit is refused.
 func (d *Duration) UnmarshalYAML(n *yaml.Node) error {

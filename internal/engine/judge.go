@@ -193,7 +193,7 @@ func (e *Engine) frame(st *State, p Policy, g *gathered, req Request, now time.T
 			fr.TrustedSigners[facts.FactKey(a.Signature)] = names
 		}
 	}
-	if p.RequireSignature {
+	if p.RequireSignature && p.Signers.InForce(name, now) { // no match at all says that nobody is trusted
 		fr.Matches = []facts.Match{signers.Assign(RequirementSignature, edges)}
 	}
 	return fr

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/signet-policy/signet/internal/testkit/registrytest"
+)
+
+// TestMain makes this test binary the signet command of the scenarios.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"signet": main})
+}
+
+// TestScenarios runs test/scenarios: what users do, as text that reads like a
+// manual. A scenario has SAMPLES (images signed by cosign), DATA (a data
+// directory), ADDR (a free loopback address), and the commands registry, push,
+// ready and http.
+func TestScenarios(t *testing.T) {
+	samples, err := filepath.Abs("../../test/testdata/samples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs, err := filepath.Abs("../../docs")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "../../test/scenarios",
+		RequireExplicitExec: false,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			addr, err := freeAddress()
+			if err != nil {
+				return err
+			}
+			env.Setenv("SAMPLES", samples)
+			env.Setenv("DOCS", docs)
+			env.Setenv("DATA", filepath.Join(env.WorkDir, "data"))
+			env.Setenv("ADDR", addr)
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "xdg"))
+			env.Values[serverKey{}] = registrytest.New(env.T().(testing.TB), registrytest.Options{})
+			env.Setenv("REGISTRY", env.Values[serverKey{}].(*registrytest.Server).Host())
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exitcode": cmdExitCode, "push": cmdPush, "break": cmdBreak, "ready": cmdReady, "http": cmdHTTP, "lastline": cmdLastLine,
+		},
+	})
+}
+
+type serverKey struct{}
+
+func server4(ts *testscript.TestScript) *registrytest.Server {
+	s, ok := ts.Value(serverKey{}).(*registrytest.Server)
+	if !ok {
+		ts.Fatalf("no registry")
+	}
+	return s
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// push LAYOUT REPO: puts every manifest and blob of an OCI layout into the registry.
+func cmdPush(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: push LAYOUT REPO")
+	}
+	server4(ts).PushLayout(ts.MkAbs(args[0]), args[1])
+}
+
+// break PATH STATUS: the registry answers requests whose path holds PATH so; break - mends it.
+func cmdBreak(ts *testscript.TestScript, neg bool, args []string) {
+	s := server4(ts)
+	if len(args) == 1 && args[0] == "-" {
+		s.Behave()
+		return
+	}
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: break PATH STATUS, or break -")
+	}
+	code, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	s.On(registrytest.Path(http.MethodGet, args[0]), registrytest.RetryAfter(code, 7))
+}
+
+// ready ADDR: waits until the server is.
+func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ready ADDR")
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		res, err := http.Get("http://" + args[0] + "/readyz")
+		if err == nil {
+			_ = res.Body.Close()
+			if res.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s is not ready: %v", args[0], err)
+		}
+	}
+}
+
+// http [-token FILE] [-H 'NAME: VALUE'] [-show HEADER] STATUS METHOD URL [BODY]: stdout is the answer's body.
+func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
+	header := http.Header{}
+	var show []string
+	for len(args) > 2 && strings.HasPrefix(args[0], "-") {
+		switch args[0] {
+		case "-token":
+			header.Set("Authorization", "Bearer "+strings.TrimSpace(ts.ReadFile(args[1])))
+		case "-H":
+			name, value, _ := strings.Cut(args[1], ":")
+			header.Add(name, strings.TrimSpace(value))
+		case "-show":
+			show = append(show, args[1])
+		default:
+			ts.Fatalf("http: unknown flag %s", args[0])
+		}
+		args = args[2:]
+	}
+	if neg || len(args) < 3 || len(args) > 4 {
+		ts.Fatalf("usage: http [flags] STATUS METHOD URL [BODY]")
+	}
+	var body io.Reader
+	if len(args) == 4 {
+		body = strings.NewReader(args[3])
+		if header.Get("Content-Type") == "" {
+			header.Set("Content-Type", "application/json")
+		}
+	}
+	req, err := http.NewRequest(args[1], args[2], body)
+	ts.Check(err)
+	req.Header = header
+	res, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	got, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	for _, h := range show {
+		fmt.Fprintf(ts.Stdout(), "%s: %s\n", h, res.Header.Get(h))
+	}
+	_, err = ts.Stdout().Write(got)
+	ts.Check(err)
+	if strconv.Itoa(res.StatusCode) != args[0] {
+		ts.Fatalf("%s %s: %s, want %s\n%s", args[1], args[2], res.Status, args[0], got)
+	}
+}
+
+// lastline FILE OUT: keeps the last line of a file.
+func cmdLastLine(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: lastline FILE OUT")
+	}
+	lines := bytes.Split(bytes.TrimRight([]byte(ts.ReadFile(args[0])), "\n"), []byte("\n"))
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), lines[len(lines)-1], 0o600))
+}
+
+// exitcode N COMMAND ARGS…: runs a command that must end with this code.
+func cmdExitCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exitcode N COMMAND ARGS")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	var exited *exec.ExitError
+	switch {
+	case errors.As(err, &exited):
+		code = exited.ExitCode()
+	case err != nil:
+		ts.Fatalf("%v", err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
+	}
+}
