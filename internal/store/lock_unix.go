@@ -13,8 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const lockName = "signet.lock"
-
 // dirLock is the lock of a data directory. The kernel lets go of it when the
 // process ends, however it ends.
 type dirLock struct{ f *os.File }

@@ -26,6 +26,9 @@ import (
 // beside it.
 const FileName = "signet.db"
 
+// lockName is the file whose lock the writing process holds.
+const lockName = "signet.lock"
+
 // Config says which store to open, and how.
 type Config struct {
 	// DataDir holds the store. It is made where it is missing, for the owner

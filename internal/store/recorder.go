@@ -111,11 +111,12 @@ func (r *recorder) run() {
 	}
 }
 
-// write commits a batch; when it fails, each verdict is tried alone, so that one
-// that cannot be written does not take the others with it.
+// write commits a batch; when one verdict in it cannot be written, each is tried
+// alone, so that it does not take the others with it. When the database is
+// unavailable it is so for all of them: nobody waits for sixty more failures.
 func (r *recorder) write(batch []*recording) {
 	err := r.commit(batch)
-	if err == nil || len(batch) == 1 {
+	if err == nil || len(batch) == 1 || errors.Is(err, ErrUnavailable) {
 		for _, rec := range batch {
 			rec.done <- err
 		}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -388,6 +389,39 @@ func TestLocked(t *testing.T) {
 	}
 	if after, err := s.Active(ctx); err != nil || after != before {
 		t.Errorf("active went from %+v to %+v (%v)", before, after, err)
+	}
+}
+
+// A locked database makes those who wait for one batch wait once, not each for
+// all the others.
+func TestLockedFailsABatchOnce(t *testing.T) {
+	ctx := t.Context()
+	s := openTemp(t, Config{})
+	const busy = 300 * time.Millisecond
+	if _, err := s.write.ExecContext(ctx, fmt.Sprintf(`PRAGMA busy_timeout = %d`, busy.Milliseconds())); err != nil {
+		t.Fatal(err)
+	}
+	other, err := sql.Open("sqlite", s.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	other.SetMaxOpenConns(1)
+	if _, err := other.ExecContext(ctx, `BEGIN IMMEDIATE`); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	var wg sync.WaitGroup
+	for i := range 40 {
+		wg.Go(func() {
+			if err := s.Record(ctx, aRecord(fmt.Sprint("v", i), facts.Facts{})); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("Record while another holds the lock: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(start); took > 10*busy {
+		t.Errorf("forty verdicts failed after %s, one wait for the lock is %s", took, busy)
 	}
 }
 

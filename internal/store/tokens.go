@@ -90,6 +90,9 @@ func (t *Tx) RevokeToken(ctx context.Context, id string) error {
 // is in force, so it is not audited; an older time than what is there is
 // ignored.
 func (s *Store) TouchTokens(ctx context.Context, used map[string]time.Time) error {
+	if len(used) == 0 {
+		return nil
+	}
 	return s.update(ctx, "noting the use of tokens", func(exec execFunc) error {
 		for _, id := range sortedKeys(used) {
 			at := formatTime(used[id])

@@ -22,6 +22,9 @@ func (s *Store) AddUses(ctx context.Context, batch []Use) error {
 			return fmt.Errorf("adding uses: %w: a use names a verdict and a minute, and counts at least one: %+v", ErrInvalid, u)
 		}
 	}
+	if len(batch) == 0 {
+		return nil
+	}
 	return s.update(ctx, "adding uses", func(exec execFunc) error {
 		for _, u := range batch {
 			err := exec(`INSERT INTO verdict_uses (verification_id, principal, minute, count) VALUES (?, ?, ?, ?)

@@ -155,7 +155,7 @@ func testSnapshotIsConsistent(t *testing.T, f *fixture) {
 			}
 		})
 	}
-	for range 200 {
+	for range 50 {
 		f.change(t, func(tx *store.Tx) (err error) {
 			row, err = tx.PutSigner(ctx, row)
 			return err
@@ -273,6 +273,9 @@ func testSignerConflicts(t *testing.T, f *fixture) {
 	noVersion.Version = 0
 	wantErr(t, put(noVersion), store.ErrConflict)
 	wantErr(t, put(keyless("one")), store.ErrConflict)
+	if err := put(keyless("one")); !strings.Contains(err.Error(), `signer name "one"`) || !strings.Contains(err.Error(), one.ID) {
+		t.Errorf("the error names neither the name nor who has it: %v", err)
+	}
 	renamed := two
 	renamed.Name = "one"
 	wantErr(t, put(renamed), store.ErrConflict)
