@@ -63,7 +63,7 @@ test_denies_when_lists_are_missing if {
 test_rules_have_the_last_word if {
 	not signing.allow with input as fixture.good
 		with data.params as fixture.params
-		with data.signing.rules.violation as {[0, {"code": "objection"}]}
+		with signing.rules.violation as {[0, {"code": "objection"}]}
 }
 
 # Violations come in the order in which a reader should see them, none lost.
@@ -71,6 +71,6 @@ test_violations_are_ordered if {
 	rules := {[20, {"code": "b"}], [3, {"code": "c"}], [20, {"code": "a"}]}
 	verdict := signing.verdict with input as fixture.good
 		with data.params as fixture.params
-		with data.signing.rules.violation as rules
+		with signing.rules.violation as rules
 	verdict.violations == [{"code": "c"}, {"code": "a"}, {"code": "b"}]
 }

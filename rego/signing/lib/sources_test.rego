@@ -63,6 +63,7 @@ test_not_sourced_without_a_claim if {
 
 # A key's claims are nobody's word.
 test_not_sourced_by_a_key if {
-	key := object.union(fixture.keyed("k1"), {"signer": {"claims": {"source_repository_uri": "https://github.com/org/app"}}})
+	claims := {"source_repository_uri": "https://github.com/org/app"}
+	key := object.union(fixture.keyed("k1"), {"signer": {"claims": claims}})
 	not lib.sourced(key) with data.params as _wanting
 }

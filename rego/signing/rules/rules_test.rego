@@ -1,11 +1,10 @@
 package signing.rules_test
 
-import data.signing
 import data.signing.fixture_test as fixture
 
 test_policy_that_requires_nothing_denies if {
 	lax := object.union(fixture.params, {"require_signature": false})
-	signing.verdict == fixture.denied([{
+	data.signing.verdict == fixture.denied([{
 		"code": "no_requirement",
 		"message": "The policy requires nothing, so there is nothing that an image could satisfy.",
 		"remediation": "Set require_signature to true; to block nothing, set the mode to audit or disabled.",
@@ -33,7 +32,7 @@ test_root_without_a_log_is_said if {
 		{"trust_root": "private", "transparency": []},
 	)
 	given := object.union(fixture.signed([signature], [["release", signature.principal]]), _private)
-	signing.verdict == object.union(fixture.allowed(["sha256:dev"]), {"warnings": [_warning(
+	data.signing.verdict == object.union(fixture.allowed(["sha256:dev"]), {"warnings": [_warning(
 		"dev@example.com (issuer https://accounts.example)",
 		"its trust root private has no log",
 		"sha256:dev",
@@ -44,7 +43,7 @@ test_root_without_a_log_is_said if {
 test_key_under_roots_without_a_log_is_said if {
 	signature := fixture.trusted(fixture.keyed("k1"), ["key"])
 	given := object.union(fixture.signed([signature], [["key", "k1"]]), _private)
-	signing.verdict == object.union(
+	data.signing.verdict == object.union(
 		fixture.allowed(["sha256:k1"]),
 		{"warnings": [_warning("key k1", "no trust root in use has a log", "sha256:k1")]},
 	) with input as given

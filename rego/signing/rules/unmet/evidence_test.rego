@@ -1,6 +1,5 @@
 package signing.rules.unmet_test
 
-import data.signing
 import data.signing.fixture_test as fixture
 
 _codes(verdict) := [violation.code | some violation in verdict.violations]
@@ -8,7 +7,7 @@ _codes(verdict) := [violation.code | some violation in verdict.violations]
 _with(change) := object.union(fixture.nothing, change)
 
 test_incomplete_search_is_not_called_unsigned if {
-	signing.verdict == fixture.denied([{
+	data.signing.verdict == fixture.denied([{
 		"code": "search_incomplete",
 		"message": "No signature of image ghcr.io/org/server:v1 was found, but the search could not be completed.",
 		"remediation": "Ask again; if it stays so, check the registry and the credentials for it.",
@@ -19,7 +18,7 @@ test_incomplete_search_is_not_called_unsigned if {
 
 # An incomplete search does not undo what was found.
 test_signature_found_in_an_incomplete_search if {
-	signing.verdict == fixture.allowed(["sha256:dev"]) with input as object.union(
+	data.signing.verdict == fixture.allowed(["sha256:dev"]) with input as object.union(
 		fixture.good,
 		{"search": {"complete": false}},
 	)
@@ -39,7 +38,7 @@ test_rejected_signature if {
 		_rejection("subject_mismatch", "signed for another digest."),
 		_rejection("log_entry_invalid", "the entry does not verify"),
 	]
-	signing.verdict == fixture.denied([{
+	data.signing.verdict == fixture.denied([{
 		"code": "signature_rejected",
 		"message": concat(" ", [
 			"Image ghcr.io/org/server:v1 has no valid signature. Rejected: log_entry_invalid (the entry does not verify);",
@@ -61,14 +60,14 @@ test_image_with_attestations_only_is_unsigned if {
 		"predicate_type": "https://spdx.dev/Document",
 		"predicate": {},
 	})
-	verdict := signing.verdict with input as _with({"rejections": rejected, "attestations": [attestation]})
+	verdict := data.signing.verdict with input as _with({"rejections": rejected, "attestations": [attestation]})
 		with data.params as fixture.params
 	_codes(verdict) == ["unsigned"]
 }
 
 test_signed_in_the_future if {
 	rejected := [_rejection("signed_in_future", "signed at 2099-01-01T00:00:00Z.")]
-	signing.verdict == fixture.denied([{
+	data.signing.verdict == fixture.denied([{
 		"code": "signed_in_future",
 		"message": concat(" ", [
 			"A signature of image ghcr.io/org/server:v1 carries a verified time in the future:",
@@ -84,7 +83,7 @@ test_signed_in_the_future if {
 # Threat 41: a broken item beside a good one takes nothing from it.
 test_rejection_beside_a_good_signature if {
 	rejected := [_rejection("malformed", "not a bundle")]
-	signing.verdict == fixture.allowed(["sha256:dev"]) with input as object.union(
+	data.signing.verdict == fixture.allowed(["sha256:dev"]) with input as object.union(
 		fixture.good,
 		{"rejections": rejected},
 	)
@@ -93,6 +92,6 @@ test_rejection_beside_a_good_signature if {
 
 test_subject_without_a_name if {
 	given := _with({"subject": {"registry": "", "repository": ""}})
-	verdict := signing.verdict with input as given with data.params as fixture.params
+	verdict := data.signing.verdict with input as given with data.params as fixture.params
 	endswith(verdict.violations[0].remediation, "cosign sign IMAGE")
 }

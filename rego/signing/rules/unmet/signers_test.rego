@@ -1,13 +1,12 @@
 package signing.rules.unmet_test
 
-import data.signing
 import data.signing.fixture_test as fixture
 
 _dev := fixture.trusted(fixture.keyless("dev"), ["release"])
 
 test_nobody_is_trusted if {
 	given := object.union(fixture.signed([fixture.keyless("dev")], []), {"matches": []})
-	signing.verdict == fixture.denied([{
+	data.signing.verdict == fixture.denied([{
 		"code": "no_trusted_signer",
 		"message": concat(" ", [
 			"No trusted signer is in force for image ghcr.io/org/server:v1,",
@@ -25,14 +24,14 @@ test_nobody_is_trusted if {
 test_nobody_is_trusted_by_a_policy_with_signers_of_its_own if {
 	given := object.union(fixture.nothing, {"matches": []})
 	own := object.union(fixture.params, {"registered_signers": false})
-	verdict := signing.verdict with input as given with data.params as own
+	verdict := data.signing.verdict with input as given with data.params as own
 	_codes(verdict) == ["unsigned", "no_trusted_signer"]
 	startswith(verdict.violations[1].remediation, "Look at trusted_signers of the signing policy")
 }
 
 test_signed_by_strangers if {
 	signatures := [fixture.keyless("eve"), fixture.keyed("k1")]
-	signing.verdict == fixture.denied([{
+	data.signing.verdict == fixture.denied([{
 		"code": "signer_not_trusted",
 		"message": concat(" ", [
 			"Image ghcr.io/org/server:v1 is signed, but by nobody whom this policy trusts:",
@@ -60,7 +59,7 @@ _log_missing(who, remediation, id) := {
 
 test_certificate_without_a_log_entry if {
 	unlogged := object.union(_dev, {"transparency": []})
-	signing.verdict == fixture.denied([_log_missing(
+	data.signing.verdict == fixture.denied([_log_missing(
 		"dev@example.com (issuer https://accounts.example)",
 		"Sign again with the transparency log (cosign uses it unless told otherwise).",
 		"sha256:dev",
@@ -70,7 +69,7 @@ test_certificate_without_a_log_entry if {
 
 test_key_without_a_log_entry if {
 	key := fixture.trusted(fixture.keyed("k1"), ["key"])
-	signing.verdict == fixture.denied([_log_missing(
+	data.signing.verdict == fixture.denied([_log_missing(
 		"key k1",
 		concat(" ", [
 			"Sign again with the transparency log, or set verify_transparency_log to false,",
@@ -84,7 +83,7 @@ test_key_without_a_log_entry if {
 test_key_without_a_log_entry_where_the_policy_asks_for_none if {
 	key := fixture.trusted(fixture.keyed("k1"), ["key"])
 	lax := object.union(fixture.params, {"verify_transparency_log": false})
-	signing.verdict == fixture.allowed(["sha256:k1"]) with input as fixture.signed([key], [["key", "k1"]])
+	data.signing.verdict == fixture.allowed(["sha256:k1"]) with input as fixture.signed([key], [["key", "k1"]])
 		with data.params as lax
 }
 
@@ -104,19 +103,19 @@ _source_missing(what) := {
 test_another_source if {
 	elsewhere := object.union(_dev, {"signer": {"claims": {"source_repository_uri": "https://github.com/evil/app"}}})
 	missing := _source_missing("was made for the source https://github.com/evil/app")
-	signing.verdict == fixture.denied([missing]) with input as fixture.signed([elsewhere], [])
+	data.signing.verdict == fixture.denied([missing]) with input as fixture.signed([elsewhere], [])
 		with data.params as _wanting
 }
 
 test_no_source if {
 	missing := _source_missing("names no source repository")
-	signing.verdict == fixture.denied([missing]) with input as fixture.signed([_dev], [])
+	data.signing.verdict == fixture.denied([missing]) with input as fixture.signed([_dev], [])
 		with data.params as _wanting
 }
 
 test_trusted_source if {
 	ours := object.union(_dev, {"signer": {"claims": {"source_repository_uri": "https://github.com/org/app"}}})
-	signing.verdict == fixture.allowed(["sha256:dev"]) with input as fixture.signed(
+	data.signing.verdict == fixture.allowed(["sha256:dev"]) with input as fixture.signed(
 		[ours],
 		[["release", _dev.principal]],
 	)
@@ -135,7 +134,7 @@ _short_of(have, want) := {
 
 test_one_of_two if {
 	strict := object.union(fixture.params, {"threshold": 2})
-	signing.verdict == fixture.denied([_short_of(1, 2)]) with input as fixture.good
+	data.signing.verdict == fixture.denied([_short_of(1, 2)]) with input as fixture.good
 		with data.params as strict
 }
 
@@ -144,7 +143,7 @@ test_one_of_two_for_want_of_a_log_entry if {
 	strict := object.union(fixture.params, {"threshold": 2})
 	key := fixture.trusted(fixture.keyed("k1"), ["key"])
 	given := fixture.signed([_dev, key], [["release", _dev.principal]])
-	verdict := signing.verdict with input as given with data.params as strict
+	verdict := data.signing.verdict with input as given with data.params as strict
 	_codes(verdict) == ["transparency_log_missing", "threshold_not_met"]
 	verdict.violations[1] == _short_of(1, 2)
 }
@@ -152,7 +151,7 @@ test_one_of_two_for_want_of_a_log_entry if {
 test_none_of_two_for_want_of_log_entries if {
 	strict := object.union(fixture.params, {"threshold": 2})
 	given := fixture.signed([object.union(_dev, {"transparency": []})], [])
-	verdict := signing.verdict with input as given with data.params as strict
+	verdict := data.signing.verdict with input as given with data.params as strict
 	_codes(verdict) == ["transparency_log_missing", "threshold_not_met"]
 	verdict.violations[1] == _short_of(0, 2)
 }
@@ -160,7 +159,7 @@ test_none_of_two_for_want_of_log_entries if {
 # An index of which one platform is signed is not signed as a whole.
 test_only_a_platform_is_signed if {
 	on_platform := object.union(_dev, {"subject_digest": fixture.platform})
-	signing.verdict == fixture.denied([
+	data.signing.verdict == fixture.denied([
 		{
 			"code": "index_not_signed",
 			"message": concat(" ", [
@@ -181,5 +180,5 @@ test_only_a_platform_is_signed if {
 test_the_platform_that_was_asked_for_is_signed if {
 	on_platform := object.union(_dev, {"subject_digest": fixture.platform})
 	given := fixture.signed([on_platform], [["release", _dev.principal]])
-	signing.verdict == fixture.allowed(["sha256:dev"]) with input as given with data.params as fixture.params
+	data.signing.verdict == fixture.allowed(["sha256:dev"]) with input as given with data.params as fixture.params
 }
