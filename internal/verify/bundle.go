@@ -3,7 +3,6 @@ package verify
 import (
 	bundlepb "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	commonpb "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
-	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	sgbundle "github.com/sigstore/sigstore-go/pkg/bundle"
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -83,16 +82,21 @@ func (v *Verifier) readProofs(p *item, m *bundlepb.VerificationMaterial, version
 	if len(entries) > v.limits.LogEntries {
 		return reject(facts.CodeTooLarge, "%d log entries, more than the limit log_entries of %d", len(entries), v.limits.LogEntries)
 	}
+	var promises, proofs int
 	for _, e := range entries {
-		switch {
-		case e == nil:
-			return reject(facts.CodeMalformed, "a log entry is null")
-		case version == bundleV01 && len(e.GetInclusionPromise().GetSignedEntryTimestamp()) == 0 && !anyPromise(entries):
-			return reject(facts.CodeMalformed, "a v0.1 bundle has log entries with a signed entry timestamp, this one has none")
-		case version != bundleV01 && e.GetInclusionProof() == nil && !anyProof(entries):
-			return reject(facts.CodeMalformed, "a %s bundle has log entries with an inclusion proof, this one has none", version)
+		if len(e.GetInclusionPromise().GetSignedEntryTimestamp()) != 0 {
+			promises++
+		}
+		if e.GetInclusionProof() != nil {
+			proofs++
 		}
 		p.entries = append(p.entries, &logEntry{pb: e})
+	}
+	switch {
+	case version == bundleV01 && len(entries) > 0 && promises == 0:
+		return reject(facts.CodeMalformed, "a v0.1 bundle has log entries with a signed entry timestamp, this one has none")
+	case version != bundleV01 && len(entries) > 0 && proofs == 0:
+		return reject(facts.CodeMalformed, "a %s bundle has log entries with an inclusion proof, this one has none", version)
 	}
 	stamps := m.GetTimestampVerificationData().GetRfc3161Timestamps()
 	if len(stamps) > v.limits.Timestamps {
@@ -102,24 +106,6 @@ func (v *Verifier) readProofs(p *item, m *bundlepb.VerificationMaterial, version
 		p.addToken(ts.GetSignedTimestamp())
 	}
 	return nil
-}
-
-func anyPromise(entries []*rekorpb.TransparencyLogEntry) bool {
-	for _, e := range entries {
-		if len(e.GetInclusionPromise().GetSignedEntryTimestamp()) != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-func anyProof(entries []*rekorpb.TransparencyLogEntry) bool {
-	for _, e := range entries {
-		if e.GetInclusionProof() != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // readContent reads what was signed.

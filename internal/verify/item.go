@@ -66,21 +66,7 @@ func (v *Verifier) read(e *evidence.Item, t *target) (*item, *rejection) {
 	default:
 		return nil, reject(facts.CodeUnsupported, "evidence of kind %s is not supported", short(string(e.Kind)))
 	}
-	if rej != nil {
-		return nil, rej
-	}
-	return p, v.limit(p)
-}
-
-// limit checks the counts that an item could make us work through.
-func (v *Verifier) limit(p *item) *rejection {
-	if n := len(p.entries); n > v.limits.LogEntries {
-		return reject(facts.CodeTooLarge, "%d log entries, more than the limit log_entries of %d", n, v.limits.LogEntries)
-	}
-	if n := len(p.tokens); n > v.limits.Timestamps {
-		return reject(facts.CodeTooLarge, "%d timestamps, more than the limit timestamps of %d", n, v.limits.Timestamps)
-	}
-	return nil
+	return p, rej
 }
 
 // setEnvelope makes the item a DSSE envelope with one signature.

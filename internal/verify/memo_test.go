@@ -1,0 +1,110 @@
+package verify_test
+
+import (
+	"maps"
+	"sync"
+	"testing"
+
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/testkit/sigstack"
+	"github.com/signet-policy/signet/internal/trust"
+	"github.com/signet-policy/signet/internal/verify"
+)
+
+// memo is a Memo that counts.
+type memo struct {
+	mu         sync.Mutex
+	values     map[[32]byte][]byte
+	hits, puts int
+	get        func()
+}
+
+func (m *memo) Get(key [32]byte) ([]byte, bool) {
+	if m.get != nil {
+		m.get()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v, ok := m.values[key]
+	if ok {
+		m.hits++
+	}
+	return v, ok
+}
+
+func (m *memo) Put(key [32]byte, value []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.values == nil {
+		m.values = map[[32]byte][]byte{}
+	}
+	m.values[key] = value
+	m.puts++
+}
+
+func TestMemo(t *testing.T) {
+	b := newBench(t, sigstack.Options{})
+	m := &memo{}
+	build := func(name string, limits evidence.Limits, roots ...*trust.Root) *verify.Verifier {
+		t.Helper()
+		v, err := verify.New(verify.Config{Roots: roots, Limits: limits, Memo: m, Build: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	key, other := b.Key("k", sigstack.ECDSAP256SHA256), b.Key("other", sigstack.ECDSAP256SHA256)
+	bad := keylessV1()
+	bad.Cert.SCT = sigstack.SCTNone
+	items := []evidence.Item{
+		b.bundle(b.Sign(keylessV2())), b.layer(b.Sign(sigstack.SignRequest{Image: image, Identity: dev, Log: sigstack.RekorV1SET(), Legacy: true})),
+		b.bundle(b.Sign(attestationOf("x", keylessV1()))), b.bundle(b.Sign(sigstack.SignRequest{Image: image, Key: key})), b.bundle(b.Sign(bad)),
+	}
+	limits := evidence.DefaultLimits()
+	plain := imageFacts(t, verifierWith(t, limits, b.root), items, other.Public(), key.Public())
+	v := build("one", limits, b.root)
+	run := func(v *verify.Verifier, wantHits bool) {
+		t.Helper()
+		m.hits, m.puts = 0, 0
+		f := imageFacts(t, v, items, other.Public(), key.Public())
+		if f.Digest() != plain.Digest() {
+			t.Errorf("facts differ: %+v, want %+v", f, plain)
+		}
+		if wantHits && (m.puts != 0 || m.hits != 5) || !wantHits && m.hits != 0 {
+			t.Errorf("%d hits, %d puts", m.hits, m.puts)
+		}
+	}
+	run(v, false)
+	run(v, true)
+	run(build("one", limits, b.root), true)
+	// Whatever goes in is in the key.
+	run(build("two", limits, b.root), false)
+	more := limits
+	more.JSONDepth++
+	run(build("one", more, b.root), false)
+	m.hits = 0
+	lax := b.editedRoot("stack", &trust.Requires{}, func(*sigstack.TrustedRoot) {})
+	if f := imageFacts(t, build("one", limits, lax), items, key.Public()); m.hits != 0 || len(f.Signatures()) != 4 {
+		t.Errorf("%d hits under a root that requires less, %d signatures", m.hits, len(f.Signatures()))
+	}
+	// Another image: the same bytes are another question.
+	moved := items[0]
+	moved.SubjectDigest = otherImage
+	m.hits = 0
+	if _, err := v.Image(t.Context(), facts.Subject{Digest: otherImage}, []evidence.Item{moved}, nil); err != nil || m.hits != 0 {
+		t.Errorf("%d hits, %v", m.hits, err)
+	}
+	// A value that cannot be read is a miss.
+	run(v, true)
+	for _, spoiled := range [][]byte{nil, []byte("x"), []byte("{}"), []byte(`{"proof":{},"rejection":{}}`), []byte(`{"Proof":{}}`), []byte(`{"proof":{"principal":"x"}}{}`)} {
+		kept := maps.Clone(m.values)
+		for k := range m.values {
+			m.values[k] = spoiled
+		}
+		if f := imageFacts(t, v, items, other.Public(), key.Public()); f.Digest() != plain.Digest() {
+			t.Errorf("%q was believed", spoiled)
+		}
+		m.values = kept
+	}
+}
