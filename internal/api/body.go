@@ -100,7 +100,7 @@ func decode(body []byte, v any, example string, later ...string) *problem {
 	}
 	var te *json.UnmarshalTypeError
 	if errors.As(err, &te) {
-		return typeProblem(te, example)
+		return typeProblem(te, v, example)
 	}
 	return &problem{code: codeInvalidJSON, detail: "The body cannot be read: " + err.Error() + ".", cause: err}
 }
@@ -132,7 +132,7 @@ func strictProblem(e *strictjson.Error, v any, later []string) *problem {
 }
 
 // typeProblem says what type a field should have.
-func typeProblem(e *json.UnmarshalTypeError, example string) *problem {
+func typeProblem(e *json.UnmarshalTypeError, v any, example string) *problem {
 	is := e.Value
 	if what, _, ok := strings.Cut(is, " "); ok { // "number 1.5" tells the value too
 		is = what
@@ -140,7 +140,13 @@ func typeProblem(e *json.UnmarshalTypeError, example string) *problem {
 	if e.Field == "" {
 		return &problem{code: codeInvalidJSON, detail: "The body should be a JSON object, not " + article(is) + ". For example " + example + "."}
 	}
-	return &problem{code: codeInvalidField, field: e.Field, detail: "The field " + shown(e.Field) + " should be " + wanted(e.Type) + ", not " + article(is) + "."}
+	p := &problem{code: codeInvalidField, field: e.Field}
+	if fieldKind(v, e.Field) == reflect.Map && e.Type.Kind() != reflect.Map { // encoding/json does not tell which value
+		p.detail = "Every value in the field " + shown(e.Field) + " should be " + wanted(e.Type) + "; one is " + article(is) + "."
+		return p
+	}
+	p.detail = "The field " + shown(e.Field) + " should be " + wanted(e.Type) + ", not " + article(is) + "."
+	return p
 }
 
 func wanted(t reflect.Type) string {
@@ -167,16 +173,26 @@ func article(what string) string {
 
 // fieldNames are the JSON names of a struct's fields, in order.
 func fieldNames(v any) []string {
-	t := reflect.TypeOf(v)
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
 	var names []string
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		names = append(names, name)
+	for f := range reflect.TypeOf(v).Elem().Fields() {
+		names = append(names, jsonName(f))
 	}
 	return names
+}
+
+// fieldKind is the kind of one field, by its JSON name.
+func fieldKind(v any, name string) reflect.Kind {
+	for f := range reflect.TypeOf(v).Elem().Fields() {
+		if jsonName(f) == name {
+			return f.Type.Kind()
+		}
+	}
+	return reflect.Invalid
+}
+
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
 }
 
 func join(path, key string) string {

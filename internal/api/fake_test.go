@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -164,4 +166,74 @@ func (b *bed) request(t testing.TB, as, method, path, body string) *http.Request
 		r.Header.Set("Authorization", "Bearer "+b.tokens[as])
 	}
 	return r
+}
+
+// recorded sends r without holding the answer against anything.
+func recorded(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// metric is the sum of all series of one name.
+func (b *bed) metric(t testing.TB, name string) float64 {
+	t.Helper()
+	w := recorded(b, b.request(t, "viewer", http.MethodGet, "/metrics", ""))
+	var sum float64
+	for line := range strings.Lines(w.Body.String()) {
+		series, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if base, _, _ := strings.Cut(series, "{"); !ok || base != name {
+			continue
+		}
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatalf("metric %s: %v", line, err)
+		}
+		sum += n
+	}
+	return sum
+}
+
+// someFacts has one of everything.
+func someFacts(t testing.TB) facts.Facts {
+	t.Helper()
+	at := testNow.Add(-time.Hour)
+	subject := "sha256:" + strings.Repeat("b", 64)
+	sig := facts.Signature{
+		ID: "sha256:" + strings.Repeat("1", 64), SubjectDigest: subject, Format: facts.FormatBundle, SignedAt: &at, TrustRoot: "public-good",
+		Annotations: map[string]string{"team": "a"}, Principal: "https://issuer.example ci@example.com",
+		Signer:       facts.Signer{Kind: facts.KindCertificate, Issuer: "https://issuer.example", Subject: "ci@example.com", Claims: map[string]string{"runner_environment": "github-hosted"}, Fingerprint: strings.Repeat("2", 64), Algorithm: "ecdsa-p256"},
+		Transparency: []facts.LogEntry{{Log: "https://log.example", LogID: "ab", Index: 7, IntegratedAt: &at, Proof: facts.ProofPromise}, {Log: "https://log.example", LogID: "ab", Proof: facts.ProofInclusion}},
+		Timestamps:   []facts.Timestamp{{Authority: "CN=tsa", Time: at}},
+	}
+	f, err := facts.New(facts.Proven{
+		Subject:    facts.Subject{Digest: subject, MediaType: "application/vnd.oci.image.index.v1+json", Platforms: []facts.Platform{{OS: "linux", Architecture: "amd64", Digest: "sha256:" + strings.Repeat("3", 64)}}},
+		Signatures: []facts.Signature{sig},
+		Attestations: []facts.Attestation{{
+			Signature: sig, PredicateType: "https://slsa.dev/provenance/v1", PayloadDigest: subject, Predicate: []byte(`{"a":["<b>",1]}`),
+			StatementSubjects: []facts.StatementSubject{{Name: "app", Digest: map[string]string{"sha256": strings.Repeat("b", 64)}}},
+		}},
+		Rejections: []facts.Rejection{{ID: "sha256:" + strings.Repeat("4", 64), MediaType: "application/json", Where: "somewhere", Code: facts.CodeMalformed, Message: "is broken"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func someFrame() facts.Frame {
+	subject := "sha256:" + strings.Repeat("b", 64)
+	tag := "v1"
+	return facts.Frame{
+		EvaluatedAt: testNow, ClockSkew: time.Minute,
+		Request:  facts.Request{Image: testImage, Context: map[string]string{"stage": "prod"}, Roles: []string{"verifier"}},
+		Registry: "registry.example", Repository: "org/server", Tag: &tag,
+		Search: facts.Search{
+			Complete: true, Repositories: []string{"registry.example/org/server"}, ReferrersAPI: "found", FallbackTag: "not_asked", CosignTags: "empty", Items: 2,
+			Problems: []facts.Problem{{Code: "registry_unavailable", Where: "there", Message: "slow"}},
+		},
+		Matches:        []facts.Match{{Requirement: "signature", Signers: []string{"default/1"}, Principals: []string{"p"}, Count: 1}},
+		TrustedSigners: map[string][]string{subject + " sha256:" + strings.Repeat("1", 64): {"default/1"}},
+		Trust:          []facts.TrustInfo{{Name: "public-good", Digest: subject, Age: 5, TransparencyLog: true}},
+	}
 }

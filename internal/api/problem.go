@@ -11,6 +11,7 @@ import (
 
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/facts"
 )
 
 // code names one kind of problem. Codes are part of the public contract: a
@@ -141,6 +142,7 @@ func asProblem(err error) *problem {
 		return &problem{code: codeTokenExpired, detail: "This token is past its end. Ask for a new one."}
 	case errors.Is(err, auth.ErrUnknown):
 		return &problem{code: codeTokenUnknown, detail: "No token with this id and secret is known here. Is it for another installation?"}
+	case errors.Is(err, facts.ErrDigest): // however it is wrapped: asking again will not mend it
 	case errors.Is(err, engine.ErrState), errors.Is(err, ErrUnavailable):
 		return storeUnavailable(err)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -140,6 +140,7 @@ func (s *Server) unrouted(err error, ec echo.Context) {
 	rt := s.notFound
 	if errors.Is(err, echo.ErrMethodNotAllowed) {
 		rt = s.wrongMethod
+		ec.Response().Header().Del("Allow") // comes with the problem, to who has a token
 	}
 	s.run(ec, rt)
 }
@@ -149,9 +150,14 @@ func nothingHere(_ context.Context, c *call) (reply, error) {
 }
 
 func notThisMethod(_ context.Context, c *call) (reply, error) {
-	h := c.echo.Response().Header()
-	allow := h.Get("Allow") // set by Echo's router
-	return reply{}, &problem{code: codeMethodNotAllowed, allow: allow, detail: "The path " + shown(c.echo.Request().URL.Path) + " takes " + allow + ", not " + shown(c.echo.Request().Method) + "."}
+	known, _ := c.echo.Get(echo.ContextKeyHeaderAllow).(string)
+	methods := strings.Split(known, ", ")
+	slices.Sort(methods)
+	r := c.echo.Request()
+	return reply{}, &problem{
+		code: codeMethodNotAllowed, allow: strings.Join(methods, ", "),
+		detail: "The path " + shown(r.URL.Path) + " takes " + oneOf(methods) + ", not " + shown(r.Method) + ".",
+	}
 }
 
 // options answers OPTIONS. No Access-Control header is ever sent: browsers of

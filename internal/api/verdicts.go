@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/oklog/ulid/v2"
-
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/verdict"
@@ -99,20 +97,28 @@ func contextFields(req *verdictRequest) []string {
 // encoder puts it; "" when it is not there.
 func locationOf(body []byte) string {
 	rest, ok := bytes.CutPrefix(body, []byte(`{"id":"`))
-	if !ok || len(rest) <= ulid.EncodedSize || rest[ulid.EncodedSize] != '"' {
+	if !ok || len(rest) <= idLength || rest[idLength] != '"' || !isID(string(rest[:idLength])) {
 		return ""
 	}
-	id := string(rest[:ulid.EncodedSize])
-	if !isID(id) {
-		return ""
-	}
-	return "/api/v1/verdicts/" + id
+	return "/api/v1/verdicts/" + string(rest[:idLength])
 }
 
-// isID says whether id could be a verdict's: a ULID as the engine writes it.
+const idLength = 26
+
+// isID says whether id could be a verdict's: a ULID as the engine writes it, 26
+// characters of Crockford's base 32 in upper case, 128 bits at most
+// (https://github.com/ulid/spec).
 func isID(id string) bool {
-	u, err := ulid.ParseStrict(id)
-	return err == nil && u.String() == id
+	if len(id) != idLength || id[0] > '7' {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		if (c < '0' || c > '9') && (c < 'A' || c > 'Z' || c == 'I' || c == 'L' || c == 'O' || c == 'U') {
+			return false
+		}
+	}
+	return true
 }
 
 func verdictNotFound(id string) *problem {
