@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -23,16 +24,20 @@ func main() {
 	root := flag.String("root", ".", "directory of the module")
 	out := flag.String("out", "", "file to write, relative to the current directory")
 	flag.Parse()
-	if *out == "" {
-		log.Fatal("-out is missing; give the file to write")
+	if err := run(*root, *out); err != nil {
+		log.Fatal(err)
 	}
-	body, err := inputSchema(*root)
+}
+
+func run(root, out string) error {
+	if out == "" {
+		return errors.New("-out is missing; give the file to write")
+	}
+	body, err := inputSchema(root)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
-	if err := os.WriteFile(*out, body, 0o644); err != nil { //nolint:gosec // a schema is public
-		log.Fatal(err)
-	}
+	return os.WriteFile(out, body, 0o644) //nolint:gosec // a schema is public
 }
 
 // values are the fields whose strings are a closed list.

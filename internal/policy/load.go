@@ -1,0 +1,349 @@
+package policy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	opa "github.com/open-policy-agent/opa/v1/rego"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/rego"
+)
+
+// Entrypoint is the one query that is ever asked of a policy.
+const Entrypoint = "data.signing.verdict"
+
+// entrypoint is Entrypoint, parsed.
+func entrypoint() ast.Ref {
+	return ast.Ref{ast.DefaultRootDocument, ast.StringTerm(root), ast.StringTerm("verdict")}
+}
+
+// Source says what to load.
+type Source struct {
+	// Name is the policy's name, for errors and verdicts.
+	Name string
+	// Bundle is a bundle directory: .manifest, Rego modules, data.json files, and
+	// schemas/params.json where its parameters differ from the default policy's.
+	// nil is the default policy, which is embedded.
+	Bundle fs.FS
+	// Params is the JSON object that becomes data.params.
+	Params json.RawMessage
+	// Limits bound time, input and result; the zero value means the defaults.
+	Limits evidence.Limits
+}
+
+// Set is one compiled policy with its parameters: immutable, and safe for
+// concurrent use.
+type Set struct {
+	name         string
+	manifest     manifest
+	digest       string
+	paramsDigest string
+	limits       evidence.Limits
+	query        opa.PreparedEvalQuery
+}
+
+// Name is the policy's name.
+func (s *Set) Name() string { return s.name }
+
+// Revision is what the bundle's manifest calls this release, for people.
+func (s *Set) Revision() string { return s.manifest.Revision }
+
+// Sequence is the integer that rises with every release of a bundle.
+func (s *Set) Sequence() int64 { return s.manifest.signet.Sequence }
+
+// Digest is "sha256:<hex>" over the bundle's manifest, modules, data and schema.
+func (s *Set) Digest() string { return s.digest }
+
+// ParamsDigest is "sha256:<hex>" over the parameters as canonical JSON.
+func (s *Set) ParamsDigest() string { return s.paramsDigest }
+
+// Monotone says that the policy declares that more evidence can only help it to
+// allow.
+func (s *Set) Monotone() bool { return s.manifest.signet.Monotone }
+
+// Context gives the request context keys that the policy declares, each with its
+// allowed values.
+func (s *Set) Context() map[string][]string { return s.manifest.signet.Context }
+
+// Load reads, compiles and prepares a policy. Errors wrap [ErrLoad]. A bundle
+// given by the caller is compiled strictly, its types checked against the input
+// schema, and asked once about an image without any evidence, which it must not
+// allow. For the embedded policy the project's own tests do this.
+func Load(ctx context.Context, src Source) (s *Set, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s, err = nil, fmt.Errorf("%w: panic: %v", ErrLoad, p)
+		}
+	}()
+	if s, err = load(ctx, src); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLoad, err)
+	}
+	return s, nil
+}
+
+func load(ctx context.Context, src Source) (*Set, error) {
+	if src.Limits == (evidence.Limits{}) {
+		src.Limits = evidence.DefaultLimits()
+	}
+	c, err := embeddedContents()
+	if src.Bundle != nil {
+		if c, err = readBundle(src.Bundle); err != nil {
+			err = fmt.Errorf("bundle: %w", err)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	params, paramsDigest, err := checkParams(src.Params, c)
+	if err != nil {
+		return nil, fmt.Errorf("params: %w", err)
+	}
+	caps, err := capabilities()
+	if err != nil {
+		return nil, err
+	}
+	compiler, err := compile(c, caps)
+	if err != nil {
+		return nil, err
+	}
+	data := map[string]any{"params": params}
+	maps.Copy(data, c.data)
+	query, err := prepare(ctx, compiler, caps, data)
+	if err != nil {
+		return nil, err
+	}
+	s := &Set{name: src.Name, manifest: c.manifest, digest: c.digest, paramsDigest: paramsDigest, limits: src.Limits, query: query}
+	if !c.embedded {
+		if err := s.mustNotAllowNothing(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// compile parses and compiles the modules with nothing but caps.
+func compile(c *contents, caps *ast.Capabilities) (*ast.Compiler, error) {
+	modules, err := parse(c, caps)
+	if err != nil {
+		return nil, err
+	}
+	compiler := ast.NewCompiler().WithCapabilities(caps)
+	if c.embedded {
+		compiler = compiler.WithSkipStages(dispensable...)
+	} else {
+		schemas, err := schemaSet(c)
+		if err != nil {
+			return nil, err
+		}
+		compiler = compiler.WithStrict(true).WithSchemas(schemas).WithUseTypeCheckAnnotations(true).
+			WithPathConflictsCheck(c.hasData)
+	}
+	compiler.Compile(modules)
+	if compiler.Failed() {
+		return nil, compiler.Errors
+	}
+	if len(compiler.GetRulesExact(entrypoint())) == 0 {
+		return nil, fmt.Errorf("has no rule %s, which is the one that is asked", Entrypoint)
+	}
+	return compiler, nil
+}
+
+// dispensable are the compiler's stages that find mistakes and change nothing,
+// and those that rewrite what the embedded policy does not use. This project's
+// tests put the embedded policy through every one of them (opa check --strict,
+// and a Load of the same modules as a bundle that must answer alike); leaving
+// them out here saves a third of the compile time of every command.
+var dispensable = []ast.StageID{
+	ast.StageCheckUnusedImports,
+	ast.StageCheckKeywordOverrides,
+	ast.StageCheckDuplicateImports,
+	ast.StageRewriteTemplateStrings,
+	ast.StageCheckVoidCalls,
+	ast.StageRewritePrintCalls,
+	ast.StageParseMetadataBlocks,
+	ast.StageSetAnnotationSet,
+	ast.StageRewriteRegoMetadataCalls,
+	ast.StageRewriteWithValues,
+	ast.StageCheckRuleConflicts,
+	ast.StageCheckUndefinedFuncs,
+	ast.StageCheckSafetyRuleHeads,
+	ast.StageRewriteTestRulesForTracing,
+	ast.StageCheckRecursion,
+	ast.StageCheckTypes,
+	ast.StageCheckUnsafeBuiltins,
+	ast.StageCheckDeprecatedBuiltins,
+	ast.StageBuildComprehensionIndices,
+	ast.StageBuildRequiredCapabilities,
+}
+
+// parse reads the modules, side by side.
+func parse(c *contents, caps *ast.Capabilities) (map[string]*ast.Module, error) {
+	names := slices.Sorted(maps.Keys(c.modules))
+	parsed := make([]*ast.Module, len(names))
+	problems := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() { parsed[i], problems[i] = c.parseModule(name, caps) })
+	}
+	wg.Wait()
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	modules := make(map[string]*ast.Module, len(names))
+	for i, name := range names {
+		modules[name] = parsed[i]
+	}
+	return modules, nil
+}
+
+func (c *contents) parseModule(name string, caps *ast.Capabilities) (*ast.Module, error) {
+	m, err := ast.ParseModuleWithOpts(name, string(c.modules[name]), ast.ParserOptions{
+		Capabilities: caps, RegoVersion: ast.RegoV1,
+		ProcessAnnotation: !c.embedded, // METADATA can hold schemas, which the compiler reads
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case m == nil:
+		return nil, fmt.Errorf("%s: is empty", name)
+	case !c.owns(packagePath(m)):
+		return nil, fmt.Errorf("%s: %s lies outside the roots %q; data.params in particular is mounted by Signet", name, m.Package, c.manifest.Roots)
+	}
+	return m, nil
+}
+
+func packagePath(m *ast.Module) string {
+	parts := make([]string, 0, len(m.Package.Path))
+	for _, t := range m.Package.Path[1:] { // without "data"
+		s, _ := t.Value.(ast.String)
+		parts = append(parts, string(s))
+	}
+	return strings.Join(parts, "/")
+}
+
+// schemaSet gives the type checker the shape of the input. Annotations may name
+// it, as schema.input, and schema.params for data.params.
+func schemaSet(c *contents) (*ast.SchemaSet, error) {
+	var input, params any
+	if err := json.Unmarshal(rego.InputSchema, &input); err != nil {
+		return nil, fmt.Errorf("schemas/input.json: %w", err)
+	}
+	if err := json.Unmarshal(c.paramsSchema, &params); err != nil {
+		return nil, fmt.Errorf("%s: %w", paramsSchemaName, err)
+	}
+	set := ast.NewSchemaSet()
+	set.Put(ast.SchemaRootRef, input)
+	set.Put(ast.SchemaRootRef.Append(ast.StringTerm("input")), input)
+	set.Put(ast.SchemaRootRef.Append(ast.StringTerm("params")), params)
+	return set, nil
+}
+
+// hasData says whether the bundle's data document has something at a path, where
+// a rule must not be.
+func (c *contents) hasData(path []string) (bool, error) {
+	var at any = c.data
+	for _, part := range path {
+		object, ok := at.(map[string]any)
+		if !ok {
+			return false, nil
+		}
+		if at, ok = object[part]; !ok {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func prepare(ctx context.Context, compiler *ast.Compiler, caps *ast.Capabilities, data map[string]any) (opa.PreparedEvalQuery, error) {
+	store := inmem.NewFromObjectWithOpts(data, inmem.OptReturnASTValuesOnRead(true), inmem.OptRoundTripOnWrite(false))
+	query, err := opa.New(
+		opa.ParsedQuery(ast.NewBody(ast.NewExpr(ast.NewTerm(entrypoint())))),
+		opa.Compiler(compiler),
+		opa.Capabilities(caps),
+		opa.Store(store),
+		opa.GenerateJSON(func(t *ast.Term, _ *opa.EvalContext) (any, error) { return t, nil }),
+	).PrepareForEval(ctx)
+	if err != nil {
+		return opa.PreparedEvalQuery{}, fmt.Errorf("preparing %s: %w", Entrypoint, err)
+	}
+	return query, nil
+}
+
+// checkParams validates the parameters against the bundle's schema.
+func checkParams(raw json.RawMessage, c *contents) (params any, digest string, err error) {
+	if len(raw) == 0 {
+		return nil, "", errors.New("are missing; give the parameters that the policy's schemas/params.json asks for")
+	}
+	schema, err := paramsSchema(c.paramsSchema)
+	if err != nil {
+		return nil, "", err
+	}
+	params, err = jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return nil, "", err
+	}
+	if err := schema.Validate(params); err != nil {
+		return nil, "", err
+	}
+	body, err := facts.Canonical(params)
+	if err != nil {
+		return nil, "", err
+	}
+	return params, facts.Digest(body), nil
+}
+
+func paramsSchema(body []byte) (*jsonschema.Schema, error) {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", paramsSchemaName, err)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.DefaultDraft(jsonschema.Draft7)
+	compiler.UseLoader(noLoader{})
+	if err := compiler.AddResource(paramsSchemaName, doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", paramsSchemaName, err)
+	}
+	schema, err := compiler.Compile(paramsSchemaName)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", paramsSchemaName, err)
+	}
+	return schema, nil
+}
+
+// noLoader refuses every reference out of a schema: neither a network nor a file
+// is read for one.
+type noLoader struct{}
+
+func (noLoader) Load(url string) (any, error) {
+	return nil, fmt.Errorf("refers to %s; a schema must stand alone", url)
+}
+
+// mustNotAllowNothing asks about an image of which nothing is known but that the
+// search found nothing.
+func (s *Set) mustNotAllowNothing(ctx context.Context) error {
+	in := facts.NewInput(facts.Facts{}, facts.Frame{
+		Request: facts.Request{Image: "registry.example/nothing:known"}, Registry: "registry.example", Repository: "nothing",
+		Search: facts.Search{Complete: true, ReferrersAPI: "empty", FallbackTag: "empty", CosignTags: "empty"},
+	})
+	result, err := s.Evaluate(ctx, &in)
+	if err != nil {
+		return fmt.Errorf("asked about an image without any evidence: %w", err)
+	}
+	if result.Allow {
+		return errors.New("allows an image without any evidence")
+	}
+	return nil
+}
