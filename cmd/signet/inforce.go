@@ -62,13 +62,19 @@ func (f *inForce) useRoots(ctx context.Context, roots []*trust.Root, why string)
 	if err != nil {
 		return err
 	}
-	f.rooted.Store(&rooted{roots: roots, verifier: v})
 	in, err := f.inputs(roots)
 	if err != nil {
 		return err
 	}
-	_, err = f.store.SetInputs(ctx, store.Actor{Name: "server", From: "configuration"}, why, in)
-	return err
+	// Both under the lock of rebuild: no state is ever built from new roots under
+	// the old digest, or from old roots under the new one.
+	f.build.Lock()
+	defer f.build.Unlock()
+	if _, err := f.store.SetInputs(ctx, store.Actor{Name: "server", From: "configuration"}, why, in); err != nil {
+		return err
+	}
+	f.rooted.Store(&rooted{roots: roots, verifier: v})
+	return nil
 }
 
 // inputs names everything in force that does not live in the store.

@@ -76,7 +76,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.UsageOnMissing(),
 	)
 	if err != nil {
 		fmt.Fprintln(stderr, "signet:", err)

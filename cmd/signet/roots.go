@@ -19,7 +19,7 @@ import (
 const (
 	publicGoodTUF  = "https://tuf-repo-cdn.sigstore.dev"
 	refreshEvery   = 24 * time.Hour
-	refreshTimeout = 10 * time.Second
+	refreshTimeout = 5 * time.Second
 	refreshedFile  = "trusted_root.json"
 )
 

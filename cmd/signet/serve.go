@@ -106,35 +106,38 @@ type server struct {
 }
 
 // newServer connects the parts. The caller closes it.
-func newServer(ctx context.Context, std streams, parts serverParts) (s *server, err error) {
-	f := parts.file
-	s = &server{log: newLogger(std.err, f.Log, parts.quiet), file: f}
-	defer func() {
-		if err != nil {
-			s.close()
-		}
-	}()
-	if s.store, err = store.Open(ctx, store.Config{DataDir: f.DataDir, SecretFile: f.SecretFile}); err != nil {
+func newServer(ctx context.Context, std streams, parts serverParts) (*server, error) {
+	s := &server{log: newLogger(std.err, parts.file.Log, parts.quiet), file: parts.file}
+	if err := s.connect(ctx, parts); err != nil {
+		s.close()
 		return nil, err
+	}
+	return s, nil
+}
+
+func (s *server) connect(ctx context.Context, parts serverParts) (err error) {
+	f := parts.file
+	if s.store, err = store.Open(ctx, store.Config{DataDir: f.DataDir, SecretFile: f.SecretFile}); err != nil {
+		return err
 	}
 	s.stop = append(s.stop, func() { _ = s.store.Close() })
 	if s.cache, err = cache.New(cache.Config{MaxBytes: f.Cache.MemoryBytes}); err != nil {
-		return nil, err
+		return err
 	}
 	s.stop = append(s.stop, s.cache.Close)
 	set, err := loadPolicy(ctx, parts.policy, f.Limits)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.inForce = &inForce{
 		file: f, store: s.store, policy: parts.policy, set: set, keys: parts.keys, memo: memo{s.cache}, log: s.log,
 	}
 	if err := s.inForce.useRoots(ctx, parts.roots, "configuration loaded"); err != nil {
-		return nil, err
+		return err
 	}
 	client, err := newRegistryClient(f, false)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.stop = append(s.stop, client.Close)
 	s.engine, err = engine.New(engine.Config{
@@ -143,24 +146,24 @@ func newServer(ctx context.Context, std streams, parts serverParts) (s *server, 
 		Build: build(), Log: s.log,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := s.engine.Current(ctx); err != nil { // a signer that cannot be read shows now, not at the first request
-		return nil, err
+		return err
 	}
 	s.api, err = api.New(api.Config{
 		Decider: s.engine, Verdicts: history{s.store}, Build: build(), Log: s.log, Stats: s.engine.Stats(),
-		Checks: []api.Check{{Name: "store", Run: s.store.Ping}},
+		Checks: []api.Check{{Name: "store", Run: func(ctx context.Context) error { _, err := s.store.Active(ctx); return err }}},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	stopControl, err := serveControl(ctx, f.DataDir, &storeAdministration{store: s.store, by: commandLineActor()}, s.log)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.stop = append(s.stop, stopControl)
-	return s, nil
+	return nil
 }
 
 // run serves until ctx ends, then lets requests under way finish.

@@ -97,7 +97,7 @@ func newRegistryClient(f config.File, ownsMachine bool) (*registry.Client, error
 		if err != nil {
 			errs = append(errs, fmt.Errorf("registries.%s: %w", host, err))
 		}
-		cfg.Registries = append(cfg.Registries, registry.Registry{
+		cfg.Registries = append(cfg.Registries, registry.Settings{
 			Host: host, Insecure: r.Insecure, AllowPrivate: r.AllowPrivate, CAFile: f.Relative(r.CAFile),
 			Username: r.Username, Password: registry.Secret(password), Token: registry.Secret(token), TokenHosts: r.TokenHosts,
 		})

@@ -22,7 +22,7 @@ type verifyCmd struct {
 
 // Run answers for each image; the exit code is the worst of them.
 func (c verifyCmd) Run(ctx context.Context, std streams) error {
-	rt, err := newRuntime(ctx, std, c.commonFlags, c.sourceFlags, c.imageFlags, c.policyFlags, c.Images)
+	rt, err := newSession(ctx, std, c.commonFlags, c.sourceFlags, c.imageFlags, c.policyFlags, c.Images)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-func (c verifyCmd) one(ctx context.Context, std streams, rt *runtime, image string, nth int) (int, error) {
+func (c verifyCmd) one(ctx context.Context, std streams, rt *session, image string, nth int) (int, error) {
 	x, err := rt.engine.Examine(ctx, rt.state, engine.Request{
 		Image: image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Principal: "command line",
 	})
@@ -94,7 +94,7 @@ type factsCmd struct {
 // Run prints the input document whatever was rejected; exit 2 when the search
 // for evidence was not complete.
 func (c factsCmd) Run(ctx context.Context, std streams) error {
-	rt, err := newRuntime(ctx, std, c.commonFlags, c.sourceFlags, c.imageFlags, c.policyFlags, []string{c.Image})
+	rt, err := newSession(ctx, std, c.commonFlags, c.sourceFlags, c.imageFlags, c.policyFlags, []string{c.Image})
 	if err != nil {
 		return err
 	}

@@ -165,7 +165,7 @@ func (e *Engine) Decide(ctx context.Context, st *State, req Request) (Answer, er
 	done := e.flights.DoChan(flight, func() (any, error) {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.cfg.Deadline)
 		defer cancel()
-		return e.compute(work, st, req, asked, key), nil
+		return e.compute(work, st, req, asked, key)
 	})
 	select {
 	case r := <-done:
@@ -201,6 +201,9 @@ func (e *Engine) Examine(ctx context.Context, st *State, req Request) (Examinati
 		return Examination{}, err
 	}
 	g := e.gather(ctx, st, req, asked)
+	if err := g.mistake(); err != nil {
+		return Examination{}, err
+	}
 	v, frames := e.judge(ctx, st, g, req)
 	body, err := encode(v)
 	if err != nil {
@@ -221,6 +224,9 @@ func (e *Engine) Facts(ctx context.Context, st *State, p Policy, req Request, sh
 		return facts.Input{}, err
 	}
 	g := e.gather(ctx, st, req, asked)
+	if err := g.mistake(); err != nil {
+		return facts.Input{}, err
+	}
 	fr := e.frame(st, p, g, req, e.now())
 	fr.ShowUnmatched = showUnmatched
 	in := facts.NewInput(g.Facts, fr)
@@ -264,17 +270,20 @@ func declared(in []Policy, key, value string) error {
 
 // compute is the miss path. It never panics and never returns an allow that was
 // not recorded where verdicts are recorded.
-func (e *Engine) compute(ctx context.Context, st *State, req Request, asked Asked, key [32]byte) (a Answer) {
+func (e *Engine) compute(ctx context.Context, st *State, req Request, asked Asked, key [32]byte) (a Answer, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			e.stats.Alarms.Add(1)
 			e.cfg.Log.ErrorContext(ctx, "panic while deciding", "image", req.Image, "panic", fmt.Sprint(p))
-			a = e.unknown(st, req, asked, internalReason(), 10)
+			a, err = e.unknown(st, req, asked, internalReason(), 10), nil
 		}
 	}()
 	g := e.gather(ctx, st, req, asked)
+	if err := g.mistake(); err != nil {
+		return Answer{}, err
+	}
 	v, frames := e.judge(ctx, st, g, req)
-	return e.finish(ctx, st, req, asked, key, g, v, frames)
+	return e.finish(ctx, st, req, asked, key, g, v, frames), nil
 }
 
 // finish encodes, records and caches a verdict, in this order.

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/signet-policy/signet/internal/evidence"
@@ -32,6 +33,15 @@ type gathered struct {
 	// the lease is made by this very answer.
 	tagUntil    time.Time
 	searchUntil time.Time
+}
+
+// mistake is the caller's: a reference that only looking showed to be wrong, such
+// as a layout that is not there.
+func (g *gathered) mistake() error {
+	if g.Problem != nil && g.Problem.Code == evidence.CodeInvalidReference {
+		return fmt.Errorf("%w: image: %w", ErrInvalid, g.Problem)
+	}
+	return nil
 }
 
 // gather resolves, collects and verifies. It does no policy. Whatever goes

@@ -47,13 +47,16 @@ func New(p Proven) (Facts, error) {
 	for i := range f.attestations {
 		f.attestations[i].complete()
 		f.attestations[i].StatementSubjects = orEmpty(f.attestations[i].StatementSubjects)
+		if err := f.attestations[i].compact(); err != nil {
+			return Facts{}, err
+		}
 	}
 	slices.SortFunc(f.signatures, func(a, b Signature) int { return bySubject(a, b) })
 	slices.SortFunc(f.attestations, func(a, b Attestation) int { return bySubject(a.Signature, b.Signature) })
 	slices.SortFunc(f.rejections, func(a, b Rejection) int {
 		return cmpStrings(a.ID, b.ID, a.Where, b.Where, a.Code, b.Code, a.Message, b.Message)
 	})
-	body, err := f.canonical(false)
+	body, err := f.canonical()
 	if err != nil {
 		return Facts{}, err
 	}
@@ -81,11 +84,13 @@ func Decode(body []byte, digest string) (Facts, error) {
 	return f, nil
 }
 
-// Encode gives the canonical JSON with predicates whole, for the store.
-func (f Facts) Encode() ([]byte, error) { return f.canonical(true) }
+// Encode gives the facts as JSON for [Decode], predicates as they were signed.
+// It is not canonical, which would take three times as long and change the order
+// of a predicate's keys: Decode hashes what it reads, not these bytes.
+func (f Facts) Encode() ([]byte, error) { return marshal(f.proven()) }
 
 // Digest is "sha256:<hex>" over the canonical JSON, where each predicate is
-// represented by its payload digest. It is "" for the zero value.
+// represented by the digest of its bytes. It is "" for the zero value.
 func (f Facts) Digest() string { return f.digest }
 
 // Subject is the subject as far as it is proved: digest, media type, platforms.
@@ -100,16 +105,19 @@ func (f Facts) Attestations() []Attestation { return slices.Clone(f.attestations
 // Rejections returns the evidence that proved nothing.
 func (f Facts) Rejections() []Rejection { return slices.Clone(f.rejections) }
 
-func (f Facts) canonical(predicates bool) ([]byte, error) {
-	p := Proven{
-		Subject:      f.subject,
-		Signatures:   orEmpty(f.signatures),
-		Attestations: orEmpty(slices.Clone(f.attestations)),
-		Rejections:   orEmpty(f.rejections),
+func (f Facts) proven() Proven {
+	return Proven{
+		Subject: f.subject, Signatures: orEmpty(f.signatures), Attestations: orEmpty(f.attestations), Rejections: orEmpty(f.rejections),
 	}
-	if !predicates {
-		for i := range p.Attestations {
-			p.Attestations[i].Predicate = nil
+}
+
+// canonical is what is digested: each predicate stands as the digest of its bytes.
+func (f Facts) canonical() ([]byte, error) {
+	p := f.proven()
+	p.Attestations = slices.Clone(p.Attestations)
+	for i, a := range p.Attestations {
+		if a.Predicate != nil {
+			p.Attestations[i].Predicate = json.RawMessage(`"` + Digest(a.Predicate) + `"`)
 		}
 	}
 	return Canonical(p)
@@ -124,6 +132,20 @@ func (s *Signature) complete() {
 	if s.Signer.Claims == nil {
 		s.Signer.Claims = map[string]string{}
 	}
+}
+
+// compact takes the white space out of the predicate, which any encoding of the
+// facts would do as well: its digest must not depend on how often it was stored.
+func (a *Attestation) compact() error {
+	if a.Predicate == nil {
+		return nil
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, a.Predicate); err != nil {
+		return fmt.Errorf("predicate of %s: %w", a.ID, err)
+	}
+	a.Predicate = b.Bytes()
+	return nil
 }
 
 func factual(s Subject) Subject {

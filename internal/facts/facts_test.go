@@ -79,7 +79,7 @@ func TestStoredFactsComeBack(t *testing.T) {
 	if diff := cmp.Diff(f.Attestations()[0].Signature, back.Attestations()[0].Signature); diff != "" {
 		t.Error(diff)
 	}
-	if !strings.Contains(string(body), `"a":"<&>","b":1.50`) {
+	if !strings.Contains(string(body), `"b":1.50,"a":"<&>"`) {
 		t.Errorf("a predicate's numbers and characters changed: %s", body)
 	}
 }
@@ -96,6 +96,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}{
 		{"changed", strings.Replace(string(body), "dev@", "eve@", 1), f.Digest(), ErrDigest},
 		{"another digest", string(body), digestB, ErrDigest},
+		{"another predicate", strings.Replace(string(body), `"predicate":null`, `"predicate":{}`, 1) + " ", digestB, ErrDigest},
 		{"unknown field", `{"trusted":true}`, f.Digest(), nil},
 		{"not JSON", `{`, f.Digest(), nil},
 	}
@@ -112,12 +113,18 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-func TestPredicateIsNotInTheDigest(t *testing.T) {
+func TestPredicateIsInTheDigest(t *testing.T) {
 	with := func(predicate string) Facts {
 		return mustNew(t, Proven{Attestations: []Attestation{{Signature: signature("sha256:02", nil), PayloadDigest: digestB, Predicate: json.RawMessage(predicate)}}})
 	}
 	if with(`{"a":1}`).Digest() != with(`{"a": 1}`).Digest() {
-		t.Error("the predicate is in the digest beside its payload digest")
+		t.Error("white space decides over the digest")
+	}
+	if with(`{"a":1}`).Digest() == with(`{"a":2}`).Digest() {
+		t.Error("stored facts could come back with another predicate")
+	}
+	if _, err := New(Proven{Attestations: []Attestation{{Predicate: json.RawMessage(`{`)}}}); err == nil {
+		t.Error("a predicate that is no JSON was accepted")
 	}
 }
 

@@ -1,10 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -57,24 +55,11 @@ func (s *Store) packFacts(f facts.Facts) (packedFacts, error) {
 	if f.Digest() == "" {
 		return packedFacts{}, fmt.Errorf("%w: these facts were not made by verification", ErrInvalid)
 	}
-	raw, err := encodeFacts(f)
+	raw, err := f.Encode()
 	if err != nil {
 		return packedFacts{}, fmt.Errorf("%w: facts: %w", ErrInvalid, err)
 	}
 	return packedFacts{digest: f.Digest(), size: len(raw), body: s.pack(raw)}, nil
-}
-
-// encodeFacts keeps predicates as they were signed, in the order of their keys.
-// It is not canonical, which takes three times as long and which nobody needs
-// here: facts.Decode hashes what it reads, not these bytes.
-func encodeFacts(f facts.Facts) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(facts.Proven{
-		Subject: f.Subject(), Signatures: f.Signatures(), Attestations: f.Attestations(), Rejections: f.Rejections(),
-	})
-	return buf.Bytes(), err
 }
 
 func (p packedFacts) insert(exec execFunc, at string) error {

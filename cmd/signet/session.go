@@ -23,16 +23,16 @@ import (
 	"github.com/signet-policy/signet/internal/verify"
 )
 
-// runtime is the engine with what is in force, for one command.
-type runtime struct {
+// session is the engine with what is in force, for one command.
+type session struct {
 	engine *engine.Engine
 	state  *engine.State
 	close  func()
 }
 
-// newRuntime connects the parts for verify and facts. It opens the store only
+// newSession connects the parts for verify and facts. It opens the store only
 // to read signers, and only where there is one and the policy asks for them.
-func newRuntime(ctx context.Context, std streams, common commonFlags, src sourceFlags, img imageFlags, pol policyFlags, args []string) (*runtime, error) {
+func newSession(ctx context.Context, std streams, common commonFlags, src sourceFlags, img imageFlags, pol policyFlags, args []string) (*session, error) {
 	if err := pol.check(); err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func newRuntime(ctx context.Context, std streams, common commonFlags, src source
 	if err != nil {
 		return nil, err
 	}
-	return &runtime{engine: eng, state: state, close: func() {}}, nil
+	return &session{engine: eng, state: state, close: func() {}}, nil
 }
 
 // newSource is the registry, or the one artifact of --bundle.

@@ -1,0 +1,237 @@
+// Package signingpolicy is the signing policy that users write: YAML or JSON, in
+// one of three spellings, read by one strict parser into one canonical form.
+//
+// Start with [Parse]. A [Policy] says which signers are in force
+// ([Policy.InForce]), which images it speaks of ([Policy.Applies]), which
+// signatures count ([Policy.Counts]), and gives the parameters that Rego reads
+// ([Policy.Params]). What a later version will enforce is refused by name, so
+// that no demand is ever silently dropped.
+package signingpolicy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/glob"
+	"github.com/signet-policy/signet/internal/signers"
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+// ErrInvalid wraps every mistake in a policy. The message holds one line per
+// mistake: "line N: field: what is wrong; what would be right".
+var ErrInvalid = errors.New("invalid signing policy")
+
+// Policy is one signing policy. Make it with [Parse], [FromNode], [Default] or
+// [OneOff]; the zero value requires nothing and is refused by the Rego rules.
+type Policy struct {
+	Name string
+	Mode verdict.Mode
+	// RequireSignature asks for signatures by Threshold distinct trusted signers.
+	RequireSignature bool
+	// VerifyTransparencyLog asks for a verified log entry for each signature that
+	// counts. False takes this back for keys only: what certificates need is the
+	// floor of their trust root.
+	VerifyTransparencyLog bool
+	Threshold             int
+	// Images are the globs that it speaks of; none: all images.
+	Images []string
+	// Inline signers belong to this policy alone, named "<policy>/<position>".
+	Inline []signers.Signer
+	// UseRegistered takes registered signers, all or those of RegisteredNames.
+	UseRegistered   bool
+	RegisteredNames []string
+	// TrustedSources in normal form ("github.com/acme/app"); empty: any source.
+	TrustedSources []string
+
+	scope glob.Scope
+}
+
+// DefaultName is the name of a policy that gives itself none.
+const DefaultName = "default"
+
+// Default is the policy of an installation that has written none: a signature
+// by a registered trusted signer, with a log entry.
+func Default() *Policy {
+	return &Policy{
+		Name: DefaultName, Mode: verdict.Enforce, RequireSignature: true, VerifyTransparencyLog: true, Threshold: 1, UseRegistered: true,
+	}
+}
+
+// OneOffName is the name of the policy of --key and --issuer.
+const OneOffName = "one-off"
+
+// OneOff is a policy for one command: a signature by any of the keys, or by the
+// keyless identity where issuer is not "". Keys need no log entry.
+func OneOff(keys []signers.Key, issuer, subject, subjectRegex string) (*Policy, error) {
+	p := &Policy{Name: OneOffName, Mode: verdict.Enforce, RequireSignature: true, Threshold: 1}
+	for _, k := range keys {
+		p.Inline = append(p.Inline, signers.Signer{Type: signers.PublicKey, Keys: []signers.Key{k}, Enabled: true})
+	}
+	if issuer != "" {
+		p.Inline = append(p.Inline, signers.Signer{
+			Type: signers.Keyless, Issuer: issuer, Subject: subject, SubjectRegex: subjectRegex, Enabled: true,
+		})
+	}
+	if len(p.Inline) == 0 {
+		return nil, fmt.Errorf("%w: give a key, or an issuer with a subject", ErrInvalid)
+	}
+	for i := range p.Inline {
+		p.Inline[i].Name = fmt.Sprintf("%s/%d", p.Name, i+1)
+		if err := p.Inline[i].Validate(); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	return p, nil
+}
+
+// Applies says whether the policy speaks of an image by its normalised name. A
+// subject without a name is spoken of only by policies without images.
+func (p *Policy) Applies(name string) bool {
+	return p.scope.Covers(name)
+}
+
+// InForce gives the signers that count for this policy: its own, and of the
+// registered ones those that it asks for.
+func (p *Policy) InForce(registered []signers.Signer) []signers.Signer {
+	list := slices.Clone(p.Inline)
+	if !p.UseRegistered {
+		return list
+	}
+	for _, s := range registered {
+		if len(p.RegisteredNames) == 0 || slices.Contains(p.RegisteredNames, s.Name) {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// Counts says whether a signature by a trusted signer counts towards the
+// threshold: it has the log entry and the source that the policy asks for. The
+// Rego rules check the same again, and explain.
+func (p *Policy) Counts(s facts.Signature, trust []facts.TrustInfo) bool {
+	return p.logged(s, trust) && p.sourced(s)
+}
+
+func (p *Policy) logged(s facts.Signature, trust []facts.TrustInfo) bool {
+	if len(s.Transparency) > 0 {
+		return true
+	}
+	if s.Signer.Kind == facts.KindKey {
+		return !p.VerifyTransparencyLog || withoutLog(trust)
+	}
+	var own []facts.TrustInfo
+	for _, t := range trust {
+		if t.Name == s.TrustRoot {
+			own = append(own, t)
+		}
+	}
+	return withoutLog(own)
+}
+
+// withoutLog says that there are roots, and none of them has a log.
+func withoutLog(roots []facts.TrustInfo) bool {
+	return len(roots) > 0 && !slices.ContainsFunc(roots, func(t facts.TrustInfo) bool { return t.TransparencyLog })
+}
+
+func (p *Policy) sourced(s facts.Signature) bool {
+	if len(p.TrustedSources) == 0 {
+		return true
+	}
+	if s.Signer.Kind != facts.KindCertificate {
+		return false
+	}
+	from, ok := normalSource(s.Signer.Claims["source_repository_uri"])
+	if !ok {
+		return false
+	}
+	return slices.ContainsFunc(p.TrustedSources, func(source string) bool {
+		return from == source || strings.HasPrefix(from, source+"/")
+	})
+}
+
+var sourcePattern = regexp.MustCompile(`\A(?:git\+)?(?:[a-z]+://)?([^/@?#\s]+)/([^?#\s]*[^/?#\s])/*\z`)
+
+// normalSource makes "host/path" of a repository's address: without scheme,
+// "git+" and a trailing ".git"; the host in lower case, the path to the letter.
+func normalSource(address string) (string, bool) {
+	m := sourcePattern.FindStringSubmatch(address)
+	if m == nil {
+		return "", false
+	}
+	path := strings.TrimSuffix(m[2], ".git")
+	for _, segment := range strings.Split(path, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return "", false
+		}
+	}
+	return strings.ToLower(m[1]) + "/" + path, true
+}
+
+// Params is data.params: what the Rego rules read of this policy.
+func (p *Policy) Params() (json.RawMessage, error) {
+	params := struct {
+		RequireSignature      bool     `json:"require_signature"`
+		VerifyTransparencyLog bool     `json:"verify_transparency_log"`
+		RegisteredSigners     bool     `json:"registered_signers"`
+		Threshold             int      `json:"threshold"`
+		TrustedSources        []string `json:"trusted_sources"` // null: any
+	}{p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources}
+	return json.Marshal(params)
+}
+
+// canonical is the one form that every spelling comes to.
+type canonical struct {
+	SigningPolicy struct {
+		Name                  string            `yaml:"name"`
+		Mode                  verdict.Mode      `yaml:"mode"`
+		RequireSignature      bool              `yaml:"require_signature"`
+		VerifyTransparencyLog bool              `yaml:"verify_transparency_log"`
+		Threshold             int               `yaml:"threshold"`
+		Images                []string          `yaml:"images,omitempty"`
+		TrustedSigners        []canonicalSigner `yaml:"trusted_signers"`
+		TrustedSources        []string          `yaml:"trusted_sources,omitempty"`
+	} `yaml:"signing_policy"`
+}
+
+type canonicalSigner struct {
+	Type         string     `yaml:"type"`
+	Issuer       string     `yaml:"issuer,omitempty"`
+	Subject      string     `yaml:"subject,omitempty"`
+	SubjectRegex string     `yaml:"subject_regex,omitempty"`
+	Key          string     `yaml:"key,omitempty"`
+	Names        []string   `yaml:"names,omitempty"`
+	Images       []string   `yaml:"images,omitempty"`
+	NotBefore    *time.Time `yaml:"not_before,omitempty"`
+	ExpiresAt    *time.Time `yaml:"expires_at,omitempty"`
+}
+
+// Canonical is the policy as YAML in its one form; parsing it again gives an
+// equal policy.
+func (p *Policy) Canonical() ([]byte, error) {
+	var c canonical
+	sp := &c.SigningPolicy
+	sp.Name, sp.Mode, sp.RequireSignature, sp.VerifyTransparencyLog = p.Name, p.Mode, p.RequireSignature, p.VerifyTransparencyLog
+	sp.Threshold, sp.Images, sp.TrustedSources = p.Threshold, p.Images, p.TrustedSources
+	for _, s := range p.Inline {
+		cs := canonicalSigner{
+			Type: string(s.Type), Issuer: s.Issuer, Subject: s.Subject, SubjectRegex: s.SubjectRegex,
+			Images: s.Images, NotBefore: s.NotBefore, ExpiresAt: s.ExpiresAt,
+		}
+		for _, k := range s.Keys {
+			cs.Key += strings.TrimRight(k.PEM, "\n") + "\n"
+		}
+		sp.TrustedSigners = append(sp.TrustedSigners, cs)
+	}
+	if p.UseRegistered {
+		sp.TrustedSigners = append(sp.TrustedSigners, canonicalSigner{Type: "registry", Names: p.RegisteredNames})
+	}
+	return yaml.Marshal(c)
+}
