@@ -3,7 +3,6 @@
 package storetest
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -158,9 +157,7 @@ func token(t *testing.T, name string, role auth.Role, now time.Time) (string, au
 	return plain, tok
 }
 
-// Facts makes facts about a digest with one signature and one attestation. It
-// goes through Decode, as the store does: nothing but verification makes facts
-// of nothing.
+// Facts makes facts about a digest with one signature and one attestation.
 func Facts(t testing.TB, digest, subject string) facts.Facts {
 	t.Helper()
 	at := start.Add(-time.Hour)
@@ -181,19 +178,7 @@ func Facts(t testing.TB, digest, subject string) facts.Facts {
 		Attestations: []facts.Attestation{att},
 		Rejections:   []facts.Rejection{},
 	}
-	var body bytes.Buffer
-	enc := json.NewEncoder(&body)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(p); err != nil {
-		t.Fatal(err)
-	}
-	p.Attestations = []facts.Attestation{att}
-	p.Attestations[0].Predicate = nil
-	digested, err := facts.Canonical(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := facts.Decode(body.Bytes(), facts.Digest(digested))
+	f, err := facts.New(p)
 	if err != nil {
 		t.Fatal(err)
 	}
