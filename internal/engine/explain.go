@@ -159,6 +159,10 @@ func shellQuote(s string) string {
 // problemReason puts a failure to resolve into words.
 func problemReason(p *evidence.Problem, image string) verdict.Reason {
 	say := func(message, remediation string) verdict.Reason { return engineReason(p.Code, message, remediation) }
+	what := p.Error()
+	if p.Where == image { // it is in the sentence already
+		what = p.Message
+	}
 	switch p.Code {
 	case evidence.CodeImageNotFound:
 		return say(fmt.Sprintf("Image %s was not found in its registry.", image),
@@ -169,13 +173,13 @@ func problemReason(p *evidence.Problem, image string) verdict.Reason {
 	case evidence.CodeRateLimited:
 		return say(fmt.Sprintf("The registry asks us to slow down: %s.", p.Message), "Ask again later; credentials often raise the limit.")
 	case evidence.CodeAddressRefused, evidence.CodeNotAllowed, evidence.CodeRedirectRefused:
-		return say(fmt.Sprintf("Image %s was not asked for: %s.", image, p.Error()),
+		return say(fmt.Sprintf("Image %s was not asked for: %s.", image, what),
 			"An operator can allow this registry in the configuration (registries, or --insecure-registry HOST[:PORT]).")
 	case evidence.CodeDigestMismatch, evidence.CodeManifestAmbiguous:
-		return say(fmt.Sprintf("The registry's answer for image %s contradicts itself: %s.", image, p.Error()),
+		return say(fmt.Sprintf("The registry's answer for image %s contradicts itself: %s.", image, what),
 			"Do not run this image; ask the registry's operator.")
 	case evidence.CodePlatformNotFound, evidence.CodeEvidenceTooLarge:
 		return say(p.Error()+".", "See the message; limits are in the configuration under limits.")
 	}
-	return say(fmt.Sprintf("Image %s could not be looked up: %s.", image, p.Error()), "Ask again; if it stays so, check the registry and the network.")
+	return say(fmt.Sprintf("Image %s could not be looked up: %s.", image, what), "Ask again; if it stays so, check the registry and the network.")
 }

@@ -273,7 +273,7 @@ func (e *Engine) expiry(st *State, g *gathered, now time.Time) time.Time {
 	if until.Before(now) {
 		return now
 	}
-	return until
+	return until.UTC().Truncate(time.Microsecond)
 }
 
 func (e *Engine) blank(st *State, req Request, digest string, s facts.Subject, now time.Time) *verdict.Verdict {
