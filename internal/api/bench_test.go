@@ -34,7 +34,7 @@ const benchBody = `{"image":"registry.example/org/server:v1","platform":"linux/a
 func hitHandler(b *testing.B) (http.Handler, string, []byte) {
 	hit := answer(b, verdict.Allow, true, engine.FromMemory)
 	bed := newBedAt(b, time.Now(), func(c *Config) {
-		c.Log, c.Now = slog.New(slog.NewJSONHandler(io.Discard, nil)), nil
+		c.Log, c.Now = slog.New(slog.NewJSONHandler(&bytes.Buffer{}, nil)), nil
 	})
 	bed.decider.decide = func(context.Context, *engine.State, engine.Request) (engine.Answer, error) { return hit, nil }
 	return bed, bed.tokens["verifier"], hit.Body

@@ -57,7 +57,7 @@ func checkMedia(r *http.Request) *problem {
 	bad := func(field, detail string) *problem {
 		return &problem{code: codeUnsupportedMedia, field: "header." + field, detail: detail}
 	}
-	if enc := r.Header["Content-Encoding"]; len(enc) > 0 && !(len(enc) == 1 && strings.EqualFold(enc[0], "identity")) {
+	if enc := r.Header["Content-Encoding"]; len(enc) > 1 || len(enc) == 1 && !strings.EqualFold(enc[0], "identity") {
 		return bad("Content-Encoding", "Send the body without Content-Encoding: compressed bodies are not read.")
 	}
 	types := r.Header["Content-Type"]

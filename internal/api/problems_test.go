@@ -246,7 +246,7 @@ func TestTokens(t *testing.T) {
 				if d := cmp.Diff([]string{"401", string(tt.code), tt.challenge, ""}, got); d != "" {
 					t.Errorf("%s %s: status, code, challenge and Allow (-want +got):\n%s", method, path, d)
 				}
-				if tt.header != nil && len(tt.header[0]) > 10 && strings.Contains(w.Body.String(), tt.header[0][8:]) {
+				if len(tt.header) > 0 && len(tt.header[0]) > 10 && strings.Contains(w.Body.String(), tt.header[0][8:]) {
 					t.Errorf("%s %s: the answer has the token in it: %s", method, path, w.Body)
 				}
 			}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"math/rand/v2"
 	"net/http"
@@ -19,12 +20,8 @@ func requestID(h http.Header) string {
 		return v[0]
 	}
 	var raw [16]byte
-	for i := 0; i < len(raw); i += 8 {
-		n := rand.Uint64() //nolint:gosec // G404: names a request, protects nothing
-		for j := range 8 {
-			raw[i+j] = byte(n >> (8 * j))
-		}
-	}
+	binary.BigEndian.PutUint64(raw[:8], rand.Uint64()) //nolint:gosec // G404: names a request, protects nothing
+	binary.BigEndian.PutUint64(raw[8:], rand.Uint64()) //nolint:gosec // G404: as above
 	var text [32]byte
 	hex.Encode(text[:], raw[:])
 	return string(text[:])

@@ -63,34 +63,40 @@ func TestOverHTTP(t *testing.T) {
 	srv.Config = NewHTTPServer("", b)
 	srv.Start()
 	defer srv.Close()
-	ask := func(method, path, body string) (*http.Response, string) {
-		r := b.request(t, "admin", method, srv.URL+path, body)
-		res, err := srv.Client().Do(r)
+	type got struct {
+		status int
+		length int64
+		header http.Header
+		body   string
+	}
+	ask := func(method, path, body string) got {
+		res, err := srv.Client().Do(b.request(t, "admin", method, srv.URL+path, body))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer res.Body.Close()
-		got, err := io.ReadAll(res.Body)
+		read, err := io.ReadAll(res.Body)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return res, string(got)
+		return got{res.StatusCode, res.ContentLength, res.Header, string(read)}
 	}
 	path := verdictsPath + "/" + testID
-	get, whole := ask(http.MethodGet, path, "")
-	head, none := ask(http.MethodHead, path, "")
-	if whole != string(stored) || none != "" || get.StatusCode != 200 || head.StatusCode != 200 || head.ContentLength != int64(len(stored)) || head.Header.Get("Content-Type") != mediaJSON {
-		t.Errorf("GET %d %q, HEAD %d %q of length %d", get.StatusCode, whole, head.StatusCode, none, head.ContentLength)
+	get, head := ask(http.MethodGet, path, ""), ask(http.MethodHead, path, "")
+	if get.status != 200 || get.body != string(stored) {
+		t.Errorf("GET: %+v", get)
 	}
-	res, body := ask(http.MethodOptions, verdictsPath, "")
-	if res.StatusCode != 204 || res.Header.Get("Allow") != "OPTIONS, POST" || body != "" || res.Header.Get("Access-Control-Allow-Origin") != "" {
-		t.Errorf("OPTIONS: %d %v %q", res.StatusCode, res.Header, body)
+	if head.status != 200 || head.body != "" || head.length != int64(len(stored)) || head.header.Get("Content-Type") != mediaJSON {
+		t.Errorf("HEAD: %+v", head)
 	}
-	if res, body := ask(http.MethodPost, verdictsPath, `{"image":"nginx"}`); res.StatusCode != 200 || !strings.Contains(body, `"decision":"allow"`) {
-		t.Errorf("POST: %d %s", res.StatusCode, body)
+	if o := ask(http.MethodOptions, verdictsPath, ""); o.status != 204 || o.header.Get("Allow") != "OPTIONS, POST" || o.body != "" || o.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("OPTIONS: %+v", o)
 	}
-	if res, body := ask(http.MethodPost, verdictsPath, `{"image":"`+strings.Repeat("a", 100<<10)+`"}`); res.StatusCode != 413 {
-		t.Errorf("POST of 100 KiB: %d %s", res.StatusCode, body)
+	if p := ask(http.MethodPost, verdictsPath, `{"image":"nginx"}`); p.status != 200 || !strings.Contains(p.body, `"decision":"allow"`) {
+		t.Errorf("POST: %+v", p)
+	}
+	if p := ask(http.MethodPost, verdictsPath, `{"image":"`+strings.Repeat("a", 100<<10)+`"}`); p.status != 413 {
+		t.Errorf("POST of 100 KiB: %+v", p)
 	}
 	r := b.request(t, "", http.MethodOptions, srv.URL+"/healthz", "")
 	if w := recorded(b, r); w.Code != 204 {

@@ -3,6 +3,7 @@ package registry
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -349,6 +351,42 @@ func TestDeclaredTooLarge(t *testing.T) {
 	}
 	if s.Count("", hex64) > 0 {
 		t.Error("it was fetched")
+	}
+}
+
+// Threat 39: a declared size that is not the content's breaks the item, even when
+// the digest is right, and does not break another item with the same blob.
+func TestDeclaredSize(t *testing.T) {
+	for _, size := range []int64{1, 4, 100} {
+		s, img := served(t, registrytest.Options{}, "right")
+		wrong := ocitest.Describe(evidence.MediaTypeBundlePrefix+".v0.3+json", []byte("right"))
+		wrong.Size = size
+		sub := img.Subject()
+		m := ocitest.New(ocitest.Manifest{MediaType: mediaTypeManifest, Config: &ocitest.Descriptor{}, Subject: &sub, Layers: []ocitest.Descriptor{wrong}})
+		s.Serve("app", m.Digest(), m)
+		s.On(registrytest.Referrers(""), list(m, bundle(img, "right")))
+		_, found := find(t, insecure(t, s), v1(s))
+		complete(t, found)
+		got := summary(found.Items)
+		slices.Sort(got)
+		if diff := cmp.Diff([]string{"bundle broken content_mismatch", "bundle right"}, got); diff != "" {
+			t.Errorf("size %d: -want +got:\n%s", size, diff)
+		}
+	}
+}
+
+// Threat 39: what says that it is too large is not read.
+func TestReadCapped(t *testing.T) {
+	untouched := iotest.ErrReader(errors.New("it was read"))
+	if _, err := readCapped(untouched, 10, 11); brokenCode(err) != facts.CodeTooLarge {
+		t.Error(err)
+	}
+	r := strings.NewReader(strings.Repeat("x", 1000))
+	if _, err := readCapped(r, 10, -1); brokenCode(err) != facts.CodeTooLarge || r.Len() < 980 {
+		t.Errorf("%v, %d bytes left", err, r.Len())
+	}
+	if b, err := readCapped(strings.NewReader("0123456789"), 10, 10); err != nil || len(b) != 10 {
+		t.Errorf("%q, %v", b, err)
 	}
 }
 

@@ -1,6 +1,10 @@
 package registry
 
 import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -131,6 +135,27 @@ func TestRetryAfter(t *testing.T) {
 		}
 		if got := retryAfter(h, now); got != want {
 			t.Errorf("%q: %s, want %s", value, got, want)
+		}
+	}
+}
+
+func TestTransient(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: &addressError{why: "loopback"}}
+	for _, tc := range []struct {
+		err  error
+		want bool
+	}{
+		{io.ErrUnexpectedEOF, true},
+		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, true},
+		{refused, false},
+		{broken("x", "y"), false},
+		{problem("x", "y", "z"), false},
+		{errRequestTimeout, false},
+		{&tls.CertificateVerificationError{Err: errors.New("x")}, false},
+		{tls.RecordHeaderError{RecordHeader: [5]byte{'H', 'T', 'T', 'P', '/'}}, false},
+	} {
+		if got := transient(tc.err); got != tc.want {
+			t.Errorf("%v: %t", tc.err, got)
 		}
 	}
 }

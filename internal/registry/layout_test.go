@@ -223,6 +223,33 @@ func TestLayoutOfCosignSave(t *testing.T) {
 	}
 }
 
+// What `cosign save` calls signatures belongs to the image that it saved, not to
+// its platforms.
+func TestLayoutOfCosignSaveIndex(t *testing.T) {
+	ix := ocitest.Index(image(), ocitest.Image(ocitest.ImageOptions{Content: "arm", Platform: ocitest.Platform{OS: "linux", Architecture: "arm64"}}))
+	dir := t.TempDir()
+	l := &ocitest.Layout{}
+	l.Add(ix, "")
+	l.Add(simple("signed"), "")
+	must(t, l.Write(dir))
+	edit(t, filepath.Join(dir, "index.json"), func(v map[string]any) {
+		entries, _ := v["manifests"].([]any)
+		for i, kind := range map[int]string{len(entries) - 2: kindIndex, len(entries) - 1: kindSignatures} {
+			if m, ok := entries[i].(map[string]any); ok {
+				m["annotations"] = map[string]string{annotationKind: kind}
+			}
+		}
+	})
+	sub, found := find(t, layouts(t), evidence.Query{Image: LayoutPrefix + dir, AllPlatforms: true})
+	complete(t, found)
+	if sub.Digest != ix.Digest() || len(sub.Platforms) != 2 {
+		t.Errorf("%+v", sub)
+	}
+	if len(found.Items) != 1 || found.Items[0].SubjectDigest != ix.Digest() {
+		t.Errorf("%+v", found.Items)
+	}
+}
+
 func edit(t *testing.T, path string, change func(map[string]any)) {
 	t.Helper()
 	raw, err := os.ReadFile(path)

@@ -22,26 +22,11 @@ const maxBytes = 1 << 20
 // Parse reads a signing policy: a document whose one key is signing_policy, or
 // what would stand below that key. Errors wrap [ErrInvalid].
 func Parse(body []byte) (*Policy, error) {
-	if len(body) > maxBytes {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrInvalid, len(body), maxBytes)
+	root, err := document(body)
+	if err != nil {
+		return nil, err
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(body))
-	var doc yaml.Node
-	switch err := dec.Decode(&doc); {
-	case errors.Is(err, io.EOF):
-		return nil, fmt.Errorf("%w: line 1: the document is empty; write signing_policy: and what you require", ErrInvalid)
-	case err != nil:
-		return nil, fmt.Errorf("%w: %s", ErrInvalid, strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	var more yaml.Node
-	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: line %d: a second document; a policy is one document", ErrInvalid, max(more.Line, 1))
-	}
-	root := &doc
-	if root.Kind == yaml.DocumentNode {
-		root = root.Content[0]
-	}
-	if root.Kind == yaml.MappingNode && len(root.Content) > 0 && hasKey(root, "signing_policy") {
+	if root.Kind == yaml.MappingNode && hasKey(root, "signing_policy") {
 		r := &reader{}
 		var inner *yaml.Node
 		r.mapping(root, "", map[string]func(*yaml.Node){"signing_policy": func(n *yaml.Node) { inner = n }}, nil)
@@ -53,6 +38,31 @@ func Parse(body []byte) (*Policy, error) {
 	return FromNode(root)
 }
 
+// document reads the one YAML document there is.
+func document(body []byte) (*yaml.Node, error) {
+	r := &reader{}
+	if len(body) > maxBytes {
+		r.fail(nil, "", "the document is larger than %d bytes", maxBytes)
+		return nil, r.err()
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(body))
+	var doc, more yaml.Node
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF):
+		r.fail(nil, "", "the document is empty; write signing_policy: and what you require")
+	case err != nil:
+		r.failYAML(err)
+	default:
+		if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
+			r.fail(&more, "", "a second document begins; a policy is one document")
+		}
+	}
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	return doc.Content[0], nil
+}
+
 func hasKey(m *yaml.Node, key string) bool {
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		if m.Content[i].Value == key {
@@ -62,8 +72,11 @@ func hasKey(m *yaml.Node, key string) bool {
 	return false
 }
 
-// later names what another version will enforce.
-const later = "is enforced by a later version and refused until then; leave it out"
+// Why a field is refused whatever it asks for.
+const (
+	later   = "is enforced by a later version and refused until then; leave it out"
+	noTools = "has no use, because Signet verifies by itself and runs no cosign; leave it out"
+)
 
 var policyName = regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,62}\z`)
 
@@ -73,7 +86,7 @@ type draft struct {
 	policy     *Policy
 	signersAt  *yaml.Node
 	threshold  *yaml.Node
-	registered []*yaml.Node
+	written    map[string]string // what was said, and by which field
 	slsa       struct {
 		require   *yaml.Node // require_attestation, where written
 		level     *yaml.Node
@@ -84,21 +97,15 @@ type draft struct {
 // FromNode reads what stands below signing_policy. Errors wrap [ErrInvalid] and
 // name lines of the document that the node is from.
 func FromNode(n *yaml.Node) (*Policy, error) {
-	d := &draft{reader: &reader{}, policy: &Policy{
+	d := &draft{reader: &reader{}, written: map[string]string{}, policy: &Policy{
 		Name: DefaultName, Mode: verdict.Enforce, RequireSignature: true, VerifyTransparencyLog: true, Threshold: 1,
 	}}
 	p := d.policy
 	d.mapping(n, "", map[string]func(*yaml.Node){
-		"name": func(n *yaml.Node) {
-			if s := d.str(n, "name"); s != "" && !policyName.MatchString(s) {
-				d.fail(n, "name", "%q is not a name; use lower-case letters, digits and dashes", s)
-			} else {
-				p.Name = s
-			}
-		},
+		"name":                    func(n *yaml.Node) { p.Name = d.name(n) },
 		"mode":                    func(n *yaml.Node) { p.Mode = d.mode(n) },
-		"require_signature":       func(n *yaml.Node) { p.RequireSignature = d.boolean(n, "require_signature") },
-		"verify_transparency_log": func(n *yaml.Node) { p.VerifyTransparencyLog = d.boolean(n, "verify_transparency_log") },
+		"require_signature":       d.flag(&p.RequireSignature, "require_signature", ""),
+		"verify_transparency_log": d.flag(&p.VerifyTransparencyLog, "verify_transparency_log", ""),
 		"threshold":               func(n *yaml.Node) { d.threshold, p.Threshold = n, d.integer(n, "threshold") },
 		"images":                  func(n *yaml.Node) { d.images(n) },
 		"trusted_signers":         func(n *yaml.Node) { d.signers(n, "trusted_signers", d.typedSigner) },
@@ -107,19 +114,12 @@ func FromNode(n *yaml.Node) (*Policy, error) {
 		"verification":            d.verification,
 		"slsa":                    d.slsaSection,
 		"cosign":                  d.cosignSection,
-		"default": func(n *yaml.Node) {
-			switch s := d.str(n, "default"); s {
-			case "deny", "":
-			case "allow":
-				d.fail(n, "default", "allow "+later)
-			default:
-				d.fail(n, "default", "%q is neither allow nor deny", s)
-			}
-		},
-		"attestations": func(n *yaml.Node) { d.refuseUnlessEmpty(n, "attestations") },
-		"exceptions":   func(n *yaml.Node) { d.refuseUnlessEmpty(n, "exceptions") },
+		"default":                 d.fallback,
+		"attestations":            func(n *yaml.Node) { d.refuseUnlessEmpty(n, "attestations", later) },
+		"exceptions":              func(n *yaml.Node) { d.refuseUnlessEmpty(n, "exceptions", later) },
 	}, map[string]string{
 		"trusted_builders": "belongs into slsa", "require_attestation": "belongs into slsa", "minimum_level": "belongs into slsa",
+		"plugins": "this is a plugin file of the gateway; give what stands under config: of its image-signing plugin",
 	})
 	d.finish(n)
 	if err := d.err(); err != nil {
@@ -134,9 +134,11 @@ func (d *draft) finish(n *yaml.Node) {
 	for i := range p.Inline {
 		p.Inline[i].Name = fmt.Sprintf("%s/%d", p.Name, i+1)
 	}
+	// The gateway writes minimum_level: 1 even where it asks for no attestation,
+	// and then means nothing by it. Only beside an explicit false is that certain.
 	if d.slsa.level != nil && d.slsa.levelWant > 0 {
-		taken := d.slsa.require != nil && d.slsa.require.Value == "false"
-		if d.slsa.levelWant > 1 || !taken {
+		unasked := d.slsa.require != nil && d.slsa.require.Value == "false"
+		if d.slsa.levelWant > 1 || !unasked {
 			d.fail(d.slsa.level, "slsa.minimum_level", "a required SLSA level "+later)
 		}
 	}
@@ -165,12 +167,40 @@ func (d *draft) finish(n *yaml.Node) {
 	}
 }
 
+func (d *draft) name(n *yaml.Node) string {
+	s, ok := d.text(n, "name")
+	if ok && !policyName.MatchString(s) {
+		d.fail(n, "name", "%q is not a name; use at most 63 lower-case letters, digits and dashes", s)
+	}
+	return s
+}
+
 func (d *draft) mode(n *yaml.Node) verdict.Mode {
-	m := verdict.Mode(d.str(n, "mode"))
-	if !slices.Contains([]verdict.Mode{verdict.Enforce, verdict.Audit, verdict.Disabled}, m) {
-		d.fail(n, "mode", "%q is none of enforce, audit, disabled", string(m))
+	s, ok := d.text(n, "mode")
+	m := verdict.Mode(s)
+	if ok && !slices.Contains([]verdict.Mode{verdict.Enforce, verdict.Audit, verdict.Disabled}, m) {
+		d.fail(n, "mode", "%q is none of enforce, audit, disabled", s)
 	}
 	return m
+}
+
+// flag reads a boolean that may stand at the top or in a section, but not in
+// both: one of them would be dropped.
+func (d *draft) flag(to *bool, what, section string) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		d.once(d.written, n, what, section+what)
+		*to = d.boolean(n, section+what)
+	}
+}
+
+func (d *draft) fallback(n *yaml.Node) {
+	switch s, ok := d.text(n, "default"); {
+	case !ok || s == "deny":
+	case s == "allow":
+		d.fail(n, "default", "allow "+later)
+	default:
+		d.fail(n, "default", "%q is neither allow nor deny", s)
+	}
 }
 
 func (d *draft) images(n *yaml.Node) {
@@ -188,22 +218,19 @@ func (d *draft) images(n *yaml.Node) {
 }
 
 func (d *draft) sources(n *yaml.Node, field string) {
+	d.once(d.written, n, "trusted_sources", field)
 	list := d.strings(n, field)
-	if len(list) == 0 {
+	if len(list) == 0 && n.Kind == yaml.SequenceNode {
 		d.fail(n, field, "is an empty list, which no source meets; leave it out for any source")
-		return
-	}
-	if d.policy.TrustedSources != nil {
-		d.fail(n, field, "trusted_sources is there twice: at the top and in slsa; keep one")
-		return
 	}
 	for i, s := range list {
 		normal, ok := normalSource(s)
-		if !ok {
-			d.fail(n, fmt.Sprintf("%s[%d]", field, i), "%q is not a repository; write https://github.com/owner/repository", s)
-			continue
-		}
-		if !slices.Contains(d.policy.TrustedSources, normal) {
+		switch {
+		case strings.Contains(s, "*"):
+			d.fail(n.Content[i], fmt.Sprintf("%s[%d]", field, i), "%q has a wildcard; write the owner or repository alone, everything below it is meant too", s)
+		case !ok:
+			d.fail(n.Content[i], fmt.Sprintf("%s[%d]", field, i), "%q is not a repository; write https://github.com/owner/repository, or https://github.com/owner for all of them", s)
+		case !slices.Contains(d.policy.TrustedSources, normal):
 			d.policy.TrustedSources = append(d.policy.TrustedSources, normal)
 		}
 	}
@@ -212,12 +239,8 @@ func (d *draft) sources(n *yaml.Node, field string) {
 // verification is the gateway plugin's section.
 func (d *draft) verification(n *yaml.Node) {
 	d.mapping(n, "verification.", map[string]func(*yaml.Node){
-		"require_signature": func(n *yaml.Node) {
-			d.policy.RequireSignature = d.boolean(n, "verification.require_signature")
-		},
-		"verify_transparency_log": func(n *yaml.Node) {
-			d.policy.VerifyTransparencyLog = d.boolean(n, "verification.verify_transparency_log")
-		},
+		"require_signature":       d.flag(&d.policy.RequireSignature, "require_signature", "verification."),
+		"verify_transparency_log": d.flag(&d.policy.VerifyTransparencyLog, "verify_transparency_log", "verification."),
 		"offline_mode": func(n *yaml.Node) {
 			if d.boolean(n, "verification.offline_mode") {
 				d.fail(n, "verification.offline_mode", "is not the policy's to say; set offline: true in the configuration, or start with --offline")
@@ -240,20 +263,15 @@ func (d *draft) slsaSection(n *yaml.Node) {
 				d.fail(n, "slsa.minimum_level", "%d is not a level; levels are 0 to 3", d.slsa.levelWant)
 			}
 		},
-		"trusted_builders": func(n *yaml.Node) { d.refuseUnlessEmpty(n, "slsa.trusted_builders") },
-		"trusted_sources": func(n *yaml.Node) {
-			if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
-				return // the gateway writes the empty list for none
-			}
-			d.sources(n, "slsa.trusted_sources")
-		},
-		"parameters": func(n *yaml.Node) { d.refuseUnlessEmpty(n, "slsa.parameters") },
+		"trusted_builders": func(n *yaml.Node) { d.refuseUnlessEmpty(n, "slsa.trusted_builders", later) },
+		"trusted_sources":  func(n *yaml.Node) { d.sources(n, "slsa.trusted_sources") },
+		"parameters":       func(n *yaml.Node) { d.refuseUnlessEmpty(n, "slsa.parameters", later) },
 	}, nil)
 }
 
 func (d *draft) cosignSection(n *yaml.Node) {
 	d.mapping(n, "cosign.", map[string]func(*yaml.Node){
-		"path":            func(n *yaml.Node) { d.refuseUnlessEmpty(n, "cosign.path") },
+		"path":            func(n *yaml.Node) { d.refuseUnlessEmpty(n, "cosign.path", noTools) },
 		"timeout_seconds": func(n *yaml.Node) { d.integer(n, "cosign.timeout_seconds") }, // of a program that is not run
 	}, nil)
 }

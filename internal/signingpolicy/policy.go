@@ -9,6 +9,7 @@
 package signingpolicy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -121,19 +122,17 @@ func (p *Policy) Counts(s facts.Signature, trust []facts.TrustInfo) bool {
 }
 
 func (p *Policy) logged(s facts.Signature, trust []facts.TrustInfo) bool {
-	if len(s.Transparency) > 0 {
+	switch {
+	case len(s.Transparency) > 0:
 		return true
-	}
-	if s.Signer.Kind == facts.KindKey {
+	case s.Signer.Kind == facts.KindKey:
 		return !p.VerifyTransparencyLog || withoutLog(trust)
+	case s.Signer.Kind == facts.KindCertificate:
+		others := func(t facts.TrustInfo) bool { return t.Name != s.TrustRoot }
+		return withoutLog(slices.DeleteFunc(slices.Clone(trust), others))
+	default:
+		return false
 	}
-	var own []facts.TrustInfo
-	for _, t := range trust {
-		if t.Name == s.TrustRoot {
-			own = append(own, t)
-		}
-	}
-	return withoutLog(own)
 }
 
 // withoutLog says that there are roots, and none of them has a log.
@@ -167,7 +166,7 @@ func normalSource(address string) (string, bool) {
 		return "", false
 	}
 	path := strings.TrimSuffix(m[2], ".git")
-	for _, segment := range strings.Split(path, "/") {
+	for segment := range strings.SplitSeq(path, "/") {
 		if segment == "" || segment == "." || segment == ".." {
 			return "", false
 		}
@@ -233,5 +232,14 @@ func (p *Policy) Canonical() ([]byte, error) {
 	if p.UseRegistered {
 		sp.TrustedSigners = append(sp.TrustedSigners, canonicalSigner{Type: "registry", Names: p.RegisteredNames})
 	}
-	return yaml.Marshal(c)
+	var buf bytes.Buffer
+	enc := yaml.NewEncoder(&buf)
+	enc.SetIndent(2)
+	if err := enc.Encode(c); err != nil {
+		return nil, fmt.Errorf("encoding policy %s: %w", p.Name, err)
+	}
+	if err := enc.Close(); err != nil {
+		return nil, fmt.Errorf("encoding policy %s: %w", p.Name, err)
+	}
+	return buf.Bytes(), nil
 }

@@ -35,9 +35,18 @@ func (r *reader) fail(n *yaml.Node, field, format string, args ...any) {
 
 // failLines notes each line of err, which may be several mistakes joined.
 func (r *reader) failLines(n *yaml.Node, field string, err error) {
-	for _, line := range strings.Split(err.Error(), "\n") {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
 		r.fail(n, field, "%s", line)
 	}
+}
+
+// once notes a field that stands in two places of which one would be dropped.
+// written remembers the places.
+func (r *reader) once(written map[string]string, n *yaml.Node, what, field string) {
+	if first, ok := written[what]; ok {
+		r.fail(n, field, "is said by %s too; keep one of them", first)
+	}
+	written[what] = field
 }
 
 func (r *reader) err() error {
@@ -124,14 +133,38 @@ func (r *reader) strings(n *yaml.Node, field string) []string {
 	return out
 }
 
+// failYAML notes what the YAML parser says, which begins with a line or not.
+func (r *reader) failYAML(err error) {
+	n := &yaml.Node{Line: 1}
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		if number, what, ok := strings.Cut(rest, ": "); ok {
+			if line, err := strconv.Atoi(number); err == nil {
+				n.Line, text = line, what
+			}
+		}
+	}
+	r.fail(n, "", "is not YAML: %s", text)
+}
+
 // str reads a string; a number or a boolean in its place is a mistake, because
 // YAML may have changed it.
 func (r *reader) str(n *yaml.Node, field string) string {
+	s, _ := r.text(n, field)
+	return s
+}
+
+// text is str, and says whether there was a string to read.
+func (r *reader) text(n *yaml.Node, field string) (string, bool) {
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" {
-		r.fail(n, field, "is %s, and must be a string; put it in quotes", kindName(n))
-		return ""
+		hint := ""
+		if n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+			hint = "; put it in quotes"
+		}
+		r.fail(n, field, "is %s, and must be a string%s", kindName(n), hint)
+		return "", false
 	}
-	return n.Value
+	return n.Value, true
 }
 
 func (r *reader) boolean(n *yaml.Node, field string) bool {
@@ -149,7 +182,8 @@ func (r *reader) boolean(n *yaml.Node, field string) bool {
 
 func (r *reader) integer(n *yaml.Node, field string) int {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!int" {
-		if i, err := strconv.Atoi(n.Value); err == nil && i < 1<<31 && i > -1<<31 {
+		// 010 is eight to YAML 1.1 and ten to 1.2; only what all agree on is read.
+		if i, err := strconv.Atoi(n.Value); err == nil && strconv.Itoa(i) == n.Value && i < 1<<31 && i > -1<<31 {
 			return i
 		}
 	}
@@ -157,13 +191,13 @@ func (r *reader) integer(n *yaml.Node, field string) int {
 	return 1
 }
 
-// refuseUnlessEmpty refuses a field that a later version enforces; a value that
-// asks for nothing is let pass.
-func (r *reader) refuseUnlessEmpty(n *yaml.Node, field string) {
+// refuseUnlessEmpty refuses a field that this version does not enforce; a value
+// that asks for nothing is let pass.
+func (r *reader) refuseUnlessEmpty(n *yaml.Node, field, why string) {
 	empty := n.Kind == yaml.ScalarNode && (n.Tag == "!!null" || n.Value == "") ||
 		n.Kind != yaml.ScalarNode && len(n.Content) == 0
 	if !empty {
-		r.fail(n, field, later)
+		r.fail(n, field, "%s", why)
 	}
 }
 

@@ -2,6 +2,7 @@ package signingpolicy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,55 +29,55 @@ func (d *draft) signers(n *yaml.Node, field string, one func(*yaml.Node, string)
 
 // said is what one entry of a list of signers says, under any of its spellings.
 type said struct {
-	node                          *yaml.Node
-	kind                          string
-	keyless                       *bool
-	issuer, subject, regex, key   string
-	names, images                 []string
-	hasNames, hasKey, hasIdentity bool
-	notBefore, expiresAt          *time.Time
+	node                         *yaml.Node
+	kind                         string
+	keyless                      *bool
+	issuer, subject, regex, key  string
+	names, images                []string
+	notBefore, expiresAt         *time.Time
+	issuerAt, subjectAt, regexAt *yaml.Node
+	keyAt, namesAt, imagesAt     *yaml.Node
+	// broken is set when a field could not be read, so that checks of the whole
+	// would only repeat it.
+	broken bool
 }
 
 // read takes the fields of one signer.
 func (d *draft) read(n *yaml.Node, at string) said {
 	s := said{node: n}
-	once := func(to *string, field string) func(*yaml.Node) {
+	before := len(d.errs)
+	text := func(to *string, place **yaml.Node, field string) func(*yaml.Node) {
 		return func(n *yaml.Node) {
-			if *to != "" {
+			if *place != nil {
 				d.fail(n, at+"."+field, "is given twice under two names")
 			}
-			*to = d.str(n, at+"."+field)
-			if *to == "" {
-				d.fail(n, at+"."+field, "is empty")
+			*place = n
+			if v, ok := d.text(n, at+"."+field); ok && v == "" {
+				d.fail(n, at+"."+field, "is empty; leave it out or fill it in")
+			} else {
+				*to = v
 			}
 		}
 	}
-	identity := func(to *string, field string) func(*yaml.Node) {
-		f := once(to, field)
-		return func(n *yaml.Node) { s.hasIdentity = true; f(n) }
-	}
-	key := once(&s.key, "key")
-	readKey := func(n *yaml.Node) { s.hasKey = true; key(n) }
-	kms := func(field string) func(*yaml.Node) {
-		return func(n *yaml.Node) { d.refuseUnlessEmpty(n, at+"."+field) }
-	}
+	var kindAt *yaml.Node
 	d.mapping(n, at+".", map[string]func(*yaml.Node){
-		"type":          once(&s.kind, "type"),
+		"type":          text(&s.kind, &kindAt, "type"),
 		"keyless":       func(n *yaml.Node) { b := d.boolean(n, at+".keyless"); s.keyless = &b },
-		"issuer":        identity(&s.issuer, "issuer"),
-		"oidc_issuer":   identity(&s.issuer, "oidc_issuer"),
-		"subject":       identity(&s.subject, "subject"),
-		"subject_regex": identity(&s.regex, "subject_regex"),
-		"key":           readKey,
-		"public_key":    readKey,
-		"key_ref":       kms("key_ref"),
-		"kms_key_ref":   kms("kms_key_ref"),
-		"names":         func(n *yaml.Node) { s.hasNames, s.names = true, d.strings(n, at+".names") },
-		"images":        func(n *yaml.Node) { s.images = d.strings(n, at+".images") },
+		"issuer":        text(&s.issuer, &s.issuerAt, "issuer"),
+		"oidc_issuer":   text(&s.issuer, &s.issuerAt, "oidc_issuer"),
+		"subject":       text(&s.subject, &s.subjectAt, "subject"),
+		"subject_regex": text(&s.regex, &s.regexAt, "subject_regex"),
+		"key":           text(&s.key, &s.keyAt, "key"),
+		"public_key":    text(&s.key, &s.keyAt, "public_key"),
+		"key_ref":       func(n *yaml.Node) { d.refuseUnlessEmpty(n, at+".key_ref", later) },
+		"kms_key_ref":   func(n *yaml.Node) { d.refuseUnlessEmpty(n, at+".kms_key_ref", later) },
+		"names":         func(n *yaml.Node) { s.namesAt, s.names = n, d.strings(n, at+".names") },
+		"images":        func(n *yaml.Node) { s.imagesAt, s.images = n, d.strings(n, at+".images") },
 		"not_before":    func(n *yaml.Node) { s.notBefore = d.time(n, at+".not_before") },
 		"expires_at":    func(n *yaml.Node) { s.expiresAt = d.time(n, at+".expires_at") },
-		"claims":        func(n *yaml.Node) { d.refuseUnlessEmpty(n, at+".claims") },
+		"claims":        func(n *yaml.Node) { d.refuseUnlessEmpty(n, at+".claims", later) },
 	}, nil)
+	s.broken = len(d.errs) > before
 	return s
 }
 
@@ -99,8 +100,10 @@ func (d *draft) keyOrKeyless(n *yaml.Node, at string) {
 		return
 	case s.keyless != nil && *s.keyless:
 		s.kind = string(signers.Keyless)
-	case s.hasKey:
+	case s.keyAt != nil:
 		s.kind = string(signers.PublicKey)
+	case s.broken:
+		return
 	default:
 		d.fail(n, at, "says neither keyless: true nor a key")
 		return
@@ -114,60 +117,88 @@ func (d *draft) add(s said, at string) {
 	case "registry":
 		d.addRegistry(s, at)
 		return
-	case "kms":
+	case string(signers.KMS):
 		d.fail(s.node, at+".type", "kms "+later)
 		return
 	case string(signers.Keyless), string(signers.PublicKey):
 	case "":
-		d.fail(s.node, at+".type", "is missing; write keyless, public_key or registry")
+		if !s.broken {
+			d.fail(s.node, at+".type", "is missing; write keyless, public_key or registry")
+		}
 		return
 	default:
 		d.fail(s.node, at+".type", "%q is none of keyless, public_key, registry", s.kind)
 		return
 	}
-	if s.hasNames {
-		d.fail(s.node, at+".names", "belongs to {type: registry}")
+	if s.namesAt != nil {
+		d.fail(s.namesAt, at+".names", "belongs to {type: registry}")
+	}
+	if s.imagesAt != nil && len(s.images) == 0 && s.imagesAt.Kind == yaml.SequenceNode {
+		d.fail(s.imagesAt, at+".images", "is an empty list, so the signer could sign no image; leave it out for all images")
 	}
 	signer := signers.Signer{
-		Type: signers.Type(s.kind), Issuer: s.issuer, Subject: s.subject, SubjectRegex: s.regex, Images: s.images,
+		Name: at, Type: signers.Type(s.kind), Issuer: s.issuer, Subject: s.subject, SubjectRegex: s.regex, Images: s.images,
 		NotBefore: s.notBefore, ExpiresAt: s.expiresAt, Enabled: true,
 	}
-	if s.hasKey {
+	if s.key != "" {
 		keys, err := signers.ParseKeys(s.key)
 		if err != nil {
-			d.fail(s.node, at+".key", "%s", err)
+			d.fail(s.keyAt, at+".key", "%s", err)
 			return
 		}
 		signer.Keys = keys
 	}
-	signer.Name = at
+	if s.broken {
+		return
+	}
 	if err := signer.Validate(); err != nil {
-		d.failLines(s.node, at, err)
+		d.failSigner(s, at, err)
 		return
 	}
 	d.policy.Inline = append(d.policy.Inline, signer)
 }
 
+// failSigner notes each mistake of a signer, "invalid signer: field: what", at
+// the line of that field.
+func (d *draft) failSigner(s said, at string, err error) {
+	places := map[string]*yaml.Node{
+		"issuer": s.issuerAt, "subject": s.subjectAt, "subject_regex": s.regexAt, "key": s.keyAt, "images": s.imagesAt,
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		field, what, _ := strings.Cut(strings.TrimPrefix(line, signers.ErrInvalid.Error()+": "), ": ")
+		n := places[field]
+		if n == nil {
+			n = s.node
+		}
+		d.fail(n, at+"."+field, "%s", what)
+	}
+}
+
 func (d *draft) addRegistry(s said, at string) {
 	p := d.policy
+	identity := s.issuerAt != nil || s.subjectAt != nil || s.regexAt != nil || s.keyAt != nil
 	switch {
-	case s.hasKey || s.hasIdentity || len(s.images) > 0 || s.notBefore != nil || s.expiresAt != nil:
+	case identity || s.imagesAt != nil || s.notBefore != nil || s.expiresAt != nil:
 		d.fail(s.node, at, "{type: registry} takes the registered signers as they are; it has no field but names")
 	case p.UseRegistered:
 		d.fail(s.node, at, "{type: registry} is there twice; put all names into one")
-	case s.hasNames && len(s.names) == 0:
-		d.fail(s.node, at+".names", "is an empty list; leave it out for all registered signers")
+	case s.namesAt != nil && s.namesAt.Kind == yaml.SequenceNode && len(s.names) == 0:
+		d.fail(s.namesAt, at+".names", "is an empty list; leave it out for all registered signers")
 	default:
 		p.UseRegistered, p.RegisteredNames = true, s.names
+	}
+	for i, name := range s.names {
+		if err := signers.ValidName(name); err != nil || slices.Contains(s.names[:i], name) {
+			d.fail(s.namesAt.Content[i], fmt.Sprintf("%s.names[%d]", at, i), "%q is not the name of a registered signer, or is there twice", name)
+		}
 	}
 }
 
 // time reads RFC 3339.
 func (d *draft) time(n *yaml.Node, field string) *time.Time {
-	v := n.Value
-	t, err := time.Parse(time.RFC3339, v)
+	t, err := time.Parse(time.RFC3339, n.Value)
 	if err != nil || n.Kind != yaml.ScalarNode {
-		d.fail(n, field, "%q is not a time; write it as 2027-01-31T00:00:00Z", strings.TrimSpace(v))
+		d.fail(n, field, "%q is not a time; write it as 2027-01-31T00:00:00Z", n.Value)
 		return nil
 	}
 	t = t.UTC()

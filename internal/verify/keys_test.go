@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
@@ -96,8 +97,7 @@ func TestKeyWithEntries(t *testing.T) {
 	key := b.Key("k", sigstack.ECDSAP256SHA256)
 	req := sigstack.SignRequest{Image: image, Key: key, Log: sigstack.RekorV1()}
 	ev := b.Sign(req)
-	ev.Entries[0] = ev.Entries[0].At(b.At.Add(1))
-	ev.Entries[0].IntegratedTime++
+	ev.Entries[0] = ev.Entries[0].At(b.At.Add(time.Second))
 	b.rejected(facts.CodeLogEntryInvalid, b.bundle(ev), key.Public())
 
 	ev = b.Sign(sigstack.SignRequest{Image: image, Key: key})
@@ -114,7 +114,11 @@ func TestKeyWithEntries(t *testing.T) {
 	if s := b.signature(b.bundle(ev), key.Public()); len(s.Transparency) != 2 || len(s.Timestamps) != 1 {
 		t.Errorf("%+v", s)
 	}
-	ev.Entries[1] = ev.Entries[1].CorruptProof()
+	good := ev.Entries[1]
+	ev.Entries[1] = good.CorruptProof()
+	b.rejected(facts.CodeLogEntryInvalid, b.bundle(ev), key.Public())
+	// sigstore-go passes over an entry with a SET that does not verify.
+	ev.Entries[0], ev.Entries[1] = ev.Entries[0].At(b.At.Add(-time.Minute)), good
 	b.rejected(facts.CodeLogEntryInvalid, b.bundle(ev), key.Public())
 	// A timestamp alone: it is a fact if it verifies, and must if it is known.
 	ev = b.Sign(sigstack.SignRequest{Image: image, Key: key, Timestamps: 1})

@@ -162,6 +162,7 @@ func TestBundleJSONThreat42(t *testing.T) {
 		"deep":                    mustMember(t, good, false, "more", json.RawMessage(strings.Repeat("[", 1000)+strings.Repeat("]", 1000))),
 		"byte order mark":         append([]byte("\xef\xbb\xbf"), good...),
 		"invalid UTF-8":           bytes.Replace(good, []byte(`"mediaType":"`), []byte("\"mediaType\":\"\xff"), 1),
+		"NUL":                     bytes.Replace(good, []byte(`"sig":`), []byte(`"keyid":"\u0000","sig":`), 1),
 		"giant integer":           mustMember(t, good, false, "more", json.RawMessage(strings.Repeat("9", 100))),
 	} {
 		if bytes.Equal(raw, good) {

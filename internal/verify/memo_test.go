@@ -57,7 +57,11 @@ func TestMemo(t *testing.T) {
 	key, other := b.Key("k", sigstack.ECDSAP256SHA256), b.Key("other", sigstack.ECDSAP256SHA256)
 	bad := keylessV1()
 	bad.Cert.SCT = sigstack.SCTNone
+	// Without a hint the keys in scope are tried in turn.
+	unnamed := b.Sign(sigstack.SignRequest{Image: image, Key: key})
+	unnamed.Hint = ""
 	items := []evidence.Item{
+		b.bundle(unnamed),
 		b.bundle(b.Sign(keylessV2())), b.layer(b.Sign(sigstack.SignRequest{Image: image, Identity: dev, Log: sigstack.RekorV1SET(), Legacy: true})),
 		b.bundle(b.Sign(attestationOf("x", keylessV1()))), b.bundle(b.Sign(sigstack.SignRequest{Image: image, Key: key})), b.bundle(b.Sign(bad)),
 	}
@@ -71,7 +75,7 @@ func TestMemo(t *testing.T) {
 		if f.Digest() != plain.Digest() {
 			t.Errorf("facts differ: %+v, want %+v", f, plain)
 		}
-		if wantHits && (m.puts != 0 || m.hits != 5) || !wantHits && m.hits != 0 {
+		if wantHits && (m.puts != 0 || m.hits != 7) || !wantHits && m.hits != 0 {
 			t.Errorf("%d hits, %d puts", m.hits, m.puts)
 		}
 	}
@@ -85,8 +89,12 @@ func TestMemo(t *testing.T) {
 	run(build("one", more, b.root), false)
 	m.hits = 0
 	lax := b.editedRoot("stack", &trust.Requires{}, func(*sigstack.TrustedRoot) {})
-	if f := imageFacts(t, build("one", limits, lax), items, key.Public()); m.hits != 0 || len(f.Signatures()) != 4 {
+	if f := imageFacts(t, build("one", limits, lax), items, key.Public()); m.hits != 0 || len(f.Signatures()) != 5 {
 		t.Errorf("%d hits under a root that requires less, %d signatures", m.hits, len(f.Signatures()))
+	}
+	twin := newBench(t, sigstack.Options{Seed: "twin"})
+	if f := imageFacts(t, build("one", limits, parseRoot(t, "stack", twin.TrustedRootJSON())), items[1:2]); len(f.Signatures()) != 0 {
+		t.Errorf("what another root of the same name proved: %+v", f.Signatures())
 	}
 	// Another image: the same bytes are another question.
 	moved := items[0]

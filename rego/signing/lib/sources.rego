@@ -19,10 +19,11 @@ sourced(signature) if {
 #   "git+https://Host/path.git" and the like become "host/path". Undefined for
 #   what is no such address. The host is compared without case, the path to the
 #   letter.
-normal_source(address) := sprintf("%s/%s", [lower(host), trim_suffix(path, ".git")]) if {
+normal_source(address) := sprintf("%s/%s", [lower(host), name]) if {
 	pattern := `\A(?:git\+)?(?:[a-z]+://)?([^/@?#\s]+)/([^?#\s]*[^/?#\s])/*\z`
 	[[_, host, path]] = regex.find_all_string_submatch_n(pattern, address, 1)
-	every segment in split(path, "/") {
+	name := trim_suffix(path, ".git")
+	every segment in split(name, "/") {
 		not segment in {"", ".", ".."}
 	}
 }

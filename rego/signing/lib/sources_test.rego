@@ -25,6 +25,7 @@ test_no_source if {
 		"https://github.com/org/app#main",
 		"https://github.com/org/../evil",
 		"https://github.com/org//app",
+		"https://github.com/.git",
 		"https://github.com/org/a b",
 		"git@github.com:org/app",
 	] {
