@@ -24,7 +24,8 @@ import (
 // Search.Complete false. Items are sorted and without duplicates, so the order of
 // answers decides nothing. The error is an [*evidence.Problem] for a question
 // that cannot be asked: an invalid reference, a registry that is not allowed, a
-// platform that the index does not have.
+// platform that the index does not have. The time is bounded by ctx and by the
+// limit search_timeout.
 func (c *Client) Collect(ctx context.Context, s facts.Subject, q evidence.Query) (evidence.Found, error) {
 	ref, err := c.check(q)
 	if err != nil {
