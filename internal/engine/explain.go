@@ -90,11 +90,12 @@ func coverage(s facts.Subject, sigs []facts.Signature, counting map[string]bool)
 // the index, pinning the index would let other platforms in: the platform's own
 // digest is pinned instead.
 func pin(v *verdict.Verdict, s facts.Subject, platform string) {
-	if platform == "" || len(v.Coverage) == 0 || v.Coverage[0].Signed {
+	asked := facts.MatchPlatforms(s.Platforms, platform)
+	if len(asked) != 1 || len(v.Coverage) == 0 || v.Coverage[0].Signed {
 		return
 	}
 	for _, c := range v.Coverage[1:] {
-		if c.Platform == platform && c.Signed {
+		if c.Digest == asked[0].Digest && c.Signed {
 			s.Digest = c.Digest
 			v.Pinned = s.Pinned()
 		}

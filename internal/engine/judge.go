@@ -204,12 +204,10 @@ func (e *Engine) frame(st *State, p Policy, g *gathered, req Request, now time.T
 // was asked for.
 func acceptable(s facts.Subject, platform string) map[string]bool {
 	accept := map[string]bool{s.Digest: true}
-	if platform != "" {
-		for _, p := range s.Platforms {
-			if p.String() == platform {
-				accept[p.Digest] = true
-			}
-		}
+	// Where the platform's name is that of several manifests, one of them does not
+	// speak for the others.
+	if asked := facts.MatchPlatforms(s.Platforms, platform); len(asked) == 1 {
+		accept[asked[0].Digest] = true
 	}
 	return accept
 }

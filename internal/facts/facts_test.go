@@ -220,3 +220,22 @@ func TestCanonicalSortsKeys(t *testing.T) {
 		t.Error("a function has no JSON")
 	}
 }
+
+func TestMatchPlatforms(t *testing.T) {
+	have := []Platform{
+		{OS: "linux", Architecture: "amd64", Digest: "a"}, {OS: "linux", Architecture: "arm64", Variant: "v8", Digest: "b"},
+		{OS: "linux", Architecture: "arm", Variant: "v6", Digest: "c"}, {OS: "linux", Architecture: "arm", Variant: "v7", Digest: "d"},
+	}
+	for want, digests := range map[string]string{
+		"linux/amd64": "a", "linux/amd64/v1": "a", "linux/arm64": "b", "linux/arm": "d", "linux/arm/v6": "c",
+		"linux/arm/v5": "", "windows/amd64": "", "linux": "", "": "", "LINUX/amd64": "",
+	} {
+		got := ""
+		for _, p := range MatchPlatforms(have, want) {
+			got += p.Digest
+		}
+		if got != digests {
+			t.Errorf("MatchPlatforms(%q) = %q, want %q", want, got, digests)
+		}
+	}
+}

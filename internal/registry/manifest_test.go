@@ -165,7 +165,7 @@ func TestMatchPlatforms(t *testing.T) {
 		"linux/arm": "34", "linux/arm/v6": "4", "linux/arm/v7": "", "windows/amd64": "56", "linux/riscv64": "", "linux": "", "": "", "/": "", "linux/": "",
 	} {
 		got := ""
-		for _, p := range MatchPlatforms(have, want) {
+		for _, p := range facts.MatchPlatforms(have, want) {
 			got += p.Digest
 		}
 		if got != digests {
