@@ -51,7 +51,6 @@ func (m *memory) key(e *evidence.Item, t *target, r *trust.Root, fingerprint str
 	h.Write(m.prefix[:])
 	field(h, e.ID)
 	field(h, string(e.Kind))
-	field(h, t.name)
 	for _, alg := range algorithms {
 		field(h, string(t.digests[alg]))
 	}

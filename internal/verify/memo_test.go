@@ -97,10 +97,14 @@ func TestMemo(t *testing.T) {
 		t.Errorf("what another root of the same name proved: %+v", f.Signatures())
 	}
 	// Another image: the same bytes are another question.
-	moved := items[0]
+	st := &sigstack.Statement{Subjects: []sigstack.Subject{sigstack.SubjectOf("a", image), sigstack.SubjectOf("b", otherImage)}, PredicateType: "x"}
+	shared := b.bundle(b.Sign(sigstack.SignRequest{Statement: st, Identity: dev, Log: sigstack.RekorV1()}))
+	oneAttestation(t, imageFacts(t, v, []evidence.Item{shared}))
+	moved := shared
 	moved.SubjectDigest = otherImage
 	m.hits = 0
-	if _, err := v.Image(t.Context(), facts.Subject{Digest: otherImage}, []evidence.Item{moved}, nil); err != nil || m.hits != 0 {
+	f, err := v.Image(t.Context(), facts.Subject{Digest: otherImage}, []evidence.Item{moved}, nil)
+	if err != nil || len(f.Attestations()) != 1 || m.hits != 0 {
 		t.Errorf("%d hits, %v", m.hits, err)
 	}
 	// A value that cannot be read is a miss.
