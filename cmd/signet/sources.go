@@ -99,7 +99,7 @@ func newRegistryClient(f config.File, ownsMachine bool) (*registry.Client, error
 		}
 		cfg.Registries = append(cfg.Registries, registry.Settings{
 			Host: host, Insecure: r.Insecure, AllowPrivate: r.AllowPrivate, CAFile: f.Relative(r.CAFile),
-			Username: r.Username, Password: registry.Secret(password), Token: registry.Secret(token), TokenHosts: r.TokenHosts,
+			Username: r.Username, Password: registry.Secret(password), Token: registry.Secret(token), TokenHosts: r.TokenHosts, BlobHosts: r.BlobHosts,
 		})
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -110,6 +110,9 @@ type Registry struct {
 	// TokenHosts are other hosts that may see these credentials, because they
 	// issue this registry's tokens.
 	TokenHosts []string `yaml:"token_hosts"`
+	// BlobHosts are other hosts that this registry redirects blobs to and that
+	// may be at a private address where the registry may.
+	BlobHosts []string `yaml:"blob_hosts"`
 }
 
 // Network is about connections that we open.

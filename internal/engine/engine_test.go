@@ -348,6 +348,7 @@ func TestProblemsOfTheRegistry(t *testing.T) { // threats 31, 32, 34
 		{evidence.CodePlatformNotFound, verdict.Unknown},
 		{evidence.CodeDigestMismatch, verdict.Deny},
 		{evidence.CodeManifestAmbiguous, verdict.Deny},
+		{evidence.CodeManifestUnsupported, verdict.Deny},
 		{"a code from the future", verdict.Unknown},
 	}
 	for _, tt := range tests {

@@ -179,6 +179,9 @@ func problemReason(p *evidence.Problem, image string) verdict.Reason {
 	case evidence.CodeDigestMismatch, evidence.CodeManifestAmbiguous:
 		return say(fmt.Sprintf("The registry's answer for image %s contradicts itself: %s.", image, what),
 			"Do not run this image; ask the registry's operator.")
+	case evidence.CodeManifestUnsupported:
+		return say(fmt.Sprintf("Image %s is of a type that cannot be judged: %s.", image, what),
+			"Push it as an OCI or Docker schema 2 image; no signature can speak for what has several meanings.")
 	case evidence.CodePlatformNotFound, evidence.CodeEvidenceTooLarge:
 		return say(p.Error()+".", "See the message; limits are in the configuration under limits.")
 	}

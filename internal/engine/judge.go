@@ -325,7 +325,7 @@ func incompleteReason(s facts.Search, image string) verdict.Reason {
 // itself, unknown where we could not find out.
 func decisionOf(p *evidence.Problem) verdict.Decision {
 	switch p.Code {
-	case evidence.CodeDigestMismatch, evidence.CodeManifestAmbiguous:
+	case evidence.CodeDigestMismatch, evidence.CodeManifestAmbiguous, evidence.CodeManifestUnsupported:
 		return verdict.Deny
 	}
 	return verdict.Unknown

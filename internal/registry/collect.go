@@ -164,7 +164,7 @@ func (s *search) probe(ctx context.Context) {
 }
 
 func (s *search) askReferrers(ctx context.Context, subject string) {
-	list, err := s.src.referrers(ctx, subject, s.malformedEntry(subject, at(s.src.name(), subject)+" (referrers)"))
+	list, err := s.src.referrers(ctx, subject, s.malformedEntry(subject, "referrers of "+subject))
 	s.list(subject, list)
 	outcome := evidence.ProbeFound
 	switch {
@@ -207,8 +207,7 @@ func (s *search) malformedEntry(subject, where string) func(json.RawMessage, err
 // referrers (distribution-spec, "Referrers Tag Schema").
 func (s *search) askFallback(ctx context.Context, subject string) {
 	tag := cosignTag(subject, "")
-	where := at(s.src.name(), tag)
-	o := origin{subject: subject, where: where, kind: evidence.KindUnsigned, tag: true}
+	o := origin{subject: subject, where: tagPlace(tag), kind: evidence.KindUnsigned, tag: true}
 	c, err := s.src.manifest(ctx, tag)
 	if s.unread(o, &s.fallback, err) {
 		return
@@ -222,18 +221,23 @@ func (s *search) askFallback(ctx context.Context, subject string) {
 		s.reject(o, c.digest, facts.CodeMalformed, err)
 		return
 	}
-	list, err := descriptors(m.Manifests, s.lim.Referrers, s.lim.JSONDepth, s.malformedEntry(subject, where))
+	list, err := descriptors(m.Manifests, s.lim.Referrers, s.lim.JSONDepth, s.malformedEntry(subject, o.where))
 	if errors.Is(err, errTooMany) {
-		s.problem(listError(where, err, s.lim))
+		s.problem(listError(at(s.src.name(), tag), err, s.lim))
 	} else if err != nil {
 		s.reject(o, c.digest, facts.CodeMalformed, err)
 	}
 	s.list(subject, list)
 }
 
+// tagPlace says where an item was found. The place is within the repositories
+// that the search names, so that one image gives the same facts wherever it is
+// mirrored.
+func tagPlace(tag string) string { return "tag " + tag }
+
 // askTag reads one of cosign's tags.
 func (s *search) askTag(ctx context.Context, subject, suffix string, kind evidence.Kind) {
-	o := origin{subject: subject, where: at(s.src.name(), cosignTag(subject, suffix)), kind: kind, tag: true}
+	o := origin{subject: subject, where: tagPlace(cosignTag(subject, suffix)), kind: kind, tag: true}
 	c, err := s.src.attached(ctx, subject, suffix)
 	if s.unread(o, &s.tags, err) {
 		return

@@ -29,7 +29,7 @@ func TestCollectBundle(t *testing.T) {
 	want := evidence.Found{
 		Items: []evidence.Item{{
 			Kind: evidence.KindBundle, MediaType: "application/vnd.dev.sigstore.bundle.v0.3+json", SubjectDigest: sub.Digest,
-			Where: s.Image("app", ref.Digest()) + " (referrer of " + sub.Digest + ")",
+			Where: ref.Digest() + " (referrer of " + sub.Digest + ")",
 			Bytes: []byte(`{"a":1}`), ID: facts.Digest([]byte(`{"a":1}`)),
 		}},
 		Search: evidence.Search{
@@ -111,7 +111,7 @@ func TestCollectOldFormats(t *testing.T) {
 	sig := found.Items[slices.IndexFunc(found.Items, func(i evidence.Item) bool { return i.Kind == evidence.KindSimpleSigning })]
 	want := evidence.Item{
 		Kind: evidence.KindSimpleSigning, MediaType: evidence.MediaTypeSimpleSigning, SubjectDigest: sub.Digest,
-		Where: s.Image("app", ocitest.Tag(sub.Digest, ".sig")), Bytes: []byte("signed"), Annotations: map[string]string{evidence.AnnotationSignature: "c2ln"},
+		Where: "tag " + ocitest.Tag(sub.Digest, ".sig"), Bytes: []byte("signed"), Annotations: map[string]string{evidence.AnnotationSignature: "c2ln"},
 	}
 	want.ID = evidence.Identify(want.Kind, want.Bytes, want.Annotations)
 	if diff := cmp.Diff(want, sig); diff != "" {
@@ -217,7 +217,7 @@ func TestReferrersProblems(t *testing.T) {
 		{"not a list", body(`{"manifests":{}}`), evidence.CodeUnavailable},
 		{"gzip unasked", registrytest.Change(func(_ *int, h http.Header, _ *[]byte) { h.Set("Content-Encoding", "gzip") }), evidence.CodeUnavailable},
 		{"too large", body(strings.Repeat(" ", 5<<20)), evidence.CodeEvidenceTooLarge},
-		{"redirect elsewhere", registrytest.RedirectTo("https://evil.example.com/"), evidence.CodeRedirectRefused},
+		{"redirect without TLS", registrytest.RedirectTo("http://evil.example.com/"), evidence.CodeRedirectRefused},
 		{"Link to another host", registrytest.Link(`<https://evil.example.com/next>; rel="next"`), evidence.CodeRedirectRefused},
 		{"Link inward", registrytest.Link(`<http://169.254.169.254/>; rel="next"`), evidence.CodeRedirectRefused},
 		{"Link with credentials", registrytest.Link(`<//user@evil.example.com/>; rel="next"`), evidence.CodeRedirectRefused},

@@ -20,8 +20,8 @@
 // address when dialling, so a registry, token realm or redirect cannot lead into
 // the network that we run in, unless configuration opens that very host:port.
 // Credentials are bound to the exact host, and leave it only for a token host
-// that is known for it. Only blobs may be redirected to another host: over https,
-// five times at most, without credentials.
+// that is known for it. A redirect to another host is followed over https, five
+// times at most, without credentials; what comes back is hashed as ever.
 //
 // # OCI layouts
 //

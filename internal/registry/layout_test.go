@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -45,7 +44,6 @@ func TestSamples(t *testing.T) {
 	if len(cases) < 20 {
 		t.Fatalf("only %d samples", len(cases))
 	}
-	hostOf := regexp.MustCompile(`(127\.0\.0\.1:\d+/app|oci-layout:[^@: ]+)`)
 	for _, tc := range cases {
 		t.Run(tc.Name, func(t *testing.T) {
 			dir := filepath.Join(samples, tc.Layout)
@@ -60,7 +58,6 @@ func TestSamples(t *testing.T) {
 				t.Errorf("%d items for %d signatures and attestations", len(found.Items), n)
 			}
 			for i := range found.Items {
-				found.Items[i].Where = hostOf.ReplaceAllString(found.Items[i].Where, "REPO")
 				if found.Items[i].Broken != nil || found.Items[i].Kind == evidence.KindUnsigned {
 					t.Errorf("%+v", found.Items[i])
 				}
@@ -69,9 +66,6 @@ func TestSamples(t *testing.T) {
 			s.PushLayout(dir, "app")
 			remote, there := find(t, insecure(t, s), evidence.Query{Image: s.Image("app", tc.Tag), AllPlatforms: true})
 			complete(t, there)
-			for i := range there.Items {
-				there.Items[i].Where = hostOf.ReplaceAllString(there.Items[i].Where, "REPO")
-			}
 			if diff := cmp.Diff(found.Items, there.Items); diff != "" {
 				t.Errorf("-layout +registry:\n%s", diff)
 			}

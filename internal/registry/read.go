@@ -30,7 +30,7 @@ func (s *search) readReferrers(ctx context.Context) {
 		digest := digests[i]
 		c, err := s.src.manifest(ctx, digest)
 		for _, l := range s.listed[digest] {
-			o := origin{subject: l.subject, where: at(s.src.name(), digest) + " (referrer of " + l.subject + ")", kind: evidence.KindUnsigned}
+			o := origin{subject: l.subject, where: digest + " (referrer of " + l.subject + ")", kind: evidence.KindUnsigned}
 			if kind, claims := claimedKind(l.artifactType); claims {
 				o.kind, o.claims = kind, true
 			}
@@ -167,15 +167,11 @@ func (s *search) inIndex(ctx context.Context, c *Client, image Reference, subjec
 			return
 		}
 	}
-	repo := image.Name()
-	if image.Layout != "" {
-		repo = s.src.name()
-	}
 	for _, d := range ix.attestations {
 		of := clip(d.Annotations[annotationReferenceDigest], 100)
 		s.add(pending{Item: evidence.Item{
 			Kind: evidence.KindUnsigned, MediaType: clip(d.MediaType, 200), SubjectDigest: subject.Digest, ID: d.Digest,
-			Where: fmt.Sprintf("%s (attestation manifest for %s in the index)", at(repo, d.Digest), of),
+			Where: fmt.Sprintf("%s (attestation manifest for %s in the index)", d.Digest, of),
 		}})
 	}
 }

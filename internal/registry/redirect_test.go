@@ -52,6 +52,25 @@ func TestBlobRedirect(t *testing.T) {
 	}
 }
 
+// Some registries (registry.k8s.io) redirect everything to a host near the
+// caller. What comes back must still be the digest that is asked for.
+func TestEverythingRedirected(t *testing.T) {
+	auth := right
+	s, _ := served(t, registrytest.Options{TLS: true, Auth: &auth}, "one")
+	m := s.Mirror(true)
+	s.On(registrytest.Path(http.MethodGet, "/v2/app/"), registrytest.Redirect(m.URL()))
+	_, found := find(t, secure(t, s, []string{m.Host()}, nil), v1(s))
+	complete(t, found)
+	if len(found.Items) != 1 || string(found.Items[0].Bytes) != "one" {
+		t.Errorf("%v", summary(found.Items))
+	}
+	for _, r := range m.Requests() {
+		if r.Authorization != "" {
+			t.Errorf("the other host received %+v", r)
+		}
+	}
+}
+
 // A redirect from one registry to another, private one that is allowed for itself
 // is still inward: what is open is open to the one who was asked for it.
 func TestRedirectToAnotherAllowedRegistry(t *testing.T) {

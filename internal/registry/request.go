@@ -15,7 +15,7 @@ import (
 	"github.com/signet-policy/signet/internal/facts"
 )
 
-// maxRedirects is how many redirects are followed for one blob.
+// maxRedirects is how many redirects are followed for one request.
 const maxRedirects = 5
 
 // maxErrorBody is how much is read of the body of an error.
@@ -40,7 +40,8 @@ type request struct {
 	accept string
 	// max caps the body, in bytes.
 	max int64
-	// elsewhere allows redirects to other hosts, as for blobs.
+	// elsewhere allows redirects to other hosts, as big registries send them for
+	// blobs, and some (registry.k8s.io) for manifests. Tokens are never fetched so.
 	elsewhere bool
 	// token marks a request for a token: it is never authorised by a token, and
 	// authorization and form are sent as they are.
@@ -148,7 +149,7 @@ func follow(rq request, from *url.URL, location string) (*url.URL, error) {
 	case sameOrigin(rq.url, next):
 		return next, nil
 	case !rq.elsewhere:
-		return nil, problem(evidence.CodeRedirectRefused, rq.where, "redirected to another host, %s; only blobs may be", clip(next.Host, 100))
+		return nil, problem(evidence.CodeRedirectRefused, rq.where, "redirected to another host, %s, where nothing may be sent", clip(next.Host, 100))
 	case next.Scheme != "https":
 		return nil, problem(evidence.CodeRedirectRefused, rq.where, "redirected to %s without TLS", clip(next.Host, 100))
 	}

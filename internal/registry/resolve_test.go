@@ -136,7 +136,8 @@ func TestResolveProblems(t *testing.T) {
 		{"too large", body(mediaTypeManifest, strings.Repeat(" ", 5<<20)), evidence.CodeEvidenceTooLarge, 0},
 		{"endless", registrytest.Endless(mediaTypeManifest), evidence.CodeEvidenceTooLarge, 0},
 		{"gzip unasked", registrytest.Change(func(_ *int, h http.Header, _ *[]byte) { h.Set("Content-Encoding", "gzip") }), evidence.CodeDigestMismatch, 0},
-		{"redirect elsewhere", registrytest.RedirectTo("https://other.example.com/v2/app/manifests/v1"), evidence.CodeRedirectRefused, 0},
+		{"redirect without TLS", registrytest.RedirectTo("http://other.example.com/v2/app/manifests/v1"), evidence.CodeRedirectRefused, 0},
+		{"redirect inward", registrytest.RedirectTo("https://127.0.0.1:1/v2/app/manifests/v1"), evidence.CodeAddressRefused, 0},
 		{"redirect without end", registrytest.Redirect(""), evidence.CodeRedirectRefused, 0},
 		{"redirect to nothing", registrytest.RedirectTo(""), evidence.CodeRedirectRefused, 0},
 	} {

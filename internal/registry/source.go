@@ -65,7 +65,7 @@ func (r *remote) request(kind, ref string) request {
 	if err != nil { // a host, path and tag that passed our grammar make a URL
 		u = &url.URL{Scheme: "https", Host: "invalid.invalid"}
 	}
-	return request{session: r.session, url: u, where: r.at(ref)}
+	return request{session: r.session, url: u, where: r.at(ref), elsewhere: true}
 }
 
 // at names a tag or digest of this repository.
