@@ -83,11 +83,11 @@ var policyName = regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,62}\z`)
 // draft is a policy while it is read, with the places of what was said.
 type draft struct {
 	*reader
-	policy     *Policy
-	signersAt  *yaml.Node
-	threshold  *yaml.Node
-	written    map[string]string // what was said, and by which field
-	slsa       struct {
+	policy    *Policy
+	signersAt *yaml.Node
+	threshold *yaml.Node
+	written   map[string]string // what was said, and by which field
+	slsa      struct {
 		require   *yaml.Node // require_attestation, where written
 		level     *yaml.Node
 		levelWant int
@@ -106,7 +106,7 @@ func FromNode(n *yaml.Node) (*Policy, error) {
 		"mode":                    func(n *yaml.Node) { p.Mode = d.mode(n) },
 		"require_signature":       d.flag(&p.RequireSignature, "require_signature", ""),
 		"verify_transparency_log": d.flag(&p.VerifyTransparencyLog, "verify_transparency_log", ""),
-		"threshold":               func(n *yaml.Node) { d.threshold, p.Threshold = n, d.integer(n, "threshold") },
+		"threshold":               func(n *yaml.Node) { p.Threshold = d.count(n) },
 		"images":                  func(n *yaml.Node) { d.images(n) },
 		"trusted_signers":         func(n *yaml.Node) { d.signers(n, "trusted_signers", d.typedSigner) },
 		"trusted_keys":            func(n *yaml.Node) { d.signers(n, "trusted_keys", d.keyOrKeyless) },
@@ -155,9 +155,6 @@ func (d *draft) finish(n *yaml.Node) {
 	case len(p.RegisteredNames) > 0 && p.Threshold > len(p.Inline)+len(p.RegisteredNames):
 		d.fail(d.threshold, "threshold", "%d is more than the %d trusted signers that are named", p.Threshold, len(p.Inline)+len(p.RegisteredNames))
 	}
-	if d.threshold != nil && p.Threshold <= 0 {
-		d.fail(d.threshold, "threshold", "%d signers would be nobody; it must be at least 1", p.Threshold)
-	}
 	if _, err := signers.Compile(p.Inline); err != nil {
 		at := n
 		if d.signersAt != nil {
@@ -182,6 +179,15 @@ func (d *draft) mode(n *yaml.Node) verdict.Mode {
 		d.fail(n, "mode", "%q is none of enforce, audit, disabled", s)
 	}
 	return m
+}
+
+func (d *draft) count(n *yaml.Node) int {
+	d.threshold = n
+	want := d.integer(n, "threshold")
+	if want < 1 {
+		d.fail(n, "threshold", "%d signers would be nobody; it must be at least 1", want)
+	}
+	return want
 }
 
 // flag reads a boolean that may stand at the top or in a section, but not in
@@ -228,6 +234,8 @@ func (d *draft) sources(n *yaml.Node, field string) {
 		switch {
 		case strings.Contains(s, "*"):
 			d.fail(n.Content[i], fmt.Sprintf("%s[%d]", field, i), "%q has a wildcard; write the owner or repository alone, everything below it is meant too", s)
+		case strings.Contains(normal, "@"):
+			d.fail(n.Content[i], fmt.Sprintf("%s[%d]", field, i), "%q names a branch, tag or commit; write the repository alone", s)
 		case !ok:
 			d.fail(n.Content[i], fmt.Sprintf("%s[%d]", field, i), "%q is not a repository; write https://github.com/owner/repository, or https://github.com/owner for all of them", s)
 		case !slices.Contains(d.policy.TrustedSources, normal):

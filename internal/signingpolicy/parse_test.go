@@ -1,0 +1,511 @@
+package signingpolicy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/signet-policy/signet/bundles"
+	"github.com/signet-policy/signet/internal/signers"
+	"github.com/signet-policy/signet/internal/verdict"
+)
+
+// Two public keys, of which nobody has the other half.
+const (
+	pem1 = `-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt
+6zOg9KE5RdiYwpZP40Li/hp/m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q==
+-----END PUBLIC KEY-----
+`
+	pem2 = `-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE8ERkL/u6uoTy8D/a2SMYstlT/AfH
+vTJzcI7McO0Emt8ZWtQwwVX093K6aLvYTwEwBDv0FodFBi0UT/TRXXGvNg==
+-----END PUBLIC KEY-----
+`
+)
+
+// indent puts a PEM into a YAML block.
+func indent(pem string, by int) string {
+	pad := strings.Repeat(" ", by)
+	return pad + strings.ReplaceAll(strings.TrimSuffix(pem, "\n"), "\n", "\n"+pad)
+}
+
+var ignoreScope = cmp.Options{cmpopts.IgnoreUnexported(Policy{}), cmpopts.EquateEmpty(), cmpopts.IgnoreFields(signers.Key{}, "PublicKey")}
+
+func keys(t *testing.T, pem string) []signers.Key {
+	t.Helper()
+	k, err := signers.ParseKeys(pem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func mustParse(t *testing.T, text string) *Policy {
+	t.Helper()
+	p, err := Parse([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\nin\n%s", err, text)
+	}
+	return p
+}
+
+// One policy in the three spellings that users have, and as JSON.
+func TestThreeSpellings(t *testing.T) {
+	spellings := map[string]string{
+		"trusted_signers with type": `
+signing_policy:
+  mode: audit
+  require_signature: true
+  verify_transparency_log: false
+  trusted_signers:
+    - {type: keyless, issuer: "https://accounts.google.com", subject: "builder@example.com"}
+    - {type: keyless, issuer: "https://token.actions.githubusercontent.com", subject_regex: "https://github.com/myorg/.*"}
+    - type: public_key
+      key: |
+` + indent(pem1+pem2, 8) + `
+  trusted_sources: ["git+https://GitHub.com/myorg.git"]
+`,
+		"trusted_keys with keyless": `
+signing_policy:
+  mode: audit
+  verify_transparency_log: false
+  trusted_keys:
+    - keyless: true
+      issuer: https://accounts.google.com
+      subject: builder@example.com
+    - keyless: true
+      issuer: https://token.actions.githubusercontent.com
+      subject_regex: https://github.com/myorg/.*
+    - key: |
+` + indent(pem1+pem2, 8) + `
+  trusted_sources: ["github.com/myorg/"]
+`,
+		"the gateway plugin's": `
+mode: audit
+verification:
+  require_signature: true
+  verify_transparency_log: false
+  offline_mode: false
+slsa:
+  require_attestation: false
+  minimum_level: 1
+  trusted_builders: []
+  trusted_sources: ["https://github.com/myorg"]
+cosign:
+  path: ""
+  timeout_seconds: 30
+trusted_signers:
+  - type: keyless
+    oidc_issuer: https://accounts.google.com
+    subject: builder@example.com
+  - type: keyless
+    oidc_issuer: https://token.actions.githubusercontent.com
+    subject_regex: https://github.com/myorg/.*
+  - type: public_key
+    public_key: |
+` + indent(pem1+pem2, 6) + "\n",
+		"JSON with tabs": `{
+	"signing_policy": {
+		"mode": "audit",
+		"require_signature": true,
+		"verify_transparency_log": false,
+		"threshold": 1,
+		"trusted_signers": [
+			{"type": "keyless", "issuer": "https://accounts.google.com", "subject": "builder@example.com"},
+			{"type": "keyless", "issuer": "https://token.actions.githubusercontent.com", "subject_regex": "https://github.com/myorg/.*"},
+			{"type": "public_key", "key": ` + fmt.Sprintf("%q", pem1+pem2) + `}
+		],
+		"trusted_sources": ["https://github.com/myorg"]
+	}
+}`,
+	}
+	want := &Policy{
+		Name: "default", Mode: verdict.Audit, RequireSignature: true, Threshold: 1,
+		Inline: []signers.Signer{
+			{Name: "default/1", Type: signers.Keyless, Issuer: "https://accounts.google.com", Subject: "builder@example.com", Enabled: true},
+			{Name: "default/2", Type: signers.Keyless, Issuer: "https://token.actions.githubusercontent.com", SubjectRegex: "https://github.com/myorg/.*", Enabled: true},
+			{Name: "default/3", Type: signers.PublicKey, Keys: keys(t, pem1+pem2), Enabled: true},
+		},
+		TrustedSources: []string{"github.com/myorg"},
+	}
+	var canonical string
+	for name, text := range spellings {
+		t.Run(name, func(t *testing.T) {
+			p := mustParse(t, text)
+			if diff := cmp.Diff(want, p, ignoreScope); diff != "" {
+				t.Errorf("policy (-want +got):\n%s", diff)
+			}
+			body, err := p.Canonical()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if canonical == "" {
+				canonical = string(body)
+			}
+			if diff := cmp.Diff(canonical, string(body)); diff != "" {
+				t.Errorf("another canonical form:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCanonical(t *testing.T) {
+	p := mustParse(t, `
+name: release
+images: ["ghcr.io/org/**", "quay.io/org/*"]
+threshold: 2
+trusted_signers:
+  - {type: registry, names: [alice, bob]}
+  - {type: keyless, issuer: "https://accounts.google.com", subject: "yes", images: ["ghcr.io/org/**"], not_before: 2026-01-01T00:00:00+01:00, expires_at: "2027-01-01T00:00:00Z"}
+`)
+	want := `signing_policy:
+  name: release
+  mode: enforce
+  require_signature: true
+  verify_transparency_log: true
+  threshold: 2
+  images:
+    - ghcr.io/org/**
+    - quay.io/org/*
+  trusted_signers:
+    - type: keyless
+      issuer: https://accounts.google.com
+      subject: "yes"
+      images:
+        - ghcr.io/org/**
+      not_before: 2025-12-31T23:00:00Z
+      expires_at: 2027-01-01T00:00:00Z
+    - type: registry
+      names:
+        - alice
+        - bob
+`
+	body, err := p.Canonical()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, string(body)); diff != "" {
+		t.Errorf("canonical form (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(p, mustParse(t, string(body)), ignoreScope); diff != "" {
+		t.Errorf("read back it is another policy:\n%s", diff)
+	}
+}
+
+// What is embedded for the documentation is what the code does.
+func TestDefaultIsTheEmbeddedFile(t *testing.T) {
+	if diff := cmp.Diff(Default(), mustParse(t, string(bundles.DefaultSigningPolicy)), ignoreScope); diff != "" {
+		t.Errorf("bundles/default/signing_policy.yaml is another policy (-code +file):\n%s", diff)
+	}
+}
+
+const good = "trusted_signers: [{type: registry}]\n"
+
+// Threats 13, 14, 22: what is half said, unknown or impossible is a load error
+// that names the line and the field.
+func TestParseRefuses(t *testing.T) {
+	tests := []struct {
+		name, text, want string
+	}{
+		{"nothing", "", "line 1: the document is empty"},
+		{"a comment", "# nothing\n", "line 1: "},
+		{"null", "signing_policy:\n", "line 1: is nothing, and must be a mapping"},
+		{"a list", "- a\n", "line 1: is a list, and must be a mapping"},
+		{"a string", "enforce\n", "line 1: is the string \"enforce\", and must be a mapping"},
+		{"no YAML", "mode: enforce\n  threshold: 1\n", "line 2: is not YAML: mapping values"},
+		{"no JSON", `{"mode": "enforce"`, "is not YAML"},
+		{"control characters", "mode: \x01\n", "line 1: is not YAML: control characters"},
+		{"two documents", good + "---\n" + good, "a second document begins"},
+		{"something behind", "signing_policy: {trusted_signers: [{type: registry}]}\nmore: 1\n", "line 2: more: there is no such field"},
+		{"too large", good + "#" + strings.Repeat(" ", maxBytes), "larger than"},
+
+		{"threat 14: unknown field", good + "treshold: 2\n", "line 2: treshold: there is no such field; there are"},
+		{"threat 14: unknown field of a signer", "trusted_signers:\n  - {type: keyless, isuer: x}\n", "line 2: trusted_signers[0].isuer: there is no such field"},
+		{"threat 14: unknown field of a section", good + "verification:\n  require_signatures: true\n", "line 3: verification.require_signatures: there is no such field"},
+		{"a field in the wrong place", good + "minimum_level: 2\n", "line 2: minimum_level: belongs into slsa"},
+		{"a gateway file", "plugins:\n  - name: x\n", "line 1: plugins: this is a plugin file of the gateway"},
+		{"a field twice", "mode: enforce\nmode: audit\n" + good, "line 2: mode: is there twice"},
+		{"a field of a signer twice", "trusted_signers:\n  - type: keyless\n    issuer: https://a.example\n    issuer: https://b.example\n", "line 4: trusted_signers[0].issuer: is there twice"},
+		{"a field under two names", "trusted_signers:\n  - {type: keyless, issuer: https://a.example, oidc_issuer: https://b.example, subject: x}\n", "oidc_issuer: is given twice under two names"},
+		{"a field in two sections", good + "require_signature: true\nverification:\n  require_signature: false\n", "line 4: verification.require_signature: is said by require_signature too"},
+		{"the log in two sections", good + "verification: {verify_transparency_log: true}\nverify_transparency_log: false\n", "line 3: verify_transparency_log: is said by verification.verify_transparency_log too"},
+		{"sources in two sections", good + "trusted_sources: [github.com/a]\nslsa: {trusted_sources: [github.com/b]}\n", "line 3: slsa.trusted_sources: is said by trusted_sources too"},
+		{"an alias", "mode: &m enforce\nname: *m\n" + good, "line 2: name: is an alias"},
+		{"an alias in a list", "images: [&a \"ghcr.io/org/**\", *a]\n" + good, "line 1: images[1]: is an alias"},
+		{"a merge key", "trusted_signers:\n  - &a {type: registry}\n  - {<<: *a}\n", "merge keys are not read"},
+		{"a key that is no string", "[a]: b\n" + good, "is not a field name"},
+
+		{"invalid mode", good + "mode: permissive\n", `line 2: mode: "permissive" is none of enforce, audit, disabled`},
+		{"mode in capitals", good + "mode: Enforce\n", `"Enforce" is none of`},
+		{"mode a boolean", good + "mode: true\n", "line 2: mode: is true, and must be a string; put it in quotes"},
+		{"yes is no boolean", good + "require_signature: yes\n", `line 2: require_signature: is the string "yes", and must be true or false`},
+		{"True is no boolean", good + "require_signature: True\n", "is True, and must be true or false"},
+		{"a quoted boolean", good + "verify_transparency_log: \"false\"\n", "must be true or false"},
+		{"null for a boolean", good + "verify_transparency_log:\n", "is nothing, and must be true or false"},
+		{"a custom tag", good + "mode: !mine enforce\n", "must be a string"},
+		{"name with a slash", good + "name: a/b\n", `line 2: name: "a/b" is not a name`},
+		{"empty name", good + "name: \"\"\n", `name: "" is not a name`},
+
+		{"threat 22: threshold 0", good + "threshold: 0\n", "line 2: threshold: 0 signers would be nobody"},
+		{"threat 22: threshold negative", good + "threshold: -1\n", "line 2: threshold: -1 signers would be nobody"},
+		{"threat 22: more than there are", "threshold: 2\ntrusted_signers:\n  - {type: keyless, issuer: https://a.example, subject: x}\n", "line 1: threshold: 2 is more than the 1 trusted signers there are"},
+		{"threat 22: several keys are one signer", "threshold: 2\ntrusted_keys:\n  - key: |\n" + indent(pem1+pem2, 6) + "\n", "threshold: 2 is more than the 1"},
+		{"threat 22: more than are named", "threshold: 2\ntrusted_signers:\n  - {type: registry, names: [a]}\n", "threshold: 2 is more than the 1 trusted signers that are named"},
+		{"threshold no number", good + "threshold: two\n", `threshold: is the string "two", and must be a whole number`},
+		{"threshold with a point", good + "threshold: 1.5\n", "threshold: is 1.5, and must be a whole number"},
+		{"threshold that is eight or ten", good + "threshold: 010\n", "threshold: is 010, and must be a whole number"},
+		{"threshold in hexadecimal", good + "threshold: 0x1\n", "threshold: is 0x1, and must be a whole number"},
+		{"threshold beyond all", good + "threshold: 99999999999\n", "must be a whole number"},
+
+		{"nothing required", good + "require_signature: false\n", "require_signature: is false, so the policy requires nothing"},
+		{"threat 13: nobody trusted", "mode: enforce\n", "trusted_signers: a signature is required and nobody is trusted"},
+		{"threat 13: empty list", "trusted_signers: []\n", "line 1: trusted_signers: is an empty list"},
+		{"threat 13: empty list of keys", "trusted_keys: []\n", "line 1: trusted_keys: is an empty list"},
+		{"signers no list", "trusted_signers: {type: registry}\n", "line 1: trusted_signers: is a mapping, and must be a list"},
+		{"both lists", good + "trusted_keys: [{keyless: true, issuer: https://a.example, subject: x}]\n", "line 2: trusted_keys: trusted_signers and trusted_keys are both there"},
+		{"a signer that is a string", "trusted_signers: [registry]\n", `trusted_signers[0]: is the string "registry", and must be a mapping`},
+		{"a key that is a string", "trusted_keys: [cosign.pub]\n", `trusted_keys[0]: is the string "cosign.pub", and must be a mapping`},
+		{"no type", "trusted_signers:\n  - {issuer: https://a.example, subject: x}\n", "line 2: trusted_signers[0].type: is missing"},
+		{"unknown type", "trusted_signers: [{type: gpg}]\n", `trusted_signers[0].type: "gpg" is none of keyless, public_key, registry`},
+		{"keyless flag among signers", "trusted_signers: [{keyless: true, issuer: https://a.example, subject: x}]\n", "belongs to trusted_keys"},
+		{"type among keys", "trusted_keys: [{type: keyless, issuer: https://a.example, subject: x}]\n", "belongs to trusted_signers"},
+		{"a key that is none", "trusted_keys: [{issuer: https://a.example, subject: x}]\n", "says neither keyless: true nor a key"},
+		{"keyless false without a key", "trusted_keys: [{keyless: false}]\n", "says neither keyless: true nor a key"},
+		{"threat 13: subject without issuer", "trusted_signers:\n  - type: keyless\n    subject: x\n", "line 2: trusted_signers[0].issuer: is missing; a subject alone"},
+		{"threat 13: issuer without subject", "trusted_keys:\n  - keyless: true\n    issuer: https://a.example\n", "line 2: trusted_keys[0].subject: is missing; an issuer alone"},
+		{"threat 13: subject and pattern", "trusted_signers:\n  - type: keyless\n    issuer: https://a.example\n    subject: x\n    subject_regex: y\n", "line 5: trusted_signers[0].subject_regex: stands beside subject"},
+		{"threat 12: a pattern that closes its group", "trusted_signers:\n  - type: keyless\n    issuer: https://a.example\n    subject_regex: 'a)|(b'\n", "line 4: trusted_signers[0].subject_regex: is not a regular expression"},
+		{"empty issuer", "trusted_signers: [{type: keyless, issuer: \"\", subject: x}]\n", "trusted_signers[0].issuer: is empty"},
+		{"issuer no URL", "trusted_signers:\n  - type: keyless\n    issuer: accounts.google.com\n    subject: x\n", "line 3: trusted_signers[0].issuer: \"accounts.google.com\" is not a URL"},
+		{"key on a keyless signer", "trusted_signers:\n  - type: keyless\n    issuer: https://a.example\n    subject: x\n    key: |\n" + indent(pem1, 6) + "\n", "line 5: trusted_signers[0].key: does not go with type keyless"},
+		{"public_key without a key", "trusted_signers: [{type: public_key}]\n", "trusted_signers[0].key: is missing"},
+		{"key that is a path", "trusted_signers:\n  - type: public_key\n    key: cosign.pub\n", "line 3: trusted_signers[0].key: is not PEM; paste the public key itself"},
+		{"key that is private", "trusted_keys: [{key: \"-----BEGIN PRIVATE KEY-----\\nAAAA\\n-----END PRIVATE KEY-----\\n\"}]\n", "is a private key, which must stay secret"},
+		{"names on a keyless signer", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, names: [a]}]\n", "names: belongs to {type: registry}"},
+		{"images of a signer empty", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, images: []}]\n", "images: is an empty list"},
+		{"images of a signer no pattern", "trusted_signers:\n  - type: keyless\n    issuer: https://a.example\n    subject: x\n    images: [nginx]\n", "line 5: trusted_signers[0].images: image pattern \"nginx\""},
+		{"expired before it begins", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, not_before: 2027-01-01T00:00:00Z, expires_at: 2026-01-01T00:00:00Z}]\n", "expires_at: 2026-01-01T00:00:00Z is not after"},
+		{"expires no time", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, expires_at: tomorrow}]\n", `expires_at: "tomorrow" is not a time`},
+		{"expires a date", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, expires_at: 2027-01-01}]\n", "is not a time; write it as"},
+		{"registry with an identity", "trusted_signers: [{type: registry, issuer: https://a.example}]\n", "it has no field but names"},
+		{"registry with images", "trusted_signers: [{type: registry, images: [\"ghcr.io/org/**\"]}]\n", "it has no field but names"},
+		{"registry twice", "trusted_signers: [{type: registry}, {type: registry}]\n", "trusted_signers[1]: {type: registry} is there twice"},
+		{"registry of nobody", "trusted_signers: [{type: registry, names: []}]\n", "names: is an empty list"},
+		{"registry with an inline name", "trusted_signers: [{type: registry, names: [default/1]}]\n", `names[0]: "default/1" is not the name of a registered signer`},
+		{"registry with a name twice", "trusted_signers: [{type: registry, names: [a, a]}]\n", `names[1]: "a" is not the name of a registered signer, or is there twice`},
+
+		{"no images", good + "images: []\n", "line 2: images: is an empty list"},
+		{"images a string", good + "images: ghcr.io/org/**\n", "must be a list"},
+		{"images no pattern", good + "images: [\"https://ghcr.io/org\"]\n", "line 2: images: image pattern \"https://ghcr.io/org\": has a scheme"},
+		{"no sources", good + "trusted_sources: []\n", "line 2: trusted_sources: is an empty list"},
+		{"no sources in slsa", good + "slsa: {trusted_sources: []}\n", "slsa.trusted_sources: is an empty list"},
+		{"a source with a wildcard", good + "trusted_sources:\n  - https://github.com/org/*\n", "line 3: trusted_sources[0]: \"https://github.com/org/*\" has a wildcard"},
+		{"a source that is a host", good + "trusted_sources: [https://github.com]\n", "is not a repository"},
+		{"a source with a branch", good + "trusted_sources: [\"https://github.com/org/app@main\"]\n", "names a branch, tag or commit"},
+		{"a source with a user", good + "trusted_sources: [\"git@github.com:org/app\"]\n", "is not a repository"},
+
+		{"later: kms", "trusted_signers:\n  - {type: kms, key_ref: \"gcpkms://projects/p\"}\n", "line 2: trusted_signers[0].type: kms is enforced by a later version"},
+		{"later: kms, the gateway's name", "trusted_signers: [{type: kms, kms_key_ref: \"awskms:///x\"}]\n", "kms_key_ref: is enforced by a later version"},
+		{"later: a key reference beside a key", "trusted_signers:\n  - type: keyless\n    issuer: https://a.example\n    subject: x\n    key_ref: awskms:///x\n", "key_ref: is enforced by a later version"},
+		{"later: claims", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, claims: {ref: main}}]\n", "claims: is enforced by a later version"},
+		{"later: attestations", good + "attestations: [{predicate_type: \"https://spdx.dev/Document\"}]\n", "line 2: attestations: is enforced by a later version"},
+		{"later: exceptions", good + "exceptions: [{codes: [unsigned]}]\n", "line 2: exceptions: is enforced by a later version"},
+		{"later: default allow", good + "default: allow\n", "line 2: default: allow is enforced by a later version"},
+		{"default of another kind", good + "default: maybe\n", `default: "maybe" is neither allow nor deny`},
+		{"later: require_attestation", good + "slsa: {require_attestation: true}\n", "line 2: slsa.require_attestation: is enforced by a later version"},
+		{"later: trusted_builders", good + "slsa: {trusted_builders: [x]}\n", "slsa.trusted_builders: is enforced by a later version"},
+		{"later: parameters", good + "slsa: {parameters: {a: b}}\n", "slsa.parameters: is enforced by a later version"},
+		{"later: level 1, asked for or not is not said", good + "slsa: {minimum_level: 1}\n", "slsa.minimum_level: a required SLSA level is enforced by a later version"},
+		{"later: level 2 beside false", good + "slsa: {require_attestation: false, minimum_level: 2}\n", "slsa.minimum_level: a required SLSA level is enforced by a later version"},
+		{"level negative", good + "slsa: {minimum_level: -1}\n", "-1 is not a level"},
+		{"no tool: cosign.path", good + "cosign:\n  path: /usr/bin/cosign\n", "line 3: cosign.path: has no use, because Signet verifies by itself"},
+		{"no tool: an unknown field", good + "cosign: {args: [\"--insecure\"]}\n", "cosign.args: there is no such field"},
+		{"offline mode", good + "verification: {offline_mode: true}\n", "is not the policy's to say; set offline: true"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p, err := Parse([]byte(tt.text))
+			if !errors.Is(err, ErrInvalid) {
+				t.Fatalf("Parse = %+v, %v, want ErrInvalid", p, err)
+			}
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Parse says\n%v\nwant\n%s", err, tt.want)
+			}
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				if !strings.HasPrefix(line, "line ") {
+					t.Errorf("%q does not begin with a line number", line)
+				}
+			}
+			if p != nil {
+				t.Errorf("a policy came with the error: %+v", p)
+			}
+		})
+	}
+}
+
+func TestTooManyPatternsWithoutPrefix(t *testing.T) {
+	text := "trusted_signers:\n"
+	for i := range signers.MaxBarePatterns + 1 {
+		text += fmt.Sprintf("  - {type: keyless, issuer: https://a.example, subject_regex: '.*@a%d.example'}\n", i)
+	}
+	if _, err := Parse([]byte(text)); !errors.Is(err, ErrInvalid) || !strings.HasPrefix(err.Error(), "line 2: ") || !strings.Contains(err.Error(), "101 patterns") {
+		t.Errorf("Parse = %v, want it to count the patterns", err)
+	}
+}
+
+// Values that ask for nothing are let pass, whichever version enforces them.
+func TestInertValues(t *testing.T) {
+	mustParse(t, good+`
+default: deny
+attestations: []
+exceptions: []
+slsa: {require_attestation: false, minimum_level: 0, trusted_builders: [], parameters: {}}
+cosign: {path: "", timeout_seconds: 30}
+verification: {offline_mode: false}
+`)
+	mustParse(t, good+"slsa: {require_attestation: false, minimum_level: 1}\n")
+	mustParse(t, good+"slsa: {minimum_level: 0}\nattestations:\nexceptions:\n")
+	mustParse(t, "trusted_signers:\n  - {type: registry, key_ref: \"\"}\n")
+}
+
+// All mistakes are told at once, in the order of their lines.
+func TestEveryMistakeIsTold(t *testing.T) {
+	_, err := Parse([]byte(`mode: permissive
+threshold: two
+trusted_signers:
+  - type: keyless
+    subject: x
+    images: [nginx]
+  - type: kms
+unknown: 1
+`))
+	want := `line 1: mode: "permissive" is none of enforce, audit, disabled
+line 2: threshold: is the string "two", and must be a whole number
+line 4: trusted_signers[0].issuer: is missing; a subject alone would be trusted from any issuer
+line 6: trusted_signers[0].images: image pattern "nginx": has no path; names are host[:port]/path: write docker.io/library/nginx
+line 7: trusted_signers[1].type: kms is enforced by a later version and refused until then; leave it out
+line 8: unknown: there is no such field; there are `
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("Parse says\n%v\nwant\n%s…", err, want)
+	}
+}
+
+// The configuration file holds the policy as a node among others; its lines are
+// those of that file.
+func TestFromNode(t *testing.T) {
+	var file struct {
+		SigningPolicy yaml.Node `yaml:"signing_policy"`
+	}
+	text := "log: {level: info}\n\nsigning_policy:\n  trusted_signers: [{type: registry}]\n  threshold: 0\n"
+	if err := yaml.Unmarshal([]byte(text), &file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := FromNode(&file.SigningPolicy); err == nil || !strings.HasPrefix(err.Error(), "line 5: threshold: ") {
+		t.Errorf("FromNode = %v, want line 5", err)
+	}
+	if _, err := FromNode(&yaml.Node{}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("FromNode of nothing = %v, want ErrInvalid", err)
+	}
+	if _, err := FromNode(nil); !errors.Is(err, ErrInvalid) {
+		t.Errorf("FromNode(nil) = %v, want ErrInvalid", err)
+	}
+}
+
+func TestApplies(t *testing.T) {
+	some := mustParse(t, good+"images: [\"GHCR.io/org/**\"]\n")
+	for name, want := range map[string]bool{"ghcr.io/org/app": true, "ghcr.io:443/org/a/b": true, "ghcr.io/org-evil/app": false, "": false} {
+		if got := some.Applies(name); got != want {
+			t.Errorf("%q: applies %v, want %v", name, got, want)
+		}
+		if !Default().Applies(name) {
+			t.Errorf("%q: a policy without images does not apply", name)
+		}
+	}
+}
+
+func TestInForce(t *testing.T) {
+	registered := []signers.Signer{{Name: "alice"}, {Name: "bob"}}
+	names := func(list []signers.Signer) []string {
+		var out []string
+		for _, s := range list {
+			out = append(out, s.Name)
+		}
+		return out
+	}
+	const inline = "trusted_signers:\n  - {type: keyless, issuer: https://a.example, subject: x}\n"
+	for text, want := range map[string][]string{
+		good:   {"alice", "bob"},
+		inline: {"default/1"},
+		inline + "  - {type: registry, names: [bob, carol]}\n":               {"default/1", "bob"},
+		"name: strict\n" + inline + "  - {type: registry}\n":                 {"strict/1", "alice", "bob"},
+		"trusted_signers:\n  - {type: registry, names: [nobody-registered]}": nil,
+	} {
+		if diff := cmp.Diff(want, names(mustParse(t, text).InForce(registered))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", text, diff)
+		}
+	}
+}
+
+func TestOneOff(t *testing.T) {
+	p, err := OneOff(keys(t, pem1+pem2), "https://accounts.google.com", "dev@example.com", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Each key is a signer of its own, and keys need no log entry.
+	want := &Policy{
+		Name: OneOffName, Mode: verdict.Enforce, RequireSignature: true, Threshold: 1,
+		Inline: []signers.Signer{
+			{Name: "one-off/1", Type: signers.PublicKey, Keys: keys(t, pem1), Enabled: true},
+			{Name: "one-off/2", Type: signers.PublicKey, Keys: keys(t, pem2), Enabled: true},
+			{Name: "one-off/3", Type: signers.Keyless, Issuer: "https://accounts.google.com", Subject: "dev@example.com", Enabled: true},
+		},
+	}
+	if diff := cmp.Diff(want, p, ignoreScope); diff != "" {
+		t.Errorf("OneOff (-want +got):\n%s", diff)
+	}
+	if _, err := OneOff(nil, "", "", ""); !errors.Is(err, ErrInvalid) {
+		t.Errorf("nobody: %v, want ErrInvalid", err)
+	}
+	if _, err := OneOff(nil, "https://accounts.google.com", "", ""); !errors.Is(err, ErrInvalid) {
+		t.Errorf("an issuer alone: %v, want ErrInvalid", err)
+	}
+}
+
+// Whatever the bytes: no panic, an error or a policy, and a policy that its own
+// canonical form gives again.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(good))
+	f.Add([]byte("signing_policy:\n  threshold: 2\n  trusted_signers:\n    - {type: keyless, issuer: https://a.example, subject_regex: 'a.*'}\n    - {type: registry, names: [a, b]}\n"))
+	f.Add([]byte("trusted_keys:\n  - key: |\n" + indent(pem1, 6) + "\nslsa: {trusted_sources: [github.com/a]}\n"))
+	f.Add([]byte(`{"signing_policy": {"images": ["ghcr.io/**"], "trusted_signers": [{"type": "registry"}]}}`))
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p, err := Parse(body)
+		if err != nil {
+			if p != nil || !errors.Is(err, ErrInvalid) {
+				t.Fatalf("Parse = %+v, %v", p, err)
+			}
+			return
+		}
+		if !p.RequireSignature || p.Threshold < 1 || len(p.Inline) == 0 && !p.UseRegistered {
+			t.Fatalf("a policy that asks for nothing: %+v", p)
+		}
+		text, err := p.Canonical()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse(text)
+		if err != nil {
+			t.Fatalf("the canonical form does not read back: %v\n%s", err, text)
+		}
+		if diff := cmp.Diff(p, again, ignoreScope); diff != "" {
+			t.Fatalf("the canonical form is another policy:\n%s\n%s", diff, text)
+		}
+	})
+}
