@@ -201,7 +201,7 @@ func newState(parts stateParts) (*engine.State, error) {
 		Policies: []engine.Policy{{
 			Name: parts.policy.Name, Mode: parts.policy.Mode, Applies: parts.policy.Applies,
 			Set: policySet{set}, Signers: inForce, Counts: parts.policy.Counts,
-			RequireSignature: parts.policy.RequireSignature,
+			RequireSignature: parts.policy.RequireSignature, Registered: parts.policy.UseRegistered,
 		}},
 	}
 	for _, r := range parts.roots {

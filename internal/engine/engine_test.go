@@ -192,7 +192,7 @@ func newWorld(t *testing.T) *world {
 		Active: verdict.Active{Revision: 7, Digest: "sha256:active"},
 		Policies: []Policy{{
 			Name: "default", Mode: verdict.Enforce, Applies: func(string) bool { return true }, Set: w.policy, Signers: set,
-			Counts: func(facts.Signature, []facts.TrustInfo) bool { return true }, RequireSignature: true,
+			Counts: func(facts.Signature, []facts.TrustInfo) bool { return true }, RequireSignature: true, Registered: true,
 		}},
 		Roots: []Root{{Name: "test", Digest: "sha256:root", HasLog: true}},
 		Verify: func(context.Context, facts.Subject, []evidence.Item, []crypto.PublicKey) (facts.Facts, error) {
@@ -647,6 +647,11 @@ func TestDenyNamesTheCommandThatMendsIt(t *testing.T) {
 	}
 	if v.Reasons[0].Nearest == nil {
 		t.Error("no nearest signature")
+	}
+	w.state.Policies[0].Registered = false
+	v, _ = w.ask(Request{Refresh: true})
+	if got := v.Reasons[0].Remediation; !strings.Contains(got, "signet verify --issuer 'https://issuer.test' --subject 'eve") || !strings.Contains(got, "- {type: keyless, issuer: ") {
+		t.Errorf("remediation under a policy of inline signers: %q", got)
 	}
 }
 

@@ -120,20 +120,26 @@ func explain(reasons []verdict.Reason, p Policy, in facts.Input, now time.Time) 
 				Field: near.Field, Want: near.Want, Have: near.Have, Why: near.Why,
 			}
 		}
-		if cmd := AddSignerCommand(sigs); cmd != "" {
+		if cmd := trustCommand(p, sigs, in.Request.Image); cmd != "" {
 			reasons[i].Remediation = "If you trust this signer: " + cmd
 		}
 	}
 }
 
-// AddSignerCommand is the command that would trust the first keyless identity
-// among sigs, quoted for a shell: identities come from strangers. It is "" when
-// no identity was seen.
-func AddSignerCommand(sigs []facts.Signature) string {
+// trustCommand is the command that would trust the first keyless identity among
+// sigs, quoted for a shell: identities come from strangers. It is "" when no
+// identity was seen.
+func trustCommand(p Policy, sigs []facts.Signature, image string) string {
 	for _, s := range sigs {
-		if s.Signer.Kind == facts.KindCertificate {
-			return "signet signers add --issuer " + shellQuote(s.Signer.Issuer) + " --subject " + shellQuote(s.Signer.Subject)
+		if s.Signer.Kind != facts.KindCertificate {
+			continue
 		}
+		identity := "--issuer " + shellQuote(s.Signer.Issuer) + " --subject " + shellQuote(s.Signer.Subject)
+		if p.Registered {
+			return "signet signers add " + identity
+		}
+		return fmt.Sprintf("signet verify %s %s; in a policy: - {type: keyless, issuer: %q, subject: %q}",
+			identity, shellQuote(image), s.Signer.Issuer, s.Signer.Subject)
 	}
 	return ""
 }

@@ -64,6 +64,9 @@ type Policy struct {
 	// Signers are the signers in force for this policy: its own, and the
 	// registered ones it asks for.
 	Signers *signers.Set
+	// Registered says that registered signers count for it, so that registering
+	// one mends a denial.
+	Registered bool
 	// Counts says whether a signature by a trusted signer counts towards the
 	// signature requirement (transparency log, source), before matching.
 	Counts func(s facts.Signature, trust []facts.TrustInfo) bool
