@@ -67,9 +67,6 @@ func sameAnswer(t *testing.T, name string, registry, layout answer) {
 		p := normalProof(t, "", a.input)
 		p.Search = facts.Search{Items: p.Search.Items}
 		p.Subject.Registry, p.Subject.Repository, p.Subject.Tag = "", "", nil
-		for i := range p.Rejections {
-			p.Rejections[i].Where, p.Rejections[i].Message = "", ""
-		}
 		return p
 	}
 	if diff := cmp.Diff(plain(registry), plain(layout)); diff != "" {

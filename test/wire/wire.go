@@ -45,8 +45,9 @@ type Config struct {
 	Artifact *Artifact
 	// Limits are [evidence.DefaultLimits] where they are zero.
 	Limits evidence.Limits
-	// Cache and Recorder are optional.
+	// Cache, Memo and Recorder are optional.
 	Cache    engine.Cache
+	Memo     verify.Memo
 	Recorder engine.Recorder
 	// Now is the clock of the engine, nil for the real one.
 	Now func() time.Time
@@ -80,7 +81,7 @@ func Connect(tb testing.TB, cfg Config) (*Signet, error) {
 	}
 	panics := new(int)
 	v, err := verify.New(verify.Config{
-		Roots: cfg.Roots, Limits: cfg.Limits, Build: Build,
+		Roots: cfg.Roots, Limits: cfg.Limits, Memo: cfg.Memo, Build: Build,
 		OnPanic: func(p any) { *panics++; tb.Logf("panic in a parser: %+v", p) },
 	})
 	if err != nil {
@@ -136,7 +137,7 @@ func newState(ctx context.Context, cfg Config) (*engine.State, error) {
 		Active: verdict.Active{Revision: 1, Digest: "sha256:test"},
 		Policies: []engine.Policy{{
 			Name: p.Name, Mode: p.Mode, Applies: p.Applies, Set: policySet{set}, Signers: inForce,
-			Counts: p.Counts, RequireSignature: p.RequireSignature,
+			Counts: p.Counts, RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
 		}},
 	}
 	for _, r := range cfg.Roots {
