@@ -187,8 +187,10 @@ func (a *attempt) badSignature(with string) *rejection {
 }
 
 // needsArtifact says whether the signature might verify if the artifact were
-// there: pure Ed25519 is over the bytes and not over a digest.
+// there: pure Ed25519 is over the bytes and not over a digest. An image is never
+// given: there the answer is that nothing was proved, or anybody could turn a
+// denial into an unknown.
 func (a *attempt) needsArtifact() bool {
 	_, isMessage := a.item.content.(*message)
-	return isMessage && a.item.over.content == nil && isEd25519(a.signer)
+	return isMessage && !a.target.image && a.item.over.content == nil && isEd25519(a.signer)
 }

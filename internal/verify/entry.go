@@ -130,30 +130,41 @@ func firstLine(s string) string {
 // by the SET only; the index by the SET, else proved by the inclusion proof.
 func (e *logEntry) fact(log *root.TransparencyLog) (facts.LogEntry, *rejection) {
 	f := facts.LogEntry{Log: log.BaseURL, LogID: hex.EncodeToString(log.ID), Index: e.pb.GetLogIndex(), Proof: facts.ProofPromise}
+	rekorV2 := e.entry != nil && e.entry.IsRekorV2() // sigstore-go proves LogIndex in the checkpoint's tree
 	if e.hasProof() {
 		f.Proof = facts.ProofInclusion
+		if !rekorV2 {
+			if rej := e.sameTree(); rej != nil {
+				return f, rej
+			}
+		}
 	}
-	if e.hasSET() {
+	switch {
+	case e.hasSET():
 		at := time.Unix(e.pb.GetIntegratedTime(), 0).UTC()
 		f.IntegratedAt = &at
-		return f, nil
+	case !rekorV2:
+		// In Rekor v1 the proof's index is the one in the shard.
+		f.Index = e.pb.GetInclusionProof().GetLogIndex()
 	}
-	if e.entry != nil && e.entry.IsRekorV2() {
-		return f, nil // sigstore-go proves LogIndex in the checkpoint's tree
-	}
-	// In Rekor v1 the proof's index is the one in the shard. sigstore-go takes
-	// the size of the tree from the proof, not from the checkpoint, and with
-	// another size the same path leads from another index to the same root.
+	return f, nil
+}
+
+// sameTree refuses a Rekor v1 proof about a tree of another size than the
+// checkpoint's. sigstore-go takes the size from the proof, and with another size
+// the same path leads from another index to the same root. The checkpoint's
+// origin is not compared: Rekor v1 calls itself by a name of its own, which need
+// not be the host in the trust root, and its key says which log it is.
+func (e *logEntry) sameTree() *rejection {
 	proof := e.pb.GetInclusionProof()
 	var checkpoint util.SignedCheckpoint
 	if err := checkpoint.UnmarshalText([]byte(proof.GetCheckpoint().GetEnvelope())); err != nil {
-		return f, reject(facts.CodeLogEntryInvalid, "the log entry's checkpoint cannot be read: %s", cause(err))
+		return reject(facts.CodeLogEntryInvalid, "the log entry's checkpoint cannot be read: %s", cause(err))
 	}
 	if !isSize(proof.GetTreeSize(), checkpoint.Size) {
-		return f, reject(facts.CodeLogEntryInvalid, "the inclusion proof is about a tree of %d entries, the log's checkpoint about one of %d", proof.GetTreeSize(), checkpoint.Size)
+		return reject(facts.CodeLogEntryInvalid, "the inclusion proof is about a tree of %d entries, the log's checkpoint about one of %d", proof.GetTreeSize(), checkpoint.Size)
 	}
-	f.Index = proof.GetLogIndex()
-	return f, nil
+	return nil
 }
 
 func isSize(n int64, size uint64) bool { return n >= 0 && uint64(n) == size }

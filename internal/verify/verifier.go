@@ -205,7 +205,11 @@ func distinct(items []evidence.Item) []evidence.Item {
 	have := map[place]bool{}
 	for _, e := range items {
 		if e.Broken == nil {
-			e.ID = evidence.Identify(e.Kind, e.Bytes, e.Annotations)
+			// What carries no signature is not fetched: its name is where it was
+			// listed, and its bytes say nothing.
+			if e.Kind != evidence.KindUnsigned || len(e.Bytes) > 0 {
+				e.ID = evidence.Identify(e.Kind, e.Bytes, e.Annotations)
+			}
 			at := place{e.SubjectDigest, e.ID}
 			if have[at] {
 				continue
