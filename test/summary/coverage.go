@@ -73,15 +73,15 @@ func (c packageCoverage) String() string {
 	return fmt.Sprintf("%3d.%d %% of %d statements", tenths/10, tenths%10, c.statements)
 }
 
-// coverageOf sums up the blocks by package, for internal/ without testkit, which is there for tests only, and without
-// generated files. The sources are read from module, the module's folder.
+// coverageOf sums up the blocks by package, for internal/ without what is there for tests only (testkit, and packages that are
+// named like httptest) and without generated files. The sources are read from module, the module's folder.
 func coverageOf(blocks map[block]bool, modulePath string, module fs.FS) ([]packageCoverage, packageCoverage, error) {
 	total := packageCoverage{name: "total"}
 	packages := map[string]packageCoverage{}
 	counts := map[string]bool{}
 	for b, covered := range blocks {
 		file, ok := strings.CutPrefix(b.file, modulePath+"/")
-		if !ok || !strings.HasPrefix(file, "internal/") || strings.HasPrefix(file, "internal/testkit/") {
+		if !ok || !strings.HasPrefix(file, "internal/") || strings.HasPrefix(file, "internal/testkit/") || strings.HasSuffix(path.Dir(file), "test") {
 			continue
 		}
 		if _, seen := counts[file]; !seen {

@@ -24,6 +24,7 @@ example.com/m/internal/b/sub/b.go:1.1,2.2 4 9
 example.com/m/internal/testkit/kit.go:1.1,2.2 50 0
 example.com/m/internal/a/a.go:1.1,2.2 3 1
 example.com/m/internal/a/a.go:3.1,4.2 1 0
+example.com/m/internal/b/btest/kit.go:1.1,2.2 50 0
 example.com/m/cmd/signet/main.go:3.1,4.2 50 0
 `
 	blocks, err := readProfile(strings.NewReader(profile))

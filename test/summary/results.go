@@ -63,7 +63,7 @@ func (r *results) good() bool { return len(r.failed) == 0 && len(r.problems) == 
 
 func (r *results) print(w io.Writer) {
 	if len(r.coverage) > 0 {
-		fmt.Fprintf(w, "\nCoverage of internal/, without testkit and generated files:\n")
+		fmt.Fprintf(w, "\nCoverage of internal/, without test support and generated files:\n")
 		for _, c := range r.coverage {
 			fmt.Fprintf(w, "  %-40s %s\n", c.name, c)
 		}

@@ -71,7 +71,7 @@ func TestPrint(t *testing.T) {
 		total:    packageCoverage{"total", 2, 3},
 	}
 	want := `
-Coverage of internal/, without testkit and generated files:
+Coverage of internal/, without test support and generated files:
   internal/b                                66.6 % of 3 statements
   total                                     66.6 % of 3 statements
 
