@@ -51,7 +51,7 @@ func New(p Proven) (Facts, error) {
 			return Facts{}, err
 		}
 	}
-	slices.SortFunc(f.signatures, func(a, b Signature) int { return bySubject(a, b) })
+	slices.SortFunc(f.signatures, bySubject)
 	slices.SortFunc(f.attestations, func(a, b Attestation) int { return bySubject(a.Signature, b.Signature) })
 	slices.SortFunc(f.rejections, func(a, b Rejection) int {
 		return cmpStrings(a.ID, b.ID, a.Where, b.Where, a.Code, b.Code, a.Message, b.Message)
