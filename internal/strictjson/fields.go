@@ -3,6 +3,7 @@ package strictjson
 import (
 	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -33,7 +34,7 @@ func (f *fields) find(key []byte) (reflect.Type, error) {
 }
 
 func (f *fields) explain(key []byte, kind error) string {
-	if kind == ErrKeyCase {
+	if errors.Is(kind, ErrKeyCase) {
 		return fmt.Sprintf("%s should be %q", quote(key), f.fold[folded(string(key))])
 	}
 	return quote(key)

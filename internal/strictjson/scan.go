@@ -2,6 +2,7 @@ package strictjson
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -120,7 +121,7 @@ func (s *scanner) object(t reflect.Type) *Error {
 		next := elem
 		if known != nil {
 			field, kind := known.find(key)
-			if kind == ErrKeyCase || kind == ErrUnknownField && !s.ignoreUnknown {
+			if errors.Is(kind, ErrKeyCase) || errors.Is(kind, ErrUnknownField) && !s.ignoreUnknown {
 				s.i = at
 				return s.fail(kind, known.explain(key, kind))
 			}

@@ -231,8 +231,8 @@ func (i Info) Age(now time.Time) time.Duration {
 	return now.Sub(i.RefreshedAt)
 }
 
-// Stale says whether a refreshable root was last refreshed longer ago than max.
-func (i Info) Stale(now time.Time, max time.Duration) bool { return i.Age(now) > max }
+// Stale says whether a refreshable root was last refreshed longer ago than limit.
+func (i Info) Stale(now time.Time, limit time.Duration) bool { return i.Age(now) > limit }
 
 // FileName suggests a root's name from its file: "trusted_root" for
 // "keys/trusted_root.json".

@@ -171,7 +171,7 @@ func (f *fetcher) DownloadFile(at string, maxLength int64, _ time.Duration) ([]b
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing is lost when closing what was read fails
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return nil, &metadata.ErrDownloadHTTP{StatusCode: resp.StatusCode, URL: at}
 	}

@@ -230,11 +230,13 @@ func verifyInclusion(e *rekorpb.TransparencyLogEntry, log *root.TransparencyLog)
 		return fmt.Errorf("its checkpoint was not signed by the log %s", log.BaseURL)
 	case !bytes.Equal(checkpoint.Hash, p.GetRootHash()) || !isSize(p.GetTreeSize(), checkpoint.Size):
 		return fmt.Errorf("it is about another tree than its checkpoint")
-	case p.GetLogIndex() < 0:
+	}
+	index := p.GetLogIndex()
+	if index < 0 {
 		return fmt.Errorf("its index is negative")
 	}
 	leaf := rfc6962.DefaultHasher.HashLeaf(e.GetCanonicalizedBody())
-	return merkle.VerifyInclusion(rfc6962.DefaultHasher, uint64(p.GetLogIndex()), checkpoint.Size, leaf, p.GetHashes(), checkpoint.Hash)
+	return merkle.VerifyInclusion(rfc6962.DefaultHasher, uint64(index), checkpoint.Size, leaf, p.GetHashes(), checkpoint.Hash)
 }
 
 // boundToEnvelope checks what sigstore-go leaves out of an intoto 0.0.2 entry: the
