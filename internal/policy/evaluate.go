@@ -25,8 +25,11 @@ func (s *Set) Evaluate(ctx context.Context, in *facts.Input) (result verdict.Res
 			result, err = verdict.Result{}, fmt.Errorf("%w: panic: %v", ErrPolicy, p)
 		}
 	}()
-	if ctx.Err() != nil {
+	switch err := s.Ready(ctx); {
+	case ctx.Err() != nil:
 		return verdict.Result{}, fmt.Errorf("%w: not begun: %w", ErrTimeLimit, context.Cause(ctx))
+	case err != nil:
+		return verdict.Result{}, fmt.Errorf("%w: %w", ErrPolicy, err)
 	}
 	input, err := inputValue(in, s.limits.PolicyInputBytes)
 	if err != nil {

@@ -190,6 +190,37 @@ func TestEvaluateInputTooLarge(t *testing.T) {
 	}
 }
 
+// The embedded policy is compiled beside its caller: the first evaluation waits,
+// as long as its own caller does, and a policy that did not compile denies.
+func TestEvaluateWaitsForTheCompiler(t *testing.T) {
+	s, err := Load(t.Context(), Source{Params: json.RawMessage(defaultParams)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Evaluate(t.Context(), signedInput()); err != nil || !got.Allow {
+		t.Errorf("Evaluate at once = %+v, %v", got, err)
+	}
+	never := &Set{ready: make(chan struct{})}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := never.Evaluate(ctx, signedInput()); !errors.Is(err, ErrTimeLimit) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Evaluate of one that is never ready = %v, want ErrTimeLimit", err)
+	}
+	broken := &Set{ready: make(chan struct{})}
+	broken.build(t.Context(), &contents{modules: map[string][]byte{"x.rego": []byte("package")}}, nil)
+	if got, err := broken.Evaluate(t.Context(), signedInput()); !errors.Is(err, ErrPolicy) || got.Allow {
+		t.Errorf("Evaluate of a broken one = %+v, %v, want ErrPolicy", got, err)
+	}
+	broken = &Set{ready: make(chan struct{})}
+	broken.build(t.Context(), nil, nil)
+	if err := broken.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "panic") {
+		t.Errorf("Ready after a panic = %v", err)
+	}
+	if got, err := new(Set).Evaluate(ctx, signedInput()); err == nil || got.Allow {
+		t.Errorf("Evaluate of the zero Set = %+v, %v", got, err)
+	}
+}
+
 // A panic in OPA or in this package is an error like another.
 func TestPanicIsAnError(t *testing.T) {
 	if got, err := mustLoad(t, Source{}).Evaluate(t.Context(), nil); !errors.Is(err, ErrPolicy) || got.Allow {

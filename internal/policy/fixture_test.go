@@ -61,6 +61,9 @@ func mustLoad(t testing.TB, src Source) *Set {
 		src.Params = json.RawMessage(defaultParams)
 	}
 	s, err := Load(t.Context(), src)
+	if err == nil {
+		err = s.Ready(t.Context())
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,11 @@ type Set struct {
 	digest       string
 	paramsDigest string
 	limits       evidence.Limits
-	query        opa.PreparedEvalQuery
+
+	// ready is closed when query and failed are final.
+	ready  chan struct{}
+	query  opa.PreparedEvalQuery
+	failed error
 }
 
 // Name is the policy's name.
@@ -78,10 +82,24 @@ func (s *Set) Monotone() bool { return s.manifest.signet.Monotone }
 // allowed values.
 func (s *Set) Context() map[string][]string { return s.manifest.signet.Context }
 
-// Load reads, compiles and prepares a policy. Errors wrap [ErrLoad]. A bundle
-// given by the caller is compiled strictly, its types checked against the input
-// schema, and asked once about an image without any evidence, which it must not
-// allow. For the embedded policy the project's own tests do this.
+// Ready waits until the policy is compiled, and says whether it is. Only the
+// embedded policy may still be compiling when [Load] returns.
+func (s *Set) Ready(ctx context.Context) error {
+	select {
+	case <-s.ready:
+		return s.failed
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Load reads, compiles and prepares a policy. Errors wrap [ErrLoad].
+//
+// A bundle given by the caller is compiled strictly, its types checked against
+// the input schema, and asked once about an image without any evidence, which it
+// must not allow. For the embedded policy the project's own tests do this, so
+// that nothing is left that could refuse it: it is compiled beside what the
+// caller does next, and the first evaluation waits for it.
 func Load(ctx context.Context, src Source) (s *Set, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -111,27 +129,44 @@ func load(ctx context.Context, src Source) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("params: %w", err)
 	}
+	data := map[string]any{"params": params}
+	maps.Copy(data, c.data)
+	s := &Set{
+		name: src.Name, manifest: c.manifest, digest: c.digest, paramsDigest: paramsDigest, limits: src.Limits,
+		ready: make(chan struct{}),
+	}
+	if c.embedded {
+		go s.build(context.WithoutCancel(ctx), c, data)
+		return s, nil
+	}
+	if s.build(ctx, c, data); s.failed != nil {
+		return nil, s.failed
+	}
+	if err := s.mustNotAllowNothing(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// build compiles and prepares, and then closes ready.
+func (s *Set) build(ctx context.Context, c *contents, data map[string]any) {
+	defer close(s.ready)
+	defer func() {
+		if p := recover(); p != nil {
+			s.failed = fmt.Errorf("panic: %v", p)
+		}
+	}()
 	caps, err := capabilities()
 	if err != nil {
-		return nil, err
+		s.failed = err
+		return
 	}
 	compiler, err := compile(c, caps)
 	if err != nil {
-		return nil, err
+		s.failed = err
+		return
 	}
-	data := map[string]any{"params": params}
-	maps.Copy(data, c.data)
-	query, err := prepare(ctx, compiler, caps, data)
-	if err != nil {
-		return nil, err
-	}
-	s := &Set{name: src.Name, manifest: c.manifest, digest: c.digest, paramsDigest: paramsDigest, limits: src.Limits, query: query}
-	if !c.embedded {
-		if err := s.mustNotAllowNothing(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return s, nil
+	s.query, s.failed = prepare(ctx, compiler, caps, data)
 }
 
 // compile parses and compiles the modules with nothing but caps.
