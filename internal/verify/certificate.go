@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/asn1"
 	"time"
@@ -31,7 +32,7 @@ func (a *attempt) certificate() (*proof, *rejection) {
 	if a.root.Requires().Log && len(a.entries) == 0 {
 		return nil, reject(facts.CodeLogEntryMissing, "the trust root %s requires a transparency-log entry, and there is none of its logs", a.root.Name()).at(stepRequired)
 	}
-	if a.ours() {
+	if a.ours() || a.signedAsOldClients(leaf) {
 		return p, a.bySteps(leaf, p)
 	}
 	if err := a.verifyCertificate(); err != nil {
@@ -90,9 +91,20 @@ func (a *attempt) requiredTimes(p *proof) *rejection {
 	return nil
 }
 
-// bySteps verifies an item that sigstore-go's verifier refuses for the kind of
-// its log entry, in the same order and with the same checks: log entries, times,
-// chain at each of the times, SCT, signature and subject.
+// signedAsOldClients says whether a P-384 or P-521 key signed over SHA-256, and not
+// over the hash that goes with it today.
+func (a *attempt) signedAsOldClients(leaf *x509.Certificate) bool {
+	if _, ok := leaf.PublicKey.(*ecdsa.PublicKey); !ok {
+		return false
+	}
+	ways, err := schemes(leaf.PublicKey)
+	return err == nil && len(ways) > 1 && a.item.over.by(ways[:1]) == nil && a.item.over.by(ways[1:]) != nil
+}
+
+// bySteps verifies an item that sigstore-go's verifier refuses, for the kind of
+// its log entry or for how old clients signed, in the same order and with the
+// same checks: log entries, times, chain at each of the times, SCT, signature and
+// subject.
 func (a *attempt) bySteps(leaf *x509.Certificate, p *proof) *rejection {
 	if rej := a.eachEntry(); rej != nil {
 		return rej

@@ -30,9 +30,10 @@ type entity struct {
 
 var _ verify.SignedEntity = (*entity)(nil)
 
-// entityVersion makes sigstore-go accept what old clients signed with P-384 and
-// P-521 keys over SHA-256, which it does for every bundle version there is.
-const entityVersion = "v0.3"
+// entityVersion is none of the bundle versions for which sigstore-go tries P-384
+// and P-521 certificates with SHA-256, too: it would print a line for each such
+// signature. See signedAsOldClients.
+const entityVersion = "signet"
 
 func (e *entity) Version() (string, error)                                 { return entityVersion, nil }
 func (e *entity) SignatureContent() (verify.SignatureContent, error)       { return e.content, nil }

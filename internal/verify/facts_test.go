@@ -161,6 +161,20 @@ func TestEachItemAloneThreat41(t *testing.T) {
 	}
 }
 
+// The bytes of a good bundle, attached once more under another type, do not hide
+// it, whichever is found first.
+func TestSameBytesUnderAnotherType(t *testing.T) {
+	b := newBench(t, sigstack.Options{})
+	good := b.bundle(b.Sign(keylessV2()))
+	decoy := good
+	decoy.Kind, decoy.MediaType = evidence.KindUnsigned, "application/vnd.in-toto+json"
+	for _, items := range [][]evidence.Item{{good, decoy}, {decoy, good}} {
+		if f := b.facts(items); len(f.Signatures()) != 1 || len(f.Rejections()) != 1 {
+			t.Errorf("%+v %+v", f.Signatures(), f.Rejections())
+		}
+	}
+}
+
 // Evidence on the index and on a platform: each fact names the digest that it
 // speaks of, and nothing that hangs elsewhere counts.
 func TestPlatforms(t *testing.T) {

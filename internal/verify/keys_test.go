@@ -1,9 +1,7 @@
 package verify_test
 
 import (
-	"crypto"
 	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -57,6 +55,25 @@ func TestAlgorithms(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The same keys in certificates, as far as sigstore-go knows how they sign.
+func TestCertificateAlgorithms(t *testing.T) {
+	b := newBench(t, sigstack.Options{Fulcio: sigstack.ECDSAP384SHA384})
+	for _, alg := range sigstack.Algorithms() {
+		if alg == sigstack.RSA2048PSSSHA256 || alg == sigstack.Ed25519ph {
+			continue // a certificate stands for PKCS#1 v1.5, and for pure Ed25519 in an envelope
+		}
+		key := b.Key("c"+alg.String(), alg)
+		for name, req := range map[string]sigstack.SignRequest{
+			"dsse":   {Image: image, Identity: dev, Key: key, Log: sigstack.RekorV1()},
+			"intoto": attestationOf("x", sigstack.SignRequest{Identity: dev, Key: key, Log: sigstack.RekorV1().As("intoto", "0.0.1"), Legacy: true}),
+		} {
+			if s := b.proves(b.Sign(req), req.Legacy); s.Signer.Fingerprint != key.Fingerprint() || s.Signer.Kind != facts.KindCertificate {
+				t.Errorf("%s %s: %+v", alg, name, s)
+			}
+		}
 	}
 }
 
@@ -261,5 +278,3 @@ func TestCertificateEntryForKey(t *testing.T) {
 	certified.Envelope = keyed.Envelope
 	b.rejected(facts.CodeLogEntryInvalid, b.bundle(certified))
 }
-
-var _ crypto.PublicKey = ed25519.PublicKey(nil)

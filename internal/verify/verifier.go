@@ -198,10 +198,14 @@ func (v *Verifier) weight(e *evidence.Item) int64 {
 }
 
 // distinct names every item by what it is, and drops those that are there twice
-// for the same digest: the referrers API and a tag may both lead to one.
+// for the same digest: the referrers API and a tag may both lead to one. The kind
+// counts, so that the same bytes under a type that says nothing hide no bundle.
 func distinct(items []evidence.Item) []evidence.Item {
 	out := make([]evidence.Item, 0, len(items))
-	type place struct{ subject, id string }
+	type place struct {
+		kind        evidence.Kind
+		subject, id string
+	}
 	have := map[place]bool{}
 	for _, e := range items {
 		if e.Broken == nil {
@@ -210,7 +214,7 @@ func distinct(items []evidence.Item) []evidence.Item {
 			if e.Kind != evidence.KindUnsigned || len(e.Bytes) > 0 {
 				e.ID = evidence.Identify(e.Kind, e.Bytes, e.Annotations)
 			}
-			at := place{e.SubjectDigest, e.ID}
+			at := place{e.Kind, e.SubjectDigest, e.ID}
 			if have[at] {
 				continue
 			}
