@@ -32,6 +32,18 @@ _pinned := sprintf("%s/%s@%s", [input.subject.registry, input.subject.repository
 	input.subject.repository != ""
 }
 
+default _rejected_remedy := "Do not run the image before it is clear why; sign it anew if it is yours."
+
+# Nothing is wrong with these but that nobody told us the key.
+_rejected_remedy := concat(" ", [
+	"If you trust the key that made it, add it",
+	"(signet signers add --key FILE, or trusted_signers in the signing policy).",
+]) if {
+	every rejection in _rejected {
+		rejection.code == "no_matching_key"
+	}
+}
+
 # METADATA
 # title: Image is signed
 # description: There is no signature of any kind, and the search was complete.
@@ -77,7 +89,7 @@ violation contains lib.finding(12, "signature_rejected", "signing.rules.unmet", 
 		some rejection in _rejected
 		text := sprintf("%s (%s)", [rejection.code, trim_suffix(rejection.message, ".")])
 	})]),
-	"remediation": "Do not run the image before it is clear why; sign it anew if it is yours.",
+	"remediation": _rejected_remedy,
 }) if {
 	count(input.signatures) == 0
 	count(_rejected) > 0

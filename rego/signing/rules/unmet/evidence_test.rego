@@ -50,6 +50,16 @@ test_rejected_signature if {
 		with data.params as fixture.params
 }
 
+test_signed_with_an_unknown_key if {
+	rejected := [_rejection("no_matching_key", "signed with a key that is not known.")]
+	verdict := data.signing.verdict with input as _with({"rejections": rejected}) with data.params as fixture.params
+	_codes(verdict) == ["signature_rejected"]
+	verdict.violations[0].remediation == concat(" ", [
+		"If you trust the key that made it, add it",
+		"(signet signers add --key FILE, or trusted_signers in the signing policy).",
+	])
+}
+
 # Threats 9 and 10: a plain file or an attestation is no signature, verified or not.
 test_image_with_attestations_only_is_unsigned if {
 	rejected := [
