@@ -15,7 +15,7 @@ func FuzzVerdictRequest(f *testing.F) {
 	for _, seed := range []string{
 		`{"image":"nginx"}`, benchBody, ` { "image" : "a" , "refresh" : true , "context" : { } } `, `{"refresh":false,"image":""}`,
 		`{"image":"a","image":"b"}`, `{"Image":"a"}`, `{"image":"\u0061"}`, `{"image":"ä"}`, `{"image":"a"}x`, `{"image":"a",}`, `{}`, `[]`, `null`, ``,
-		`{"context":{"a":"1","a":"2"}}`, `{"context":{"a":"1",}}`, `{"context":null}`, `{"image":null}`, `{"refresh":truefalse}`, `{"refresh":true`, "{\"image\":\"\x7f\"}",
+		`{"context":{"a":"1","a":"2"}}`, `{"context":{"a":"1",}}`, `{"context":null}`, `{"image":null}`, `{"refresh":truefalse}`, `{"refresh":true`, "{\"image\":\"\x7f\"}", "{\"image\":\"a\xc3\"}", "{\"image\":\"\xfe\"}",
 		`{"image":"a" "platform":"b"}`, `{"image":"a","platform":"linux/amd64","evidence":[]}`, `{,"image":"a"}`, `{"context":{"a":{"b":"c"}}}`,
 	} {
 		f.Add([]byte(seed))

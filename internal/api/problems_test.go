@@ -182,6 +182,11 @@ func TestBodyLimit(t *testing.T) {
 	if d := cmp.Diff(want, toldBy(b, t, r)); d != "" {
 		t.Errorf("a body without length (-want +got):\n%s", d)
 	}
+	r = b.request(t, "verifier", http.MethodPost, verdictsPath, fits)
+	r.Body, r.ContentLength = io.NopCloser(&endless{t: t, left: 0}), 101
+	if d := cmp.Diff(want, toldBy(b, t, r)); d != "" {
+		t.Errorf("a body that says it is too long, which is not read at all (-want +got):\n%s", d)
+	}
 }
 
 type broken struct{}

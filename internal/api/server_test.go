@@ -184,6 +184,24 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// What one request left behind must not stand beside the next.
+func TestRequestsAreKeptApart(t *testing.T) {
+	var out bytes.Buffer
+	b := newBed(t, func(c *Config) {
+		c.Log = slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	for range 20 {
+		b.do(t, b.request(t, "verifier", http.MethodPost, verdictsPath, `{"image":"nginx"}`))
+		out.Reset()
+		b.do(t, b.request(t, "", http.MethodGet, "/healthz", ""))
+		for _, left := range []string{"principal", "token_id", "image", "decision", "cache"} {
+			if strings.Contains(out.String(), `"`+left+`"`) {
+				t.Fatalf("%s of the request before is in %s", left, out.String())
+			}
+		}
+	}
+}
+
 func TestPanicIsLogged(t *testing.T) {
 	var out bytes.Buffer
 	b := newBed(t, func(c *Config) { c.Log = slog.New(slog.NewJSONHandler(&out, nil)) })
