@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 	opa "github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
-	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
@@ -125,7 +123,7 @@ func load(ctx context.Context, src Source) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	params, paramsDigest, err := checkParams(src.Params, c)
+	params, paramsDigest, err := checkParams(ctx, src.Params, c.paramsSchema)
 	if err != nil {
 		return nil, fmt.Errorf("params: %w", err)
 	}
@@ -315,55 +313,6 @@ func prepare(ctx context.Context, compiler *ast.Compiler, caps *ast.Capabilities
 		return opa.PreparedEvalQuery{}, fmt.Errorf("preparing %s: %w", Entrypoint, err)
 	}
 	return query, nil
-}
-
-// checkParams validates the parameters against the bundle's schema.
-func checkParams(raw json.RawMessage, c *contents) (params any, digest string, err error) {
-	if len(raw) == 0 {
-		return nil, "", errors.New("are missing; give the parameters that the policy's schemas/params.json asks for")
-	}
-	schema, err := paramsSchema(c.paramsSchema)
-	if err != nil {
-		return nil, "", err
-	}
-	params, err = jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-	if err != nil {
-		return nil, "", err
-	}
-	if err := schema.Validate(params); err != nil {
-		return nil, "", err
-	}
-	body, err := facts.Canonical(params)
-	if err != nil {
-		return nil, "", err
-	}
-	return params, facts.Digest(body), nil
-}
-
-func paramsSchema(body []byte) (*jsonschema.Schema, error) {
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", paramsSchemaName, err)
-	}
-	compiler := jsonschema.NewCompiler()
-	compiler.DefaultDraft(jsonschema.Draft7)
-	compiler.UseLoader(noLoader{})
-	if err := compiler.AddResource(paramsSchemaName, doc); err != nil {
-		return nil, fmt.Errorf("%s: %w", paramsSchemaName, err)
-	}
-	schema, err := compiler.Compile(paramsSchemaName)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", paramsSchemaName, err)
-	}
-	return schema, nil
-}
-
-// noLoader refuses every reference out of a schema: neither a network nor a file
-// is read for one.
-type noLoader struct{}
-
-func (noLoader) Load(url string) (any, error) {
-	return nil, fmt.Errorf("refers to %s; a schema must stand alone", url)
 }
 
 // mustNotAllowNothing asks about an image of which nothing is known but that the
