@@ -29,10 +29,15 @@ const maxSocketPath = 100
 
 // serveControl listens in dir until ctx ends.
 func serveControl(ctx context.Context, dir string, admin administration, log *slog.Logger) (stop func(), err error) {
-	path, err := socketPath(dir)
+	path, done, err := socketPath(dir)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			done()
+		}
+	}()
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // left by a server that was killed; we hold the lock
 		return nil, err
 	}
@@ -50,33 +55,30 @@ func serveControl(ctx context.Context, dir string, admin administration, log *sl
 			log.Error("control socket", "error", err)
 		}
 	}()
-	return func() { _ = srv.Close() }, nil
+	return func() { _ = srv.Close(); done() }, nil
 }
 
-// socketPath keeps within what a socket's address holds.
-func socketPath(dir string) (string, error) {
-	path := filepath.Join(dir, controlSocket)
+// socketPath keeps within what a socket's address holds. A long path is named
+// through the open directory, which the caller closes when the socket is no
+// longer of use.
+func socketPath(dir string) (path string, done func(), err error) {
+	path = filepath.Join(dir, controlSocket)
 	if len(path) <= maxSocketPath {
-		return path, nil
+		return path, func() {}, nil
 	}
-	// /proc names an open directory in a few bytes; the descriptor stays open for
-	// as long as the process lives, which is as long as the socket is of use.
 	d, err := os.Open(dir) //nolint:gosec // the data directory
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	short := fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), controlSocket)
-	if _, err := os.Stat(filepath.Dir(short)); err != nil {
-		_ = d.Close()
-		return "", fmt.Errorf("control socket: the data directory's path is too long for a socket (%d bytes, at most %d); use a shorter one",
+	done = func() { _ = d.Close() }
+	short := fmt.Sprintf("/proc/self/fd/%d", d.Fd())
+	if _, err := os.Stat(short); err != nil {
+		done()
+		return "", nil, fmt.Errorf("control socket: the data directory's path is too long for a socket (%d bytes, at most %d); use a shorter one",
 			len(path), maxSocketPath)
 	}
-	openDirectories = append(openDirectories, d)
-	return short, nil
+	return filepath.Join(short, controlSocket), done, nil
 }
-
-// openDirectories keeps descriptors that a socket's path goes through.
-var openDirectories []*os.File
 
 // controlHandler is the server's side.
 func controlHandler(admin administration) http.Handler {
@@ -130,20 +132,24 @@ func answer(w http.ResponseWriter, decoded error, do func() (any, error)) {
 }
 
 // controlClient is the command's side.
-type controlClient struct{ http *http.Client }
+type controlClient struct {
+	http *http.Client
+	done func()
+}
 
 // dialControl reaches the server that holds dir.
 func dialControl(ctx context.Context, dir string, held *store.InUseError) (administration, error) {
-	path, err := socketPath(dir)
+	path, done, err := socketPath(dir)
 	if err != nil {
 		return nil, err
 	}
 	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
 	if err != nil {
+		done()
 		return nil, fmt.Errorf("%w (its control socket does not answer: %w)", held, err)
 	}
 	_ = conn.Close()
-	return &controlClient{http: &http.Client{
+	return &controlClient{done: done, http: &http.Client{
 		Timeout: 30 * time.Second,
 		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
@@ -202,5 +208,6 @@ func (c *controlClient) RemoveSigner(ctx context.Context, name string) error {
 
 func (c *controlClient) Close() error {
 	c.http.CloseIdleConnections()
+	c.done()
 	return nil
 }
