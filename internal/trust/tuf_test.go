@@ -270,7 +270,7 @@ func TestRefreshConfig(t *testing.T) {
 		"no cache":       func(c *trust.TUFConfig) { c.CacheDir = "" },
 		"no root":        func(c *trust.TUFConfig) { c.Root = nil },
 		"a broken root":  func(c *trust.TUFConfig) { c.Root = []byte("{}") },
-		"a file address": func(c *trust.TUFConfig) { c.MetadataURL = "file:///tmp" },
+		"a file address": func(c *trust.TUFConfig) { c.MetadataURL = "file:///metadata" },
 		"no address":     func(c *trust.TUFConfig) { c.MetadataURL = "" },
 		"no such target": func(c *trust.TUFConfig) { c.Target = "other.json" },
 	} {
