@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
@@ -193,11 +192,11 @@ func (p *problem) body(requestID string, verdict bool) []byte {
 		no := false
 		b.Decision, b.Allowed = "unknown", &no
 	}
-	out, err := json.Marshal(b) // strings and numbers always encode
-	if err != nil {
+	out, err := encode(b)
+	if err != nil { // strings and numbers always encode
 		return []byte(`{"title":"Something went wrong inside Signet","status":500,"code":"internal_error"}`)
 	}
-	return append(out, '\n')
+	return out
 }
 
 // headers sets what belongs to p beside its body.
