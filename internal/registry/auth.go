@@ -154,7 +154,7 @@ func pullScopes(scope string) []string {
 	for _, sc := range strings.Fields(scope) {
 		name, ok := strings.CutPrefix(sc, "repository:")
 		i := strings.LastIndexByte(name, ':')
-		if !ok || i < 0 || !pathPattern.MatchString(name[:i]) || len(out) == 4 {
+		if !ok || i < 0 || !isPath(name[:i]) || len(out) == 4 {
 			continue
 		}
 		for _, action := range strings.Split(name[i+1:], ",") {

@@ -133,7 +133,7 @@ func (c *Client) moveEvidence(from, to string) error {
 		return err
 	}
 	if deeper {
-		if !pathPattern.MatchString(path) {
+		if !isPath(path) {
 			return errors.New("want a registry, or a path below it without tag or digest")
 		}
 		key += "/" + path

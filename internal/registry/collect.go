@@ -31,7 +31,7 @@ func (c *Client) Collect(ctx context.Context, s facts.Subject, q evidence.Query)
 	if err != nil {
 		return evidence.Found{}, err
 	}
-	if !digestPattern.MatchString(s.Digest) {
+	if !isDigest(s.Digest) {
 		return evidence.Found{}, problem(evidence.CodeInvalidReference, clip(q.Image, 300), "the subject has no sha256 digest")
 	}
 	platforms, err := choose(s, q)

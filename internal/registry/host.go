@@ -6,17 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 )
-
-// hostLabels is the grammar of a registry's domain name (distribution
-// reference, domain-name): labels of letters, digits and inner hyphens. There is
-// no trailing dot, because "ghcr.io." is the same host by another name.
-var hostLabels = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*$`)
-
-var digits = regexp.MustCompile(`^[0-9]+$`)
 
 // normaliseHost gives the one spelling of a host[:port]: lower case, IP
 // addresses in canonical form, Docker Hub as "docker.io", and without ":443",
@@ -55,11 +47,11 @@ func normaliseHost(s string) (string, error) {
 
 // checkName accepts domain names and dotted IPv4 addresses.
 func checkName(host string) error {
-	if len(host) == 0 || len(host) > 253 || !hostLabels.MatchString(host) {
+	if len(host) == 0 || len(host) > 253 || !isDomain(host) {
 		return errors.New("not a host name: want letters, digits, hyphens and dots")
 	}
 	last := host[strings.LastIndexByte(host, '.')+1:]
-	if digits.MatchString(last) || strings.HasPrefix(last, "0x") {
+	if isNumber(last) || strings.HasPrefix(last, "0x") {
 		// "127.1" and "0x7f.1" are addresses to some resolvers.
 		if a, err := netip.ParseAddr(host); err != nil || !a.Is4() {
 			return errors.New("not an IPv4 address: want four decimal numbers")

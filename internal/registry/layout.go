@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,9 +27,6 @@ const (
 	kindSignatures    = "dev.cosignproject.cosign/sigs"
 	kindAttestations  = "dev.cosignproject.cosign/atts"
 )
-
-// cosignTagPattern matches the tags that hold evidence, and so are no images.
-var cosignTagPattern = regexp.MustCompile(`^sha256-[0-9a-f]{64}(\.[a-z]+)?$`)
 
 // layout is an OCI image layout directory (image-spec, "OCI Image Layout") that
 // stands for one repository.
@@ -131,7 +127,7 @@ func (l *layout) read(name string, limit int64) ([]byte, error) {
 // readBlob reads what a digest names. Files that cannot be read are rejected: no
 // retry mends them.
 func (l *layout) readBlob(digest string, limit int64) ([]byte, error) {
-	if !digestPattern.MatchString(digest) {
+	if !isDigest(digest) {
 		return nil, broken(facts.CodeMalformed, "digest %q is not sha256: and 64 lower-case hex digits", clip(digest, 100))
 	}
 	body, err := l.read("blobs/sha256/"+strings.TrimPrefix(digest, "sha256:"), limit)
@@ -144,7 +140,7 @@ func (l *layout) readBlob(digest string, limit int64) ([]byte, error) {
 }
 
 func (l *layout) manifest(_ context.Context, ref string) (content, error) {
-	if digestPattern.MatchString(ref) {
+	if isDigest(ref) {
 		i := slices.IndexFunc(l.entries, func(d descriptor) bool { return d.Digest == ref })
 		if i >= 0 {
 			return l.entry(l.entries[i])
@@ -245,7 +241,7 @@ func (l *layout) choose() (string, error) {
 	var tags []string
 	for _, d := range l.entries {
 		tag, kind := d.Annotations[annotationRefName], d.Annotations[annotationKind]
-		if kind == kindSignatures || kind == kindAttestations || cosignTagPattern.MatchString(tag) {
+		if kind == kindSignatures || kind == kindAttestations || isCosignTag(tag) {
 			continue
 		}
 		if of, err := l.subjectOf(d); err == nil && of != "" || err != nil && d.ArtifactType != "" {

@@ -59,7 +59,7 @@ type platform struct {
 // check refuses descriptors that name no content in a way we can follow. The
 // digest pattern also keeps "../" out of URLs and file names (threat 33).
 func (d descriptor) check() error {
-	if !digestPattern.MatchString(d.Digest) {
+	if !isDigest(d.Digest) {
 		return fmt.Errorf("digest %q is not sha256: and 64 lower-case hex digits", clip(d.Digest, 100))
 	}
 	if d.Size < 0 {

@@ -3,7 +3,6 @@ package registry
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/signet-policy/signet/internal/evidence"
@@ -13,14 +12,6 @@ import (
 const LayoutPrefix = "oci-layout:"
 
 const defaultTag = "latest"
-
-var (
-	// OCI distribution-spec, "Pulling manifests": name, reference as a tag.
-	pathPattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagPattern  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	// The one digest algorithm of images here, in its one spelling.
-	digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-)
 
 // maxName bounds registry and repository together (distribution-spec).
 const maxName = 255
@@ -108,14 +99,14 @@ func parseReference(image string, layouts bool) (Reference, error) {
 	r.Repository = rest
 	if i := strings.LastIndexByte(rest, ':'); i >= 0 {
 		r.Repository, r.Tag = rest[:i], rest[i+1:]
-		if !tagPattern.MatchString(r.Tag) {
+		if !isTag(r.Tag) {
 			return Reference{}, fmt.Errorf("tag %q: want up to 128 letters, digits, dots, hyphens and underscores", clip(r.Tag, 150))
 		}
 	}
 	if r.Registry == dockerHub && !strings.Contains(r.Repository, "/") {
 		r.Repository = "library/" + r.Repository
 	}
-	if !pathPattern.MatchString(r.Repository) {
+	if !isPath(r.Repository) {
 		return Reference{}, fmt.Errorf("repository %q: want lower-case letters and digits, separated by one of . _ - /", clip(r.Repository, 150))
 	}
 	if len(r.Name()) > maxName {
@@ -138,7 +129,7 @@ func cutDigest(s string) (rest, digest string, err error) {
 	if !ok {
 		return s, "", nil
 	}
-	if !digestPattern.MatchString(digest) {
+	if !isDigest(digest) {
 		return "", "", fmt.Errorf("digest %q: want sha256: and 64 lower-case hex digits", clip(digest, 150))
 	}
 	return rest, digest, nil
@@ -149,12 +140,12 @@ func cutDigest(s string) (rest, digest string, err error) {
 func parseLayout(rest string) (Reference, error) {
 	r := Reference{Layout: rest}
 	if i := strings.LastIndexByte(rest, '@'); i >= 0 && strings.HasPrefix(rest[i+1:], "sha") {
-		if !digestPattern.MatchString(rest[i+1:]) {
+		if !isDigest(rest[i+1:]) {
 			return Reference{}, fmt.Errorf("digest %q: want sha256: and 64 lower-case hex digits", clip(rest[i+1:], 150))
 		}
 		r.Layout, r.Digest = rest[:i], rest[i+1:]
 	}
-	if i := strings.LastIndexByte(r.Layout, ':'); i >= 0 && tagPattern.MatchString(r.Layout[i+1:]) {
+	if i := strings.LastIndexByte(r.Layout, ':'); i >= 0 && isTag(r.Layout[i+1:]) {
 		r.Layout, r.Tag = r.Layout[:i], r.Layout[i+1:]
 	}
 	if r.Layout == "" {

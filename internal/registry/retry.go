@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"regexp"
 	"strconv"
 	"time"
 
@@ -110,8 +109,6 @@ func (c *Client) statusError(rq request, rp reply) error {
 	return p
 }
 
-var errorCodePattern = regexp.MustCompile(`^[A-Z][A-Z_]{1,40}$`)
-
 // errorCode is the first code of an error body (distribution-spec, "Error
 // codes"). The message beside it is a stranger's text and not repeated.
 func errorCode(body []byte) string {
@@ -120,7 +117,7 @@ func errorCode(body []byte) string {
 			Code string `json:"code"`
 		} `json:"errors"`
 	}
-	if json.Unmarshal(body, &e) != nil || len(e.Errors) == 0 || !errorCodePattern.MatchString(e.Errors[0].Code) {
+	if json.Unmarshal(body, &e) != nil || len(e.Errors) == 0 || !isErrorCode(e.Errors[0].Code) {
 		return ""
 	}
 	return e.Errors[0].Code

@@ -72,7 +72,7 @@ func (r *remote) request(kind, ref string) request {
 func (r *remote) at(ref string) string { return at(r.name(), ref) }
 
 func at(name, ref string) string {
-	if digestPattern.MatchString(ref) {
+	if isDigest(ref) {
 		return name + "@" + ref
 	}
 	return name + ":" + ref
@@ -105,7 +105,7 @@ func (r *remote) manifest(ctx context.Context, ref string) (content, error) {
 // checkDigest compares what was received with what was asked for, and with what
 // the registry says that it sent (threat 31).
 func checkDigest(m content, ref string, declared []string) error {
-	if digestPattern.MatchString(ref) && ref != m.digest {
+	if isDigest(ref) && ref != m.digest {
 		return broken(facts.CodeContentMismatch, "the bytes received have the digest %s", m.digest)
 	}
 	for _, d := range declared {
