@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
+	"strings"
 
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/evidence"
@@ -27,7 +27,16 @@ type artifactSource struct {
 	item     evidence.Item
 }
 
-var digestArgument = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
+// digestArgument reads sha256:<64 hex digits> or sha512:<128 hex digits>, lower case.
+func digestArgument(s string) (digests map[string]string, ok bool) {
+	algorithm, value, _ := strings.Cut(s, ":")
+	if algorithm != "sha256" && algorithm != "sha512" || value != strings.ToLower(value) {
+		return nil, false
+	}
+	raw, err := hex.DecodeString(value)
+	size := map[string]int{"sha256": sha256.Size, "sha512": sha512.Size}[algorithm]
+	return map[string]string{algorithm: value}, err == nil && len(raw) == size
+}
 
 // newArtifactSource reads the bundle, and the artifact unless it is a digest.
 func newArtifactSource(bundlePath, artifact string, limits evidence.Limits) (*artifactSource, error) {
@@ -36,9 +45,9 @@ func newArtifactSource(bundlePath, artifact string, limits evidence.Limits) (*ar
 		return nil, usage("--bundle: %w", err)
 	}
 	s := &artifactSource{name: artifact}
-	if digestArgument.MatchString(artifact) {
+	if digests, ok := digestArgument(artifact); ok {
 		s.subject.Digest = artifact
-		s.artifact.Digests = map[string]string{artifact[:6]: artifact[7:]}
+		s.artifact.Digests = digests
 	} else {
 		content, err := readCapped(artifact, maxArtifactBytes)
 		if err != nil {

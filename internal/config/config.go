@@ -13,7 +13,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -138,8 +140,6 @@ type Active struct {
 // Duration is written as "10s", "5m", "14d".
 type Duration time.Duration
 
-var days = regexp.MustCompile(`^(\d{1,5})d$`)
-
 // UnmarshalYAML reads a duration; a number without a unit is refused.
 func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 	v, err := ParseDuration(n.Value)
@@ -152,10 +152,10 @@ func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
 
 // ParseDuration reads what time.ParseDuration reads, and whole days ("14d").
 func ParseDuration(s string) (time.Duration, error) {
-	if m := days.FindStringSubmatch(s); m != nil {
-		s = m[1] + "h"
-		v, err := time.ParseDuration(s)
-		return 24 * v, err
+	if n, ok := strings.CutSuffix(s, "d"); ok && len(n) <= 5 {
+		if days, err := strconv.ParseUint(n, 10, 32); err == nil {
+			return time.Duration(days) * 24 * time.Hour, nil
+		}
 	}
 	v, err := time.ParseDuration(s)
 	if err != nil || v < 0 {
@@ -235,7 +235,10 @@ func (f *File) decode(body []byte) error {
 	return nil
 }
 
-var unknownField = regexp.MustCompile(`^line (\d+): field (\S+) not found in type config\.(\w+)$`)
+// unknownField is compiled when it is needed: starting costs every command.
+var unknownField = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^line (\d+): field (\S+) not found in type config\.(\w+)$`)
+})
 
 // readable puts the YAML library's errors into words for people.
 func readable(err error) error {
@@ -245,7 +248,7 @@ func readable(err error) error {
 	}
 	out := make([]error, 0, len(te.Errors))
 	for _, line := range te.Errors {
-		if m := unknownField.FindStringSubmatch(line); m != nil {
+		if m := unknownField().FindStringSubmatch(line); m != nil {
 			where := "the configuration has"
 			if m[3] != "File" {
 				where = "this section has"

@@ -162,7 +162,7 @@ func TestEmptyAndAbsentFiles(t *testing.T) {
 }
 
 func TestParseDuration(t *testing.T) {
-	for in, want := range map[string]time.Duration{"14d": 14 * 24 * time.Hour, "0s": 0, "1h30m": 90 * time.Minute} {
+	for in, want := range map[string]time.Duration{"14d": 14 * 24 * time.Hour, "0s": 0, "1d": 24 * time.Hour, "1h30m": 90 * time.Minute} {
 		if got, err := ParseDuration(in); err != nil || got != want {
 			t.Errorf("ParseDuration(%q) = %s, %v; want %s", in, got, err, want)
 		}

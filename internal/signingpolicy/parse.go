@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -78,7 +77,11 @@ const (
 	noTools = "has no use, because Signet verifies by itself and runs no cosign; leave it out"
 )
 
-var policyName = regexp.MustCompile(`\A[a-z0-9][a-z0-9-]{0,62}\z`)
+// isPolicyName accepts up to 63 lower-case letters, digits and dashes, of which no
+// dash is first.
+func isPolicyName(s string) bool {
+	return s != "" && len(s) <= 63 && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
 
 // draft is a policy while it is read, with the places of what was said.
 type draft struct {
@@ -166,7 +169,7 @@ func (d *draft) finish(n *yaml.Node) {
 
 func (d *draft) name(n *yaml.Node) string {
 	s, ok := d.text(n, "name")
-	if ok && !policyName.MatchString(s) {
+	if ok && !isPolicyName(s) {
 		d.fail(n, "name", "%q is not a name; use at most 63 lower-case letters, digits and dashes", s)
 	}
 	return s

@@ -250,6 +250,9 @@ func TestParseRefuses(t *testing.T) {
 		{"null for a boolean", good + "verify_transparency_log:\n", "is nothing, and must be true or false"},
 		{"a custom tag", good + "mode: !mine enforce\n", "must be a string"},
 		{"name with a slash", good + "name: a/b\n", `line 2: name: "a/b" is not a name`},
+		{"name that begins with a dash", good + "name: -a\n", `name: "-a" is not a name`},
+		{"name in capitals", good + "name: Release\n", `name: "Release" is not a name`},
+		{"name that is too long", good + "name: " + strings.Repeat("a", 64) + "\n", "use at most 63"},
 		{"empty name", good + "name: \"\"\n", `name: "" is not a name`},
 
 		{"threat 22: threshold 0", good + "threshold: 0\n", "line 2: threshold: 0 signers would be nobody"},

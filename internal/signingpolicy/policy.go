@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -156,12 +157,15 @@ func (p *Policy) sourced(s facts.Signature) bool {
 	})
 }
 
-var sourcePattern = regexp.MustCompile(`\A(?:git\+)?(?:[a-z]+://)?([^/@?#\s]+)/([^?#\s]*[^/?#\s])/*\z`)
+// sourcePattern is compiled when it is needed: starting costs every command.
+var sourcePattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\A(?:git\+)?(?:[a-z]+://)?([^/@?#\s]+)/([^?#\s]*[^/?#\s])/*\z`)
+})
 
 // normalSource makes "host/path" of a repository's address: without scheme,
 // "git+" and a trailing ".git"; the host in lower case, the path to the letter.
 func normalSource(address string) (string, bool) {
-	m := sourcePattern.FindStringSubmatch(address)
+	m := sourcePattern().FindStringSubmatch(address)
 	if m == nil {
 		return "", false
 	}
