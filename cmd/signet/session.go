@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -40,7 +39,6 @@ func newSession(ctx context.Context, std streams, common commonFlags, src source
 	if img.Bundle != "" && len(args) != 1 {
 		return nil, usage("--bundle verifies one artifact at a time")
 	}
-	collectRarely()
 	f, err := common.load(src)
 	if err != nil {
 		return nil, err
@@ -89,16 +87,6 @@ func newSession(ctx context.Context, std streams, common commonFlags, src source
 		return nil, err
 	}
 	return &session{engine: eng, state: state, close: func() {}}, nil
-}
-
-// collectRarely is for a command that answers once: it is over before its garbage
-// would be worth the time to collect it, a fifth of the CPU of a `signet verify`.
-// Garbage is collected when there is 16 MB, or four times what is in use. GOGC in
-// the environment wins.
-func collectRarely() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
 }
 
 // newSource is the registry, or the one artifact of --bundle.
