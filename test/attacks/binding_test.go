@@ -185,6 +185,15 @@ func TestBinding(t *testing.T) {
 			},
 		},
 		{
+			threat: "7 two entries of a known log, one about another signature",
+			do: func(w *world) {
+				ev := w.sign()
+				ev.Entries = append(ev.Entries, w.sign(about(w.other().Digest())).Entries...)
+				w.attach(ev)
+			},
+			decision: verdict.Deny, reason: "signature_rejected", rejections: []string{facts.CodeLogEntryInvalid},
+		},
+		{
 			threat: "7 nothing but an entry of an unknown log",
 			do: func(w *world) {
 				ev := w.sign()

@@ -52,7 +52,7 @@ type world struct {
 	registry   registry.Config
 	ask        engine.Request
 	now        time.Time
-	stale      time.Duration // since the last root was refreshed; 0: a file, which never is
+	stale      time.Duration               // since the last root was refreshed; 0: a file, which never is
 	good       func(*sigstack.SignRequest) // what the good neighbour needs more
 
 	signet *wire.Signet
