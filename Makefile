@@ -22,8 +22,9 @@ run: build ## build Signet and start it on sample images (ARGS='--listen ADDR' â
 	@exec bin/signet serve --demo $(ARGS)
 
 .PHONY: build
-build: ## build bin/signet
-	go build -o bin/signet ./cmd/signet
+build: ## build bin/signet, which knows its commit when nothing is changed
+	@commit=$$(git diff --quiet HEAD 2>/dev/null && git rev-parse HEAD 2>/dev/null || true); \
+	go build -ldflags "-X main.commit=$$commit" -o bin/signet ./cmd/signet
 
 .PHONY: test
 test: ## run the tests: Go, Rego, scenarios; ends with what was skipped (ARGS='-only ./internal/facts' for some)
