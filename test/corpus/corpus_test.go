@@ -24,6 +24,9 @@ import (
 
 // TestCorpus goes through every check of every case.
 func TestCorpus(t *testing.T) {
+	if _, ok := corpusHere(t); *update && !ok {
+		t.Fatal("-update without SIGNET_CORPUS would leave the corpus's golden files as they are")
+	}
 	dir := require.Corpus(t)
 	cases := readCorpus(t, dir)
 	server := registrytest.New(t, registrytest.Options{})
