@@ -496,6 +496,22 @@ func TestStaleRoot(t *testing.T) { // threat 28
 	if v.Decision != verdict.Unknown || v.Reasons[0].Code != ReasonTrustRootStale {
 		t.Errorf("15 days: %s %v", v.Decision, codes(v.Reasons))
 	}
+	if v.Signature.Valid || v.Coverage[0].Signed {
+		t.Errorf("what was verified with a stale root is shown as valid: %+v", v.Signature)
+	}
+	// A stranger's signature under the stale root does not spoil a good one.
+	good := signed(indexDigest, "sha256:07", "dev@example.test")
+	good.TrustRoot = "fresh"
+	w.proven.Signatures = append(w.proven.Signatures, good)
+	if v, _ := w.ask(Request{Refresh: true}); v.Decision != verdict.Allow {
+		t.Errorf("a good signature beside one under a stale root: %s %v", v.Decision, codes(v.Reasons))
+	}
+	w.policy.monotone = false
+	if v, _ := w.ask(Request{Refresh: true}); v.Decision != verdict.Unknown {
+		t.Errorf("the same for a policy that more evidence could hurt: %s", v.Decision)
+	}
+	w.policy.monotone = true
+	w.proven.Signatures = w.proven.Signatures[:1]
 	w.proven.Signatures[0].TrustRoot = "another"
 	if v, _ := w.ask(Request{}); v.Decision != verdict.Allow {
 		t.Errorf("a stale root that nothing stands on: %s", v.Decision)

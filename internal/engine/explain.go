@@ -13,11 +13,11 @@ import (
 
 // sumUp fills in the parts of a verdict that repeat the facts for a reader:
 // the signature that counted (or the first that verified), the log, coverage.
-func sumUp(v *verdict.Verdict, st *State, g *gathered, req Request, counting map[string]bool, latest time.Time) {
+func sumUp(v *verdict.Verdict, st *State, g *gathered, req Request, counting map[string]bool, base facts.Frame) {
 	sigs := g.Facts.Signatures()
 	var best *facts.Signature
 	for i := range sigs {
-		if sigs[i].InFuture(latest) {
+		if _, withheld := base.Withhold(sigs[i]); withheld {
 			continue
 		}
 		if best == nil || (counting[facts.FactKey(sigs[i])] && !counting[facts.FactKey(*best)]) {

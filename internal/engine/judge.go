@@ -62,7 +62,7 @@ func (e *Engine) judge(ctx context.Context, st *State, g *gathered, req Request)
 		}
 	}
 	e.combine(v, st, policies, req)
-	sumUp(v, st, g, req, counting, now.Add(e.cfg.Limits.ClockSkew))
+	sumUp(v, st, g, req, counting, facts.Frame{EvaluatedAt: now, ClockSkew: e.cfg.Limits.ClockSkew, StaleRoots: e.staleRoots(st, now)})
 	if v.Decision == verdict.Unknown {
 		v.ExpiresAt = now
 		v.RetryAfter = retryAfter(g.RetryAfter)
@@ -115,11 +115,6 @@ func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *gathered,
 	in := facts.NewInput(g.Facts, j.frame)
 	j.counting = countingSignatures(p, in)
 
-	if stale := e.staleRoots(st, in, now); stale != "" {
-		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonTrustRootStale, stale,
-			"Let this machine reach the root's TUF repository, or run offline with a root that you keep fresh yourself (--offline)."))
-		return j
-	}
 	res, err := p.Set.Evaluate(ctx, &in)
 	switch {
 	case errors.Is(err, ErrTimeLimit):
@@ -143,9 +138,13 @@ func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *gathered,
 	case !in.Search.Complete && !(allows && p.Set.Monotone()):
 		j.verdict.Decision = verdict.Unknown
 		j.verdict.Reasons = []verdict.Reason{incompleteReason(in.Search, req.Image)}
+	case has(in, facts.CodeTrustRootStale) && !(allows && p.Set.Monotone()):
+		j.verdict.Decision = verdict.Unknown
+		j.verdict.Reasons = []verdict.Reason{engineReason(ReasonTrustRootStale, e.staleMessage(st, j.frame),
+			"Let this machine reach the root's TUF repository, or run offline with a root that you keep fresh yourself (--offline).")}
 	case allows:
 		j.verdict.Decision = verdict.Allow
-	case needsArtifact(in):
+	case has(in, facts.CodeArtifactNeeded):
 		j.verdict.Decision = verdict.Unknown
 		j.verdict.Reasons = []verdict.Reason{engineReason(facts.CodeArtifactNeeded,
 			"An Ed25519 signature is over the artifact itself, and only its digest was given.", "Give the file instead of its digest.")}
@@ -167,13 +166,13 @@ func (e *Engine) frame(st *State, p Policy, g *gathered, req Request, now time.T
 		Request:  facts.Request{Image: req.Image, Context: req.Context, Roles: req.Roles},
 		Registry: g.Subject.Registry, Repository: g.Subject.Repository, Tag: g.Subject.Tag,
 		Search: g.Search, TrustedSigners: map[string][]string{}, Trust: trustInfo(st, now),
+		StaleRoots: e.staleRoots(st, now),
 	}
 	name := g.Subject.Name()
 	accept := acceptable(g.Subject, req.Platform)
-	latest := now.Add(e.cfg.Limits.ClockSkew)
 	edges := map[string][]string{} // principal → signer entries
 	for _, s := range g.Facts.Signatures() {
-		if s.InFuture(latest) {
+		if _, withheld := fr.Withhold(s); withheld {
 			continue
 		}
 		names := p.Signers.Match(s, name, now)
@@ -186,7 +185,7 @@ func (e *Engine) frame(st *State, p Policy, g *gathered, req Request, now time.T
 		}
 	}
 	for _, a := range g.Facts.Attestations() {
-		if a.InFuture(latest) {
+		if _, withheld := fr.Withhold(a.Signature); withheld {
 			continue
 		}
 		if names := p.Signers.Match(a.Signature, name, now); len(names) > 0 {
@@ -212,9 +211,9 @@ func acceptable(s facts.Subject, platform string) map[string]bool {
 	return accept
 }
 
-// needsArtifact says that a signature could not be checked without the artifact.
-func needsArtifact(in facts.Input) bool {
-	return slices.ContainsFunc(in.Rejections, func(r facts.Rejection) bool { return r.Code == facts.CodeArtifactNeeded })
+// has says that evidence was rejected for this reason.
+func has(in facts.Input, code string) bool {
+	return slices.ContainsFunc(in.Rejections, func(r facts.Rejection) bool { return r.Code == code })
 }
 
 func countingSignatures(p Policy, in facts.Input) map[string]bool {
@@ -227,19 +226,23 @@ func countingSignatures(p Policy, in facts.Input) map[string]bool {
 	return counting
 }
 
-// staleRoots names the first root past its permitted staleness that a fact
-// stands on, "" for none.
-func (e *Engine) staleRoots(st *State, in facts.Input, now time.Time) string {
-	used := map[string]bool{}
-	for _, s := range in.Signatures {
-		used[s.TrustRoot] = true
-	}
-	for _, a := range in.Attestations {
-		used[a.TrustRoot] = true
-	}
+// staleRoots names the roots past their permitted staleness. What was verified
+// with them is unknown: a policy that more evidence can only help may still allow
+// on the rest, so that nobody's signature under a stale root spoils a good one.
+func (e *Engine) staleRoots(st *State, now time.Time) []string {
+	var stale []string
 	for _, r := range st.Roots {
-		if used[r.Name] && !r.RefreshedAt.IsZero() && now.Sub(r.RefreshedAt) > e.cfg.MaxStaleness {
-			return fmt.Sprintf("Trust root %s was last refreshed at %s, longer ago than the permitted %s.",
+		if !r.RefreshedAt.IsZero() && now.Sub(r.RefreshedAt) > e.cfg.MaxStaleness {
+			stale = append(stale, r.Name)
+		}
+	}
+	return stale
+}
+
+func (e *Engine) staleMessage(st *State, fr facts.Frame) string {
+	for _, r := range st.Roots {
+		if slices.Contains(fr.StaleRoots, r.Name) {
+			return fmt.Sprintf("Trust root %s was last refreshed at %s, longer ago than the permitted %s, so what was verified with it is not known.",
 				r.Name, r.RefreshedAt.UTC().Format(time.RFC3339), e.cfg.MaxStaleness)
 		}
 	}

@@ -22,6 +22,9 @@ type Frame struct {
 	// TrustedSigners maps a fact ([FactKey]) to the trusted signers it matches.
 	TrustedSigners map[string][]string `json:"trusted_signers"`
 	Trust          []TrustInfo         `json:"trust"`
+	// StaleRoots are trust roots past their permitted staleness: what was
+	// verified with them is not known, and is withheld.
+	StaleRoots []string `json:"stale_roots,omitempty"`
 	// ShowUnmatched leaves strangers' predicates in, and marks the document.
 	ShowUnmatched bool `json:"show_unmatched,omitempty"`
 }
@@ -59,17 +62,16 @@ func NewInput(f Facts, fr Frame) Input {
 	in.Search.Repositories = orEmpty(in.Search.Repositories)
 	in.Search.Problems = orEmpty(in.Search.Problems)
 
-	latest := fr.EvaluatedAt.Add(fr.ClockSkew)
 	for _, s := range f.signatures {
-		if s.InFuture(latest) {
-			in.Rejections = append(in.Rejections, fromFuture(s))
+		if r, withheld := fr.Withhold(s); withheld {
+			in.Rejections = append(in.Rejections, r)
 			continue
 		}
 		in.Signatures = append(in.Signatures, InputSignature{Signature: s, TrustedSigners: fr.trusted(s)})
 	}
 	for _, a := range f.attestations {
-		if a.InFuture(latest) {
-			in.Rejections = append(in.Rejections, fromFuture(a.Signature))
+		if r, withheld := fr.Withhold(a.Signature); withheld {
+			in.Rejections = append(in.Rejections, r)
 			continue
 		}
 		trusted := fr.trusted(a.Signature)
@@ -83,6 +85,21 @@ func NewInput(f Facts, fr Frame) Input {
 
 func (fr Frame) trusted(s Signature) []string {
 	return orEmpty(slices.Clone(fr.TrustedSigners[FactKey(s)]))
+}
+
+// Withhold says whether a fact is kept from policies at the time of the frame,
+// and the rejection that tells why.
+func (fr Frame) Withhold(s Signature) (Rejection, bool) {
+	switch {
+	case s.InFuture(fr.EvaluatedAt.Add(fr.ClockSkew)):
+		return fromFuture(s), true
+	case slices.Contains(fr.StaleRoots, s.TrustRoot):
+		return Rejection{
+			ID: s.ID, MediaType: s.Format, Where: s.SubjectDigest, Code: CodeTrustRootStale,
+			Message: "verified with the trust root " + s.TrustRoot + ", which was not refreshed for too long to be believed",
+		}, true
+	}
+	return Rejection{}, false
 }
 
 // InFuture says whether any verified time of s lies after latest.

@@ -142,6 +142,7 @@ const (
 	CodeTimestampMissing     = "timestamp_missing"       // no verified time, and one is required
 	CodeTimestampInvalid     = "timestamp_invalid"       // a timestamp of a known authority does not verify
 	CodeSignedInFuture       = "signed_in_future"        // a verified time lies after the time of evaluation
+	CodeTrustRootStale       = "trust_root_stale"        // verified with a root that was not refreshed for too long
 	CodeArtifactNeeded       = "artifact_needed"         // Ed25519 over an artifact that was given by digest only
 	CodePanic                = "panic"                   // a parser panicked; reported and counted, never trusted
 )
