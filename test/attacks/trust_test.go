@@ -315,9 +315,8 @@ func TestTrust(t *testing.T) {
 				req.Identity = sigstack.Workflow{Repository: "evil/app"}.Identity()
 				w.attach(other.Sign(req))
 			},
-			// The engine does not answer under a root that it cannot vouch for, even
-			// where other facts would do.
-			decision: verdict.Unknown, reason: "trust_root_stale", signatures: 1, beside: verdict.Unknown,
+			// What a root that nobody vouches for says is withheld, and spoils nothing.
+			decision: verdict.Unknown, reason: "trust_root_stale", signatures: 1,
 		},
 		attack{
 			threat: "26 a token of another signature",
