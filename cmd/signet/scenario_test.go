@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -125,6 +126,9 @@ func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// inBraces is a file's name in a URL, which stands for what the file holds.
+var inBraces = regexp.MustCompile(`\{\w+\}`)
+
 // http [-token FILE] [-H 'NAME: VALUE'] [-show HEADER] STATUS METHOD URL [BODY]: stdout is the answer's body.
 func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	header := http.Header{}
@@ -153,7 +157,10 @@ func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 			header.Set("Content-Type", "application/json")
 		}
 	}
-	req, err := http.NewRequest(args[1], args[2], body)
+	url := inBraces.ReplaceAllStringFunc(args[2], func(name string) string {
+		return strings.TrimSpace(ts.ReadFile(strings.Trim(name, "{}")))
+	})
+	req, err := http.NewRequest(args[1], url, body)
 	ts.Check(err)
 	req.Header = header
 	res, err := http.DefaultClient.Do(req)

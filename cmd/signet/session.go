@@ -258,7 +258,8 @@ func historyError(err error) error {
 		return nil
 	case errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("%w: %w", api.ErrNotFound, err)
-	default:
+	case errors.Is(err, store.ErrUnavailable):
 		return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
 	}
+	return err // damaged, or something that no retry mends
 }

@@ -232,6 +232,9 @@ func (e *Engine) Facts(ctx context.Context, st *State, p Policy, req Request, sh
 	in := facts.NewInput(g.Facts, fr)
 	if g.Subject.Digest == "" { // not resolved: name at least what was asked for
 		in.Subject.Registry, in.Subject.Repository, in.Subject.Digest = asked.Registry, asked.Repository, asked.Digest
+		if asked.Tag != "" {
+			in.Subject.Tag = &asked.Tag
+		}
 	}
 	return in, nil
 }

@@ -197,6 +197,10 @@ func TestInputListsAreAlwaysPresent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	unresolved, err := json.Marshal(NewInput(Facts{}, Frame{}))
+	if err != nil || strings.Contains(string(unresolved), `"platforms":null`) {
+		t.Errorf("an image that was not resolved: %s, %v", unresolved, err)
+	}
 	for _, field := range []string{`"roles":[]`, `"context":{}`, `"platforms":[]`, `"attestations":[]`, `"matches":[]`, `"rejections":[]`,
 		`"trust":[]`, `"repositories":[]`, `"problems":[]`, `"annotations":{}`, `"claims":{}`, `"transparency":[]`, `"timestamps":[]`, `"trusted_signers":[]`} {
 		if !strings.Contains(string(body), field) {

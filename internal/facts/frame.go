@@ -40,6 +40,7 @@ func FactKey(s Signature) string { return s.SubjectDigest + " " + s.ID }
 func NewInput(f Facts, fr Frame) Input {
 	subject := f.Subject()
 	subject.Registry, subject.Repository, subject.Tag = fr.Registry, fr.Repository, fr.Tag
+	subject.Platforms = orEmpty(subject.Platforms)
 	in := Input{
 		Schema:       InputSchema,
 		EvaluatedAt:  fr.EvaluatedAt,
