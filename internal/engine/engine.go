@@ -144,16 +144,18 @@ func (e *Engine) Stats() *Stats { return &e.stats }
 // this very request. An error wraps [ErrInvalid] or is the end of ctx; whatever
 // else goes wrong is an unknown verdict.
 func (e *Engine) Decide(ctx context.Context, st *State, req Request) (Answer, error) {
-	asked, err := e.check(st, req)
-	if err != nil {
-		return Answer{}, err
-	}
-	key := answerKey(e.cfg.Build, st, req, asked)
+	// What is in the cache under this key was a good request when it was put there,
+	// under the same active: it needs no second look.
+	key := answerKey(e.cfg.Build, st, req)
 	if !req.Refresh && e.cfg.Cache != nil {
 		if a, ok := e.cached(key); ok {
 			e.stats.Hits.Add(1)
 			return a, nil
 		}
+	}
+	asked, err := e.check(st, req)
+	if err != nil {
+		return Answer{}, err
 	}
 	e.stats.Misses.Add(1)
 	flight := string(key[:])

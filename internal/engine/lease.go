@@ -5,9 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/signet-policy/signet/internal/evidence"
@@ -33,29 +33,27 @@ const (
 
 // hash is over length-prefixed parts, so that no two lists of parts collide.
 func hash(parts ...string) [32]byte {
-	h := sha256.New()
-	var n [8]byte
+	var room [512]byte // enough for most, so that a hit allocates nothing here
+	b := room[:0]
 	for _, p := range parts {
-		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-		h.Write(n[:])
-		h.Write([]byte(p))
+		b = binary.BigEndian.AppendUint64(b, uint64(len(p)))
+		b = append(b, p...)
 	}
-	return [32]byte(h.Sum(nil))
+	return sha256.Sum256(b)
 }
 
-func answerKey(build string, st *State, req Request, asked Asked) [32]byte {
-	parts := []string{build, st.Active.Digest, st.GraceNote, req.Image, asked.Digest, asked.Scope, req.Platform}
-	if req.EvidenceOnly {
-		parts = append(parts, "evidence-only")
-	}
-	parts = append(parts, "roles", strings.Join(req.Roles, ","))
-	keys := make([]string, 0, len(req.Context))
-	for k := range req.Context {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	for _, k := range keys {
-		parts = append(parts, k, req.Context[k])
+// answerKey names an answer by what was asked, to the letter, and everything that
+// is in force. Whose credentials are used follows from the image.
+func answerKey(build string, st *State, req Request) [32]byte {
+	var room [12]string
+	parts := append(room[:0], build, st.Active.Digest, st.GraceNote, req.Image, req.Platform, strconv.FormatBool(req.EvidenceOnly))
+	parts = append(parts, strconv.Itoa(len(req.Roles)))
+	parts = append(parts, req.Roles...)
+	if len(req.Context) > 0 {
+		keys := slices.Sorted(maps.Keys(req.Context))
+		for _, k := range keys {
+			parts = append(parts, k, req.Context[k])
+		}
 	}
 	return hash(parts...)
 }
