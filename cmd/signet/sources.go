@@ -26,7 +26,7 @@ func (s registrySource) Parse(image string) (engine.Asked, error) {
 	}
 	return engine.Asked{
 		Registry: ref.Registry, Repository: ref.Repository, Tag: ref.Tag, Digest: ref.Digest,
-		Scope: s.client.Scope(image),
+		Scope: s.client.ScopeOf(ref),
 	}, nil
 }
 

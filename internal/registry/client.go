@@ -192,21 +192,29 @@ func (c *Client) Scope(image string) string {
 	if err != nil {
 		return ""
 	}
+	return c.ScopeOf(r)
+}
+
+// ScopeOf is [Client.Scope] for a reference that is parsed already.
+func (c *Client) ScopeOf(r Reference) string {
 	if r.Layout != "" {
 		return "layout"
 	}
 	ev := c.evidenceRepository(r)
-	return c.credentialScope(r.Registry) + " " + ev.Name() + " " + c.credentialScope(ev.Registry)
+	return r.Registry + c.account(r.Registry) + " " + ev.Registry + "/" + ev.Repository + " " + ev.Registry + c.account(ev.Registry)
 }
 
-func (c *Client) credentialScope(host string) string {
-	switch e := c.endpoint(host); {
+// account names the credentials for a host, behind a sign that no host has.
+func (c *Client) account(host string) string {
+	switch e, configured := c.endpoints[host]; {
+	case !configured:
+		return "#keychain"
 	case e.Token != "":
-		return host + "#token"
+		return "#token"
 	case e.Username != "":
-		return host + "#user:" + e.Username
+		return "#user:" + e.Username
 	}
-	return host + "#keychain"
+	return "#keychain"
 }
 
 // permitted refuses registries that are not on the allow-list (threat 46).
