@@ -268,7 +268,9 @@ verdict := {"allow": false, "violations": [{"code": "seen", "message": "all", "r
 
 // One Set serves many requests at a time.
 func TestEvaluateConcurrently(t *testing.T) {
-	s := mustLoad(t, Source{})
+	limits := evidence.DefaultLimits()
+	limits.PolicyTime = time.Minute // this is about races, on machines that may be busy
+	s := mustLoad(t, Source{Limits: limits})
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
