@@ -14,6 +14,7 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/signet-policy/signet/bundles"
 	"github.com/signet-policy/signet/rego"
@@ -325,6 +326,44 @@ func defaultAsBundle(t *testing.T) fs.FS {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// Compiled with every stage of the compiler, the embedded policy is the same to
+// the letter.
+func TestDispensableStagesChangeNothing(t *testing.T) {
+	c, err := embeddedContents()
+	if err != nil {
+		t.Fatal(err)
+	}
+	caps, err := capabilities()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(compiler *ast.Compiler) map[string]string {
+		modules, err := parse(c, caps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if compiler.Compile(modules); compiler.Failed() {
+			t.Fatal(compiler.Errors)
+		}
+		out := map[string]string{}
+		for name, m := range compiler.Modules {
+			out[name] = m.String()
+		}
+		return out
+	}
+	whole := text(ast.NewCompiler().WithCapabilities(caps))
+	if len(whole) != len(c.modules) {
+		t.Errorf("%d modules, not %d", len(whole), len(c.modules))
+	}
+	if diff := cmp.Diff(whole, text(ast.NewCompiler().WithCapabilities(caps).WithSkipStages(dispensable...))); diff != "" {
+		t.Errorf("another policy (-all stages +without the dispensable):\n%s", diff)
+	}
+	// The comparison sees what a stage does.
+	if cmp.Equal(whole, text(ast.NewCompiler().WithCapabilities(caps).WithSkipStages(append([]ast.StageID{ast.StageRewriteExprTerms}, dispensable...)...))) {
+		t.Error("a stage that rewrites was left out and nothing differs")
+	}
 }
 
 func TestEmbeddedPolicyIsTheBundleItCouldBe(t *testing.T) {
