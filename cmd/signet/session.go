@@ -51,6 +51,11 @@ func newSession(ctx context.Context, std streams, common commonFlags, src source
 	if err != nil {
 		return nil, err
 	}
+	// First of what takes time: it is compiled beside the rest.
+	set, err := loadPolicy(ctx, sp, f.Limits)
+	if err != nil {
+		return nil, err
+	}
 	roots, err := loadRoots(f, src.TrustedRoot)
 	if err != nil {
 		return nil, err
@@ -63,10 +68,6 @@ func newSession(ctx context.Context, std streams, common commonFlags, src source
 		}
 	}
 	verifier, err := verify.New(verify.Config{Roots: roots, Limits: f.Limits, Build: build()})
-	if err != nil {
-		return nil, err
-	}
-	set, err := loadPolicy(ctx, sp, f.Limits)
 	if err != nil {
 		return nil, err
 	}
