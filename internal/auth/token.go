@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"time"
 	"unicode"
@@ -48,6 +49,14 @@ type Token struct {
 	Name string
 	Role Role
 	Hash Hash
+	// Team owns the token; what it may change is its team's alone. "" is nobody's
+	// team: the whole installation.
+	Team string
+	// Images are globs (package glob) of the images that may be asked about and
+	// read of; none: all.
+	Images []string
+	// Sources are the networks that the token may come from; none: any.
+	Sources []netip.Prefix
 	// CreatedBy is a principal's name, or who ran the command.
 	CreatedBy string
 	CreatedAt time.Time
@@ -66,8 +75,11 @@ func (t Token) LogValue() slog.Value {
 // NewTokenRequest says what token to make.
 type NewTokenRequest struct {
 	// Name tells people what the token is for: 1 to 200 bytes, printable.
-	Name string
-	Role Role
+	Name    string
+	Role    Role
+	Team    string
+	Images  []string
+	Sources []netip.Prefix
 	// CreatedBy is who asked for it.
 	CreatedBy string
 	// TTL is how long it lives; 0 means [DefaultTTL].
@@ -96,6 +108,7 @@ func NewToken(req NewTokenRequest, now time.Time) (plain string, t Token, err er
 	sum := checksum(body)
 	return body + string(sum[:]), Token{
 		ID: id, Name: req.Name, Role: req.Role, Hash: sha256.Sum256([]byte(body)),
+		Team: req.Team, Images: req.Images, Sources: req.Sources,
 		CreatedBy: req.CreatedBy, CreatedAt: now, ExpiresAt: now.Add(ttl),
 	}, nil
 }

@@ -1,0 +1,2 @@
+// Package client speaks to a Signet server from Go.
+package client
