@@ -1,10 +1,16 @@
 # METADATA
-# title: Rules of the image signing policy
-# description: Each rule contributes to violation, which denies, or to warning, which informs.
-package signing.rules
+# title: The signature requirement
+# description: >-
+#   What every policy asks for before its own rules are asked: parameters that are
+#   there, and signatures by enough trusted signers. Each rule contributes to
+#   violation, which denies, or to warning, which informs. In a verdict these rules
+#   are called signing.rules and signing.rules.unmet, as they always were.
+package signing.lib.requirement
 
+# The package above this one, not this one:
+# regal ignore:pointless-import
 import data.signing.lib
-import data.signing.rules.unmet
+import data.signing.lib.unmet
 
 # METADATA
 # title: Parameters are there
@@ -13,6 +19,8 @@ import data.signing.rules.unmet
 #   code: parameters_missing
 #   severity: high
 #   remediation: Load the policy with parameters made from a signing policy (signet config check shows it).
+#   example: >-
+#     signing.verdict with input as fixture.good with data.params as {}
 violation contains lib.finding(0, "parameters_missing", "signing.rules", {
 	"message": "The parameters of the policy are missing or have the wrong type, so it cannot know what to ask for.",
 	"remediation": "Load the policy with parameters made from a signing policy (signet config check shows it).",
@@ -27,6 +35,9 @@ violation contains lib.finding(0, "parameters_missing", "signing.rules", {
 #   code: no_requirement
 #   severity: high
 #   remediation: Set require_signature to true; to block nothing, set the mode to audit or disabled.
+#   example: >-
+#     signing.verdict with input as fixture.good with data.params as
+#     object.union(fixture.params, {"require_signature": false})
 violation contains lib.finding(0, "no_requirement", "signing.rules", {
 	"message": "The policy requires nothing, so there is nothing that an image could satisfy.",
 	"remediation": "Set require_signature to true; to block nothing, set the mode to audit or disabled.",
@@ -36,11 +47,13 @@ violation contains lib.finding(0, "no_requirement", "signing.rules", {
 
 # METADATA
 # title: Signature requirement is met
-# description: Why too few distinct trusted signers signed, in the words of the package signing.rules.unmet.
+# description: Why too few distinct trusted signers signed, in the words of the package signing.lib.unmet.
 # custom:
 #   code: signature_required
 #   severity: high
 #   remediation: Read the violations; each says what would mend it.
+#   example: >-
+#     signing.verdict with input as fixture.nothing with data.params as fixture.params
 violation contains finding if {
 	lib.params.require_signature == true
 	not lib.signature_requirement_met
@@ -54,6 +67,8 @@ violation contains finding if {
 #   code: root_without_log
 #   severity: medium
 #   remediation: Use a trust root with a transparency log where you can.
+#   example: >-
+#     signing.verdict with input as fixture.unlogged with data.params as fixture.params
 warning contains lib.finding_of(0, "root_without_log", "signing.rules", {
 	"message": sprintf(
 		"The signature of image %s by %s counts without a log entry: %s.",

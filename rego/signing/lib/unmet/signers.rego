@@ -1,5 +1,7 @@
-package signing.rules.unmet
+package signing.lib.unmet
 
+# The package above this one, not this one:
+# regal ignore:pointless-import
 import data.signing.lib
 
 # The assignment is there whenever a trusted signer is in force, however few
@@ -51,6 +53,9 @@ _short_of_signers if lib.params.threshold > 1
 #   code: no_trusted_signer
 #   severity: high
 #   remediation: Say whom you trust first (signet signers add).
+#   example: >-
+#     signing.verdict with input as object.union(fixture.nothing, {"matches": []}) with
+#     data.params as fixture.params
 violation contains lib.finding(20, "no_trusted_signer", "signing.rules.unmet", {
 	"message": sprintf("No trusted signer is in force for image %s, so no signature of it can count.", [lib.image]),
 	"remediation": _whom_to_trust,
@@ -65,6 +70,9 @@ violation contains lib.finding(20, "no_trusted_signer", "signing.rules.unmet", {
 #   code: signer_not_trusted
 #   severity: high
 #   remediation: If the signer is to be trusted, add it (signet signers add, or trusted_signers in the signing policy).
+#   example: >-
+#     signing.verdict with input as fixture.signed([fixture.keyless("eve")], []) with
+#     data.params as fixture.params
 violation contains lib.finding(21, "signer_not_trusted", "signing.rules.unmet", {
 	"message": sprintf("Image %s is signed, but by nobody whom this policy trusts: %s.", [lib.image, lib.few({who |
 		some signature in input.signatures
@@ -89,6 +97,9 @@ violation contains lib.finding(21, "signer_not_trusted", "signing.rules.unmet", 
 #   code: transparency_log_missing
 #   severity: high
 #   remediation: Sign again with the transparency log, or, for keys only, set verify_transparency_log to false.
+#   example: >-
+#     signing.verdict with input as fixture.signed([object.union(fixture.good.signatures[0],
+#     {"transparency": []})], []) with data.params as fixture.params
 violation contains lib.finding_of(30, "transparency_log_missing", "signing.rules.unmet", {
 	"message": sprintf(
 		"The signature of image %s by %s has no verified transparency-log entry, which this policy requires.",
@@ -109,6 +120,9 @@ violation contains lib.finding_of(30, "transparency_log_missing", "signing.rules
 #   code: source_not_trusted
 #   severity: high
 #   remediation: Build from a trusted source, or add the repository to trusted_sources.
+#   example: >-
+#     signing.verdict with input as fixture.good with data.params as
+#     object.union(fixture.params, {"trusted_sources": ["github.com/org"]})
 violation contains lib.finding_of(31, "source_not_trusted", "signing.rules.unmet", {
 	"message": sprintf(
 		"The signature of image %s by %s %s; trusted sources: %s.",
@@ -129,6 +143,9 @@ violation contains lib.finding_of(31, "source_not_trusted", "signing.rules.unmet
 #   code: index_not_signed
 #   severity: high
 #   remediation: Sign the index (cosign sign), or ask for one platform (--platform).
+#   example: >-
+#     signing.verdict with input as fixture.signed([object.union(fixture.good.signatures[0],
+#     {"subject_digest": fixture.platform})], []) with data.params as fixture.params
 violation contains lib.finding(32, "index_not_signed", "signing.rules.unmet", {
 	"message": sprintf(
 		"Image %s is an index; signatures of single platforms, which it has, do not speak for the whole.",
@@ -150,6 +167,9 @@ violation contains lib.finding(32, "index_not_signed", "signing.rules.unmet", {
 #   code: threshold_not_met
 #   severity: high
 #   remediation: Have it signed by more of the trusted signers, each with an identity or key of its own.
+#   example: >-
+#     signing.verdict with input as fixture.good with data.params as
+#     object.union(fixture.params, {"threshold": 2})
 violation contains lib.finding(33, "threshold_not_met", "signing.rules.unmet", {
 	"message": sprintf(
 		"Image %s is signed by %d of the %d distinct trusted signers that this policy requires.",

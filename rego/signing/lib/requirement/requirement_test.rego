@@ -1,6 +1,6 @@
-package signing.rules_test
+package signing.lib.requirement_test
 
-import data.signing.fixture_test as fixture
+import data.signing.lib.fixture_test as fixture
 
 test_policy_that_requires_nothing_denies if {
 	lax := object.union(fixture.params, {"require_signature": false})

@@ -1,6 +1,6 @@
-package signing.rules.unmet_test
+package signing.lib.unmet_test
 
-import data.signing.fixture_test as fixture
+import data.signing.lib.fixture_test as fixture
 
 _codes(verdict) := [violation.code | some violation in verdict.violations]
 

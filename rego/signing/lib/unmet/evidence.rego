@@ -1,10 +1,12 @@
 # METADATA
 # title: Why the signature requirement is not met
 # description: >-
-#   The package signing.rules asks these rules only when the requirement is not
+#   The package signing.lib.requirement asks these rules only when the requirement is not
 #   met. They explain; they decide nothing.
-package signing.rules.unmet
+package signing.lib.unmet
 
+# The package above this one, not this one:
+# regal ignore:pointless-import
 import data.signing.lib
 
 # Evidence that may have been a signature. Plain files and attestations are not:
@@ -51,6 +53,8 @@ _rejected_remedy := concat(" ", [
 #   code: unsigned
 #   severity: high
 #   remediation: Sign the image (cosign sign) with an identity or key that this policy trusts, then ask again.
+#   example: >-
+#     signing.verdict with input as fixture.nothing with data.params as fixture.params
 violation contains lib.finding(10, "unsigned", "signing.rules.unmet", {
 	"message": sprintf("Image %s is not signed. Signature required.", [lib.image]),
 	"remediation": sprintf(
@@ -69,6 +73,9 @@ violation contains lib.finding(10, "unsigned", "signing.rules.unmet", {
 #   code: search_incomplete
 #   severity: high
 #   remediation: Ask again; if it stays so, check the registry and the credentials for it.
+#   example: >-
+#     signing.verdict with input as object.union(fixture.nothing, {"search": {"complete":
+#     false}}) with data.params as fixture.params
 violation contains lib.finding(11, "search_incomplete", "signing.rules.unmet", {
 	"message": sprintf("No signature of image %s was found, but the search could not be completed.", [lib.image]),
 	"remediation": "Ask again; if it stays so, check the registry and the credentials for it.",
@@ -84,6 +91,10 @@ violation contains lib.finding(11, "search_incomplete", "signing.rules.unmet", {
 #   code: signature_rejected
 #   severity: critical
 #   remediation: Do not run the image before it is clear why; sign it anew if it is yours.
+#   example: >-
+#     signing.verdict with input as object.union(fixture.nothing, {"rejections":
+#     [fixture.rejection("subject_mismatch", "signed for another digest.")]}) with
+#     data.params as fixture.params
 violation contains lib.finding(12, "signature_rejected", "signing.rules.unmet", {
 	"message": sprintf("Image %s has no valid signature. Rejected: %s.", [lib.image, lib.few({text |
 		some rejection in _rejected
@@ -102,6 +113,10 @@ violation contains lib.finding(12, "signature_rejected", "signing.rules.unmet", 
 #   code: signed_in_future
 #   severity: high
 #   remediation: Check the clock of this machine, and of the log or timestamp authority.
+#   example: >-
+#     signing.verdict with input as object.union(fixture.nothing, {"rejections":
+#     [fixture.rejection("signed_in_future", "signed at 2099-01-01T00:00:00Z.")]}) with
+#     data.params as fixture.params
 violation contains lib.finding_of(13, "signed_in_future", "signing.rules.unmet", {
 	"message": sprintf(
 		"A signature of image %s carries a verified time in the future: %s.",
