@@ -46,7 +46,7 @@ lint-go: ## … golangci-lint only
 lint-rego: ## … regal, opa fmt and opa check only
 	$(call tool,opa) fmt --list --fail $(REGO)
 	$(call tool,opa) check --strict --capabilities rego/capabilities.json --schema rego/schemas rego/signing
-	$(call tool,regal) lint $(REGO)
+	$(call tool,regal) lint rego # a test lints bundles/starter together with the library that goes into it
 
 .PHONY: fmt
 fmt: ## format Go and Rego
@@ -57,6 +57,10 @@ fmt: ## format Go and Rego
 generate: ## make the generated files anew
 	go generate ./...
 
+.PHONY: docs
+docs: ## write rego/README.md from the METADATA of the library
+	go generate ./rego
+
 .PHONY: check-generated
 check-generated: ## fail when `make generate` would change a file
 	@tools/check-generated.sh
@@ -64,6 +68,10 @@ check-generated: ## fail when `make generate` would change a file
 .PHONY: bench
 bench: build ## run the benchmarks
 	go test -run='^$$' -bench=. ./test/bench/...
+
+.PHONY: big-data
+big-data: ## read pages of lists among a million verdicts, and fail where one takes over 50 ms
+	go run ./test/bigdata
 
 .PHONY: fuzz
 fuzz: ## fuzz every parser of outside bytes, 10 s each (FUZZTIME=30s)

@@ -1,9 +1,10 @@
 // Package bundles embeds what comes with Signet beside the Rego of the default
 // policy: the manifest of its bundle, and the signing policy in force until a
-// user writes one. Package rego embeds the modules.
+// user writes one, and what a new bundle of one's own begins with. Package rego
+// embeds the modules.
 package bundles
 
-import _ "embed"
+import "embed"
 
 // DefaultManifest is the .manifest of the default bundle.
 //
@@ -14,3 +15,8 @@ var DefaultManifest []byte
 //
 //go:embed default/signing_policy.yaml
 var DefaultSigningPolicy []byte
+
+// Starter is what a new policy bundle has beside the library, below starter/.
+//
+//go:embed all:starter
+var Starter embed.FS

@@ -109,7 +109,8 @@ type SignerVerdict struct {
 	At        time.Time `json:"at"`
 	// Verdicts counts them.
 	Verdicts int64 `json:"verdicts"`
-	// SignedAt is the signing time that the last verdict names, nil for none.
+	// SignedAt is the verified signing time of the last verdict, nil where there is
+	// none, or where several signers met its requirements.
 	SignedAt *time.Time `json:"signed_at,omitempty"`
 }
 
@@ -178,8 +179,9 @@ type Whoami struct {
 // Policy is a signing policy in force.
 type Policy struct {
 	Name string `json:"name"`
-	// Source is "api", or "configuration" for the one that the server's
-	// configuration brings, which only changes there.
+	// Source is "api", "configuration" for the one that the server's configuration
+	// brings, which only changes there, or "embedded" for the default of an
+	// installation that has written none, which can be replaced.
 	Source string   `json:"source"`
 	Owner  string   `json:"owner,omitempty"`
 	Mode   string   `json:"mode"`

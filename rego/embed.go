@@ -8,6 +8,7 @@ package rego
 import "embed"
 
 //go:generate go run ../internal/schemagen -root .. -out schemas/input.json
+//go:generate go run ../internal/policy/regodocs -out README.md
 
 // Modules holds signing/**/*.rego, tests included; a loader leaves out files
 // that end in _test.rego.
@@ -32,3 +33,7 @@ var ParamsSchema []byte
 //
 //go:embed capabilities.json
 var Capabilities []byte
+
+// LibraryVersion names the library of rules that policy bundles bring along: verdict.rego and signing/lib. A bundle's manifest
+// says which one it has (metadata.signet.library). It rises with a release of Signet that changes one of those files.
+const LibraryVersion = "1"

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
@@ -110,7 +109,7 @@ func (s *artifactSource) Collect(context.Context, facts.Subject, evidence.Query)
 
 // verifyFunc verifies the artifact instead of an image.
 func (s *artifactSource) verifyFunc(v *verify.Verifier) engine.VerifyFunc {
-	return func(ctx context.Context, _ facts.Subject, items []evidence.Item, keys []crypto.PublicKey) (facts.Facts, error) {
+	return func(ctx context.Context, _ facts.Subject, items []evidence.Item, keys engine.Keys) (facts.Facts, error) {
 		return v.Artifact(ctx, s.artifact, items, keys)
 	}
 }

@@ -3,13 +3,20 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"sort"
 	"strings"
+
+	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/config"
+	"github.com/signet-policy/signet/internal/tlsfiles"
 )
 
 type configCmd struct {
 	Check configCheckCmd `cmd:"" help:"Read the configuration and the signing policy, and print the policy in its one canonical form."`
+	Docs  configDocsCmd  `cmd:"" help:"Print what every field of the configuration file means."`
 }
 
 type configCheckCmd struct {
@@ -27,11 +34,11 @@ func (c configCheckCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	sp, err := choosePolicy(f, policyFlags{}, nil)
+	sp, _, err := choosePolicy(f, policyFlags{}, nil)
 	if err != nil {
 		return err
 	}
-	roots, err := loadRoots(f, nil)
+	roots, err := checkRoots(ctx, f)
 	if err != nil {
 		return err
 	}
@@ -40,7 +47,10 @@ func (c configCheckCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	client.Close()
-	if _, err := loadPolicy(ctx, sp, f.Limits); err != nil {
+	if err := checkFiles(f); err != nil {
+		return err
+	}
+	if _, err := compilePolicy(ctx, sp, f.Limits); err != nil {
 		return &exit{code: exitUsage, err: err}
 	}
 	canonical, err := sp.Canonical()
@@ -54,18 +64,85 @@ func (c configCheckCmd) Run(ctx context.Context, std streams) error {
 	if f.Path != "" {
 		from = f.Path
 	}
-	fmt.Fprintf(std.err, "signet: configuration is good (%s); trust roots: %s\n", from, stringsOf(roots))
+	fmt.Fprintf(std.err, "signet: configuration is good (%s); trust roots: %s\n", from, strings.Join(roots, ", "))
 	for _, name := range unknownVariables(os.Environ()) {
 		fmt.Fprintf(std.err, "signet: warning: the variable %s is not one of ours and has no effect\n", name)
 	}
 	return nil
 }
 
+// checkRoots reads the roots that are here; one from a TUF repository is fetched
+// when a server starts, and only its first root.json is read.
+func checkRoots(ctx context.Context, f config.File) (names []string, err error) {
+	here := f
+	here.TrustRoots = nil
+	for i, r := range f.TrustRoots {
+		names = append(names, r.Name)
+		if r.TUF == "" {
+			here.TrustRoots = append(here.TrustRoots, r)
+		} else if _, err := os.Stat(f.Relative(r.TUFRoot)); err != nil {
+			return nil, usage("trust_roots[%d] %s: tuf_root: %w", i, r.Name, err)
+		}
+	}
+	if len(f.TrustRoots) > 0 && len(here.TrustRoots) == 0 {
+		return names, nil
+	}
+	seeds, err := seedRoots(ctx, here, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		names = append(names, seeds[0].Root.Name())
+	}
+	return names, nil
+}
+
+// checkFiles reads what the addresses and the shared cache need.
+func checkFiles(f config.File) error {
+	listeners := append([]config.Listener{{TLS: f.TLS}}, f.Listeners...)
+	for i, l := range listeners {
+		if !l.TLS.On() {
+			continue
+		}
+		_, err := tlsfiles.Load(tlsfiles.Config{
+			CertFile: f.Relative(l.TLS.CertFile), KeyFile: f.Relative(l.TLS.KeyFile), ClientCAFile: f.Relative(l.TLS.ClientCAFile),
+		})
+		if err != nil {
+			at := "tls"
+			if i > 0 {
+				at = fmt.Sprintf("listeners[%d].tls", i-1)
+			}
+			return wrapUsage(at, err)
+		}
+	}
+	secret, err := auth.NewSecret() // any will do: nothing is asked of the cache
+	if err != nil {
+		return err
+	}
+	c, err := newCache(f, secret, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	c.Close()
+	_, err = storeConfig(f)
+	return err
+}
+
+type configDocsCmd struct{}
+
+// Run prints the reference, as Markdown.
+func (configDocsCmd) Run(_ context.Context, std streams) error {
+	_, err := io.WriteString(std.out, config.Reference())
+	return err
+}
+
 // knownVariables are those that the command line reads.
 var knownVariables = map[string]bool{
 	"SIGNET_CONFIG": true, "SIGNET_DATA_DIR": true, "SIGNET_LISTEN": true, "SIGNET_OFFLINE": true, "SIGNET_SECRET_FILE": true,
 	"SIGNET_LOG_LEVEL": true, "SIGNET_LOG_FORMAT": true, "SIGNET_NETWORK_PROXY": true, "SIGNET_POLICY_FILE": true,
+	"SIGNET_DATABASE_URL": true, "SIGNET_DATABASE_URL_FILE": true, "SIGNET_REDIS_URL": true, "SIGNET_SERVER": true, "SIGNET_TOKEN": true,
 	"SIGNET_DECISION_MAX_AGE": true, "SIGNET_MAX_STALENESS": true, "SIGNET_ACTIVE_GRACE": true,
+	"SIGNET_SETUP_TOKEN": true,
 }
 
 // unknownVariables lists SIGNET_* variables that nobody reads: most are

@@ -1,20 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
+	"os/user"
 	"path/filepath"
 	"time"
 
+	"github.com/signet-policy/signet/internal/api"
+	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/store"
 )
 
@@ -27,8 +26,12 @@ const controlSocket = "control.sock"
 // zero on Linux, less elsewhere).
 const maxSocketPath = 100
 
-// serveControl listens in dir until ctx ends.
-func serveControl(ctx context.Context, dir string, admin administration, log *slog.Logger) (stop func(), err error) {
+// controlStopTime is what a command under way may take when the server stops.
+const controlStopTime = 5 * time.Second
+
+// serveControl serves the API in dir, to whoever can open the socket, as the
+// owner of the data directory.
+func serveControl(ctx context.Context, dir string, handler http.Handler, log *slog.Logger) (stop func(), err error) {
 	path, done, err := socketPath(dir)
 	if err != nil {
 		return nil, err
@@ -49,13 +52,30 @@ func serveControl(ctx context.Context, dir string, admin administration, log *sl
 		_ = listener.Close()
 		return nil, err
 	}
-	srv := &http.Server{Handler: controlHandler(admin), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 15 * time.Second}
+	srv := api.NewHTTPServer(path, asOwner(handler))
 	go func() {
 		if err := srv.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("control socket", "error", err)
 		}
 	}()
-	return func() { _ = srv.Close(); done() }, nil
+	return func() {
+		defer done()
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlStopTime)
+		defer cancel()
+		if srv.Shutdown(stopping) != nil {
+			_ = srv.Close()
+		}
+	}, nil
+}
+
+// commandLinePrincipal is who runs a command on the store itself: whoever can
+// do that may do everything.
+func commandLinePrincipal() auth.Principal {
+	name := fmt.Sprintf("uid %d", os.Getuid())
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	return auth.Principal{Name: "cli:" + name, Role: auth.Admin}
 }
 
 // socketPath keeps within what a socket's address holds. A long path is named
@@ -80,134 +100,21 @@ func socketPath(dir string) (path string, done func(), err error) {
 	return filepath.Join(short, controlSocket), done, nil
 }
 
-// controlHandler is the server's side.
-func controlHandler(admin administration) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /tokens", func(w http.ResponseWriter, r *http.Request) {
-		var req tokenRequest
-		answer(w, decodeControl(r, &req), func() (any, error) { return admin.CreateToken(r.Context(), req) })
-	})
-	mux.HandleFunc("GET /signers", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, nil, func() (any, error) { return admin.Signers(r.Context()) })
-	})
-	mux.HandleFunc("POST /signers", func(w http.ResponseWriter, r *http.Request) {
-		var row store.SignerRow
-		answer(w, decodeControl(r, &row), func() (any, error) { return admin.AddSigner(r.Context(), row) })
-	})
-	mux.HandleFunc("DELETE /signers/{name}", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, nil, func() (any, error) { return nil, admin.RemoveSigner(r.Context(), r.PathValue("name")) })
-	})
-	return mux
-}
-
-func decodeControl(r *http.Request, into any) error {
-	dec := json.NewDecoder(io.LimitReader(r.Body, 1<<20))
-	dec.DisallowUnknownFields()
-	return dec.Decode(into)
-}
-
-// controlError carries an exit code over the socket.
-type controlError struct {
-	Message string `json:"message"`
-	Code    int    `json:"code"`
-}
-
-func answer(w http.ResponseWriter, decoded error, do func() (any, error)) {
-	var result any
-	err := decoded
-	if err == nil {
-		result, err = do()
-	}
-	w.Header().Set("Content-Type", "application/json")
+// dialControl reaches the server that holds dir; the caller calls done when it
+// has asked all.
+func dialControl(ctx context.Context, dir string, held *store.InUseError) (transport http.RoundTripper, done func(), err error) {
+	path, forget, err := socketPath(dir)
 	if err != nil {
-		ce := controlError{Message: err.Error(), Code: exitFailure}
-		var e *exit
-		if errors.As(err, &e) {
-			ce.Code = e.code
-		}
-		w.WriteHeader(http.StatusUnprocessableEntity)
-		result = ce
-	}
-	_ = json.NewEncoder(w).Encode(result) // the other side sees a short body
-}
-
-// controlClient is the command's side.
-type controlClient struct {
-	http *http.Client
-	done func()
-}
-
-// dialControl reaches the server that holds dir.
-func dialControl(ctx context.Context, dir string, held *store.InUseError) (administration, error) {
-	path, done, err := socketPath(dir)
-	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	conn, err := (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
 	if err != nil {
-		done()
-		return nil, fmt.Errorf("%w (its control socket does not answer: %w)", held, err)
+		forget()
+		return nil, nil, fmt.Errorf("%w (its control socket does not answer: %w)", held, err)
 	}
 	_ = conn.Close()
-	return &controlClient{done: done, http: &http.Client{
-		Timeout: 30 * time.Second,
-		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", path)
-		}},
-	}}, nil
-}
-
-func (c *controlClient) call(ctx context.Context, method, path string, in, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://signet"+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode != http.StatusOK {
-		var ce controlError
-		if err := json.NewDecoder(res.Body).Decode(&ce); err != nil {
-			return fmt.Errorf("the server answered %s", res.Status)
-		}
-		return &exit{code: ce.Code, err: errors.New(ce.Message)}
-	}
-	if out == nil {
-		return nil
-	}
-	return json.NewDecoder(res.Body).Decode(out)
-}
-
-func (c *controlClient) CreateToken(ctx context.Context, req tokenRequest) (string, error) {
-	var plain string
-	err := c.call(ctx, http.MethodPost, "/tokens", req, &plain)
-	return plain, err
-}
-
-func (c *controlClient) Signers(ctx context.Context) ([]store.SignerRow, error) {
-	var rows []store.SignerRow
-	err := c.call(ctx, http.MethodGet, "/signers", nil, &rows)
-	return rows, err
-}
-
-func (c *controlClient) AddSigner(ctx context.Context, row store.SignerRow) (store.SignerRow, error) {
-	var added store.SignerRow
-	err := c.call(ctx, http.MethodPost, "/signers", row, &added)
-	return added, err
-}
-
-func (c *controlClient) RemoveSigner(ctx context.Context, name string) error {
-	return c.call(ctx, http.MethodDelete, "/signers/"+url.PathEscape(name), nil, nil)
-}
-
-func (c *controlClient) Close() error {
-	c.http.CloseIdleConnections()
-	c.done()
-	return nil
+	t := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", path)
+	}}
+	return t, func() { t.CloseIdleConnections(); forget() }, nil
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/signet-policy/signet/bundles/demo"
+	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/signingpolicy"
@@ -54,7 +56,12 @@ func (c serveCmd) demo(ctx context.Context, std streams, f config.File) error {
 	if err != nil {
 		return err
 	}
-	srv, err := newServer(ctx, std, serverParts{file: f, policy: signingpolicy.Default(), roots: []*trust.Root{root}, quiet: true})
+	srv, err := newServer(ctx, std, serverParts{
+		file: f, policy: signingpolicy.Default(), source: sourceEmbedded, quiet: true,
+		roots: func(context.Context, *store.Store) ([]administration.RootSeed, error) {
+			return []administration.RootSeed{{Root: root}}, nil
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -63,15 +70,17 @@ func (c serveCmd) demo(ctx context.Context, std streams, f config.File) error {
 	if err != nil {
 		return err
 	}
-	listener, err := listen(ctx, f.Listen)
+	first, err := mainFace(ctx, f, srv.api, srv.log)
 	if err != nil && c.Listen == "" { // the default address is taken: any other does for a demo
-		listener, err = listen(ctx, "127.0.0.1:0")
+		f.Listen = "127.0.0.1:0"
+		first, err = mainFace(ctx, f, srv.api, srv.log)
 	}
 	if err != nil {
 		return err
 	}
-	printDemo(std, "http://"+listener.Addr().String(), token, host, images)
-	return srv.run(ctx, listener)
+	srv.faces = []face{first}
+	printDemo(std, first.url(), token, host, images)
+	return srv.run(ctx)
 }
 
 // serveDemoRegistry listens on loopback.
@@ -93,20 +102,21 @@ func serveDemoRegistry(ctx context.Context, images []demo.Image) (host string, s
 
 // furnishDemo registers the samples' signers and makes an admin token.
 func furnishDemo(ctx context.Context, srv *server) (token string, err error) {
-	admin := &storeAdministration{store: srv.store, by: store.Actor{Name: "demo", From: "demo"}}
+	caller := administration.Caller{Principal: auth.Principal{Name: "demo", Role: auth.Admin}, From: "demo"}
 	pem, err := demo.SignerKey()
 	if err != nil {
 		return "", err
 	}
-	for _, row := range []store.SignerRow{
-		{Name: "acme-release", Type: "keyless", Issuer: demo.Issuer, SubjectKind: "exact", SubjectPattern: demo.Subject, Enabled: true, Note: "acme's release workflow"},
+	for _, s := range []client.Signer{
+		{Name: "acme-release", Type: "keyless", Issuer: demo.Issuer, Subject: demo.Subject, Enabled: true, Note: "acme's release workflow"},
 		{Name: "acme-key", Type: "public_key", PublicKey: string(pem), Enabled: true, Note: "acme's signing key"},
 	} {
-		if _, err := admin.AddSigner(ctx, row); err != nil {
+		if _, err := srv.admin.CreateSigner(ctx, caller, s); err != nil {
 			return "", err
 		}
 	}
-	return admin.CreateToken(ctx, tokenRequest{Name: "demo", Role: auth.Admin, TTL: 24 * time.Hour})
+	made, err := srv.admin.CreateToken(ctx, caller, client.NewToken{Name: "demo", Role: string(auth.Admin), ExpiresIn: "24h"})
+	return made.Plain, err
 }
 
 // printDemo says what there is, and how to ask: each curl line is complete.

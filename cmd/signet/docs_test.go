@@ -112,7 +112,7 @@ func runDocs(t *testing.T, work string, env map[string]string, c docsCommand) {
 	}
 	cmd := exec.CommandContext(t.Context(), "bash", "-c", c.command)
 	cmd.Dir = work
-	cmd.Env = append(os.Environ(), "SIGNET_OFFLINE=true", "HOME="+work, "XDG_DATA_HOME="+filepath.Join(work, "xdg"))
+	cmd.Env = append(os.Environ(), "SIGNET_OFFLINE=true", "HOME="+work, "XDG_DATA_HOME="+filepath.Join(work, "xdg"), raceEnv)
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}

@@ -3,259 +3,275 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"slices"
 	"sync/atomic"
 	"time"
 
+	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/auth"
-	"github.com/signet-policy/signet/internal/cache"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
-	"github.com/signet-policy/signet/internal/policy"
 	"github.com/signet-policy/signet/internal/signers"
-	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/trust"
+	"github.com/signet-policy/signet/internal/verdict"
 	"github.com/signet-policy/signet/internal/verify"
 )
 
 // inForce keeps the one state that the store's active row names: built when it
-// changes, read by every request.
+// changes, read by every request. It takes everything from the store, so that
+// all servers on one store decide alike.
 type inForce struct {
-	file   config.File
-	store  *store.Store
-	policy *signingpolicy.Policy
-	set    *policy.Set
-	keys   []signers.Key
-	memo   verify.Memo
-	log    *slog.Logger
-
-	// rooted are the trust roots and their verifier; a refresh swaps them.
-	rooted atomic.Pointer[rooted]
-	state  atomic.Pointer[builtState]
-	build  sync.Mutex
+	cfg     inForceConfig
+	barrier *engine.Barrier[verdict.Active] // nil where no other process writes
+	state   atomic.Pointer[builtState]
+	builds  *engine.Barrier[*engine.State]
 }
 
-type rooted struct {
-	roots    []*trust.Root
-	verifier *verify.Verifier
+// buildTime bounds reading and compiling what is in force. It is nobody's request
+// in particular that waits for it.
+const buildTime = time.Minute
+
+type inForceConfig struct {
+	file  config.File
+	store *store.Store
+	// keys are those of --key: tried on every item.
+	keys []signers.Key
+	memo verify.Memo
+	log  *slog.Logger
+	// rekey is told the installation's secret when it has changed.
+	rekey func(auth.Secret) error
 }
 
 // builtState is a state with what it was built from, and when the store last
 // confirmed it.
 type builtState struct {
 	*engine.State
-	rooted    *rooted
-	confirmed atomic.Int64 // unix nanoseconds
+	inputs     store.Inputs
+	registered []signers.Signer
+	policies   []inForcePolicy
+	roots      *rootSet
+	// confirmed is nil once the store has named another state.
+	confirmed atomic.Pointer[time.Time]
 }
 
-// useRoots swaps the trust roots, and names them in the store so that active
-// rises when they differ.
-func (f *inForce) useRoots(ctx context.Context, roots []*trust.Root, why string) error {
-	v, err := verify.New(verify.Config{
-		Roots: roots, Limits: f.file.Limits, Memo: f.memo, Build: build(),
-		OnPanic: func(p any) { f.log.Error("panic while verifying", "panic", fmt.Sprint(p)) },
+func (s *builtState) confirm() {
+	now := time.Now()
+	s.confirmed.Store(&now)
+}
+
+// within says whether the store has confirmed the state within that time, and
+// when. What counts is the longer time by the clock on the wall, which may be set
+// back, and by the one within, which may stand still while the machine sleeps.
+func (s *builtState) within(d time.Duration) (at time.Time, ok bool) {
+	confirmed := s.confirmed.Load()
+	if confirmed == nil {
+		return time.Time{}, false
+	}
+	now := time.Now()
+	return *confirmed, max(now.Sub(*confirmed), now.Round(0).Sub(confirmed.Round(0))) <= d
+}
+
+func newInForce(cfg inForceConfig) *inForce {
+	f := &inForce{cfg: cfg}
+	f.builds = engine.NewBarrier(f.rebuild)
+	if cfg.store.Shared() {
+		f.barrier = engine.NewBarrier(cfg.store.Active)
+	}
+	return f
+}
+
+// settings is a digest of what this process was configured with and active does
+// not name, and on which results depend.
+func settings(f config.File, keys []signers.Key) (string, error) {
+	fingerprints := []string{}
+	for _, k := range keys {
+		fingerprints = append(fingerprints, k.Fingerprint)
+	}
+	limits, err := json.Marshal(f.Limits)
+	if err != nil {
+		return "", err
+	}
+	// A mirror may say what a tag is, and credentials what can be seen. Here are the
+	// names of their files; secrets stand in none.
+	registries, err := json.Marshal(f.Registries)
+	if err != nil {
+		return "", err
+	}
+	body, err := facts.Canonical(map[string]any{
+		"limits": json.RawMessage(limits), "keys": fingerprints, "max_staleness": f.MaxStaleness, "offline": f.Offline,
+		"evidence_repositories": f.EvidenceRepositories, "allow_registries": f.AllowRegistries,
+		"decision_max_age": f.Cache.DecisionMaxAge,
+		"registries":       json.RawMessage(registries), "ca_files": f.Network.CAFiles,
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
-	in, err := f.inputs(roots)
-	if err != nil {
-		return err
-	}
-	// Both under the lock of rebuild: no state is ever built from new roots under
-	// the old digest, or from old roots under the new one.
-	f.build.Lock()
-	defer f.build.Unlock()
-	if _, err := f.store.SetInputs(ctx, store.Actor{Name: "server", From: "configuration"}, why, in); err != nil {
-		return err
-	}
-	f.rooted.Store(&rooted{roots: roots, verifier: v})
-	return nil
+	return facts.Digest(body), nil
 }
 
-// inputs names everything in force that does not live in the store.
-func (f *inForce) inputs(roots []*trust.Root) (store.Inputs, error) {
-	canonical, err := f.policy.Canonical()
-	if err != nil {
-		return nil, err
+// active is what the store names now: whatever was acknowledged before the call
+// is in it, by whichever server.
+func (f *inForce) active(ctx context.Context) (verdict.Active, error) {
+	if f.barrier != nil {
+		return f.barrier.Read(ctx)
 	}
-	limits, err := json.Marshal(f.file.Limits)
-	if err != nil {
-		return nil, err
-	}
-	in := store.Inputs{
-		"policy/" + f.policy.Name:         f.set.Digest(),
-		"params/" + f.policy.Name:         f.set.ParamsDigest(),
-		"signing_policy/" + f.policy.Name: facts.Digest(canonical),
-		"limits":                          facts.Digest(limits),
-	}
-	for i, r := range roots { // their order decides which one is tried first
-		in[fmt.Sprintf("root/%02d/%s", i, r.Name())] = r.Digest()
-	}
-	for i, k := range f.keys {
-		in[fmt.Sprintf("key/%02d", i)] = "sha256:" + k.Fingerprint
-	}
-	return in, nil
+	return f.cfg.store.Active(ctx)
 }
 
 // current is the engine's view: the state that the store names now. When the
-// store cannot be read the last known one is accepted for active.grace, and says so.
+// store cannot be read the last known one is accepted for active.grace, and says
+// so. One that the store has named, and that cannot be had, is no last known
+// state: what was there before is known not to be in force.
 func (f *inForce) current(ctx context.Context) (*engine.State, error) {
-	active, err := f.store.Active(ctx)
+	active, err := f.active(ctx)
 	if err != nil {
-		return f.lastKnown(err)
+		return f.lastKnown(ctx, err)
 	}
-	now := f.rooted.Load()
-	if st := f.state.Load(); st != nil && st.Active == active && st.rooted == now {
-		st.confirmed.Store(time.Now().UnixNano())
+	st := f.state.Load()
+	if st != nil && st.Active == active {
+		st.confirm()
 		return st.State, nil
 	}
-	st, err := f.rebuild(ctx)
-	if err != nil {
-		return f.lastKnown(err)
+	if st != nil {
+		st.confirmed.Store(nil)
 	}
-	return st, nil
+	built, err := f.builds.Read(ctx)
+	switch {
+	case err == nil:
+		return built, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	}
+	return nil, fmt.Errorf("%w: %w", engine.ErrState, err)
 }
 
-func (f *inForce) lastKnown(cause error) (*engine.State, error) {
+func (f *inForce) lastKnown(ctx context.Context, cause error) (*engine.State, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	st := f.state.Load()
-	grace := time.Duration(f.file.Active.Grace)
-	if st == nil || grace <= 0 || time.Since(time.Unix(0, st.confirmed.Load())) > grace {
+	grace := time.Duration(f.cfg.file.Active.Grace)
+	if st == nil || grace <= 0 || !errors.Is(cause, store.ErrUnavailable) {
+		return nil, fmt.Errorf("%w: %w", engine.ErrState, cause)
+	}
+	at, ok := st.within(grace)
+	if !ok {
 		return nil, fmt.Errorf("%w: %w", engine.ErrState, cause)
 	}
 	last := *st.State
 	last.GraceNote = fmt.Sprintf("The store cannot be read; this is decided under the state last confirmed at %s (active.grace).",
-		time.Unix(0, st.confirmed.Load()).UTC().Format(time.RFC3339))
+		at.UTC().Format(time.RFC3339))
 	return &last, nil
 }
 
-// rebuild compiles what is in force, once for all who wait.
+// rebuild compiles what is in force; parts that did not change are kept. It is
+// called by one goroutine at a time, for all who wait, and goes on when they
+// leave: else what takes longer than their patience would never be in force. The
+// snapshot begins after they have read active, so it is no older, whatever the
+// numbers say: a database restored from a backup counts from below.
 func (f *inForce) rebuild(ctx context.Context) (*engine.State, error) {
-	f.build.Lock()
-	defer f.build.Unlock()
-	rooted := f.rooted.Load()
-	snap, err := f.store.Snapshot(ctx)
+	ctx, cancel := context.WithTimeout(ctx, buildTime)
+	defer cancel()
+	old := f.state.Load()
+	if old == nil {
+		old = &builtState{}
+	}
+	snap, err := f.cfg.store.Snapshot(ctx, old.inputs)
 	if err != nil {
 		return nil, err
 	}
-	if st := f.state.Load(); st != nil && st.Active == snap.Active && st.rooted == rooted {
-		return st.State, nil
+	if old.State != nil && old.Active == snap.Active { // somebody has built it since the caller looked
+		old.confirm()
+		return old.State, nil
 	}
-	registered, err := signersFromRows(snap.Signers)
+	st, err := f.compile(ctx, old, snap)
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := auth.NewTokens(snap.Tokens)
-	if err != nil {
+	st.confirm()
+	f.state.Store(st)
+	f.cfg.log.Info("in force", "revision", snap.Active.Revision, "policies", len(st.policies), "signers", len(st.registered),
+		"roots", stringsOf(st.roots.all))
+	return st.State, nil
+}
+
+// compile makes a state of a snapshot.
+func (f *inForce) compile(ctx context.Context, old *builtState, snap store.Snapshot) (st *builtState, err error) {
+	same := func(kind string) bool { return old.State != nil && snap.Unchanged[kind] }
+	st = &builtState{inputs: snap.Inputs, registered: old.registered, policies: old.policies, roots: old.roots}
+	if !same(store.InputSigners) {
+		if st.registered, err = signersFromRows(snap.Signers); err != nil {
+			return nil, err
+		}
+	}
+	if !same(store.InputPolicies) {
+		if st.policies, err = compilePolicies(ctx, snap.Policies, old.policies, f.cfg.file.Limits); err != nil {
+			return nil, err
+		}
+	}
+	if !same(store.InputTrustRoots) {
+		if st.roots, err = f.loadRoots(ctx, snap.Roots); err != nil {
+			return nil, err
+		}
+	}
+	if old.inputs[store.InputSecret] != snap.Inputs[store.InputSecret] && f.cfg.rekey != nil {
+		secret, err := f.cfg.store.Secret(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := f.cfg.rekey(secret); err != nil {
+			return nil, err
+		}
+	}
+	parts := stateParts{active: snap.Active, policies: st.policies, registered: st.registered, roots: st.roots.all}
+	if same(store.InputTokens) {
+		parts.tokens = old.Tokens
+	} else if parts.tokens, err = auth.NewTokens(snap.Tokens); err != nil {
 		return nil, err
 	}
-	st, err := newState(stateParts{
-		active: snap.Active, policy: f.policy, set: f.set, registered: registered, roots: rooted.roots, tokens: tokens,
-	})
-	if err != nil {
+	if same(store.InputSigners) && same(store.InputPolicies) {
+		parts.compiled = old.Policies
+	}
+	if st.State, err = newState(parts); err != nil {
 		return nil, err
 	}
-	st.Verify = withKeys(rooted.verifier.Image, publicKeys(f.keys))
-	built := &builtState{State: st, rooted: rooted}
-	built.confirmed.Store(time.Now().UnixNano())
-	f.state.Store(built)
-	f.log.Info("in force", "revision", snap.Active.Revision, "signers", len(registered), "roots", stringsOf(rooted.roots))
+	st.Verify = withKeys(st.roots.verifier.Image, publicKeys(f.cfg.keys))
 	return st, nil
 }
 
-// keepFresh refreshes the public-good root daily until ctx ends. Failures leave
-// the root in use, which never expires by itself: past max_staleness the engine
-// answers unknown.
-func (f *inForce) keepFresh(ctx context.Context) {
-	for wait := time.Duration(0); ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-		wait = f.refresh(ctx)
+func (f *inForce) loadRoots(ctx context.Context, rows []store.RootRow) (*rootSet, error) {
+	roots, err := administration.LoadRoots(ctx, f.cfg.store, rows, f.cfg.file.Offline)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// refresh returns when to try again.
-func (f *inForce) refresh(ctx context.Context) time.Duration {
-	roots := append([]*trust.Root{}, f.rooted.Load().roots...)
-	refreshable, changed := false, false
-	for i, r := range roots {
-		if !r.Info().Refreshable() {
-			continue
-		}
-		refreshable = true
-		if r.Info().Age(time.Now()) < refreshEvery {
-			continue
-		}
-		fresh, err := refreshPublicGood(ctx, f.file, r)
-		if err != nil {
-			f.log.WarnContext(ctx, "trust root not refreshed", "root", r.Name(), "age", r.Info().Age(time.Now()).Round(time.Hour).String(), "error", err.Error())
-			return time.Hour
-		}
-		roots[i], changed = fresh, true
-	}
-	if changed {
-		if err := f.useRoots(ctx, roots, "trust root refreshed by TUF"); err != nil {
-			f.log.ErrorContext(ctx, "using a refreshed trust root", "error", err.Error())
-			return time.Hour
-		}
-	}
-	if !refreshable {
-		return 1000 * time.Hour
-	}
-	return refreshEvery
-}
-
-// recorder writes verdicts into the store.
-type recorder struct{ store *store.Store }
-
-func (r recorder) Record(ctx context.Context, rec engine.Record) error {
-	return r.store.Record(ctx, store.Record{
-		Verdict: rec.Verdict, Body: rec.Body, Facts: rec.Facts, Frames: rec.Frames,
-		Principal: rec.Principal, Decided: rec.Decided,
+	return newRootSet(roots, verify.Config{
+		Limits: f.cfg.file.Limits, Memo: f.cfg.memo, Build: build(),
+		OnPanic: func(p any) { f.cfg.log.Error("panic while verifying", "panic", fmt.Sprint(p)) },
 	})
 }
 
-// memo keeps the outcome of verifying one item until it is evicted: it is keyed
-// by everything that went in.
-type memo struct{ cache *cache.Cache }
-
-const (
-	purposeVerified = "verified"
-	memoAge         = 30 * 24 * time.Hour
-)
-
-func (m memo) Get(key [32]byte) ([]byte, bool) {
-	value, _, ok := m.cache.Get(purposeVerified, key, time.Now())
-	return value, ok
-}
-
-func (m memo) Put(key [32]byte, value []byte) {
-	m.cache.Put(purposeVerified, key, value, time.Now().Add(memoAge))
-}
-
-// history is the store's verdicts as the API wants them.
-type history struct{ store *store.Store }
-
-func (h history) Verdict(ctx context.Context, id string) ([]byte, error) {
-	v, err := h.store.Verdict(ctx, id)
-	return v.Body, historyError(err)
-}
-
-func (h history) Basis(ctx context.Context, id string) (facts.Facts, map[string]facts.Frame, error) {
-	v, err := h.store.Verdict(ctx, id)
-	if err != nil {
-		return facts.Facts{}, nil, historyError(err)
+func signersFromRows(rows []store.SignerRow) ([]signers.Signer, error) {
+	out := make([]signers.Signer, 0, len(rows))
+	for _, r := range rows {
+		s, err := administration.FromRow(r)
+		if err != nil {
+			return nil, err // the whole set: leaving one out could trust more than was meant
+		}
+		out = append(out, s)
 	}
-	if v.FactsDigest == nil {
-		return facts.Facts{}, v.Frames, nil
+	return out, nil
+}
+
+// stringsOf is for messages that list names.
+func stringsOf(roots []*trust.Root) []string {
+	names := make([]string, len(roots))
+	for i, r := range roots {
+		names[i] = r.Name()
 	}
-	f, err := h.store.Facts(ctx, *v.FactsDigest)
-	return f, v.Frames, historyError(err)
+	return slices.Clip(names)
 }

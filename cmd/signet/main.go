@@ -12,11 +12,12 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	_ "github.com/signet-policy/signet/cmd/signet/early" // before everything else is initialized
 )
 
 // Exit codes. The first three follow the verdict.
@@ -28,32 +29,28 @@ const (
 	exitFailure = 70 // EX_SOFTWARE
 )
 
-func main() {
-	if len(os.Args) > 1 && os.Args[1] != "serve" {
-		collectRarely()
-	}
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
-}
-
-// collectRarely is for commands that answer once: they are over before it would
-// pay to collect their garbage, which took a fifth of the CPU of `signet verify`.
-// What is not used any more is collected when it is 16 MB, or four times what is
-// in use. GOGC in the environment wins.
-func collectRarely() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
-	}
-}
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // commands is the whole command line.
 type commands struct {
-	Verify  verifyCmd  `cmd:"" help:"Verify images, or a file with --bundle, and give a verdict."`
-	Facts   factsCmd   `cmd:"" help:"Print the input document of an image: everything that verification proved."`
-	Serve   serveCmd   `cmd:"" help:"Answer verdicts over HTTP."`
-	Token   tokenCmd   `cmd:"" help:"API tokens."`
-	Signers signersCmd `cmd:"" help:"Registered trusted signers."`
-	Config  configCmd  `cmd:"" help:"The configuration."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Verify   verifyCmd   `cmd:"" help:"Verify images, or a file with --bundle, and give a verdict."`
+	Facts    factsCmd    `cmd:"" help:"Print the input document of an image: everything that verification proved."`
+	Serve    serveCmd    `cmd:"" help:"Answer verdicts over HTTP."`
+	Setup    setupCmd    `cmd:"" help:"Get the first administrator's token of a server."`
+	Token    tokenCmd    `cmd:"" help:"API tokens."`
+	Signers  signersCmd  `cmd:"" help:"Registered trusted signers."`
+	Policies policiesCmd `cmd:"" help:"Signing policies in force."`
+	Policy   policyCmd   `cmd:"" help:"Rules of one's own: write, check and test them."`
+	Trust    trustCmd    `cmd:"" help:"Trust roots."`
+	Verdicts verdictsCmd `cmd:"" help:"Verdicts of the past."`
+	Audit    auditCmd    `cmd:"" help:"Who changed what is in force, and when."`
+	Secret   secretCmd   `cmd:"" help:"The secret that keys are derived from."`
+	Whoami   whoamiCmd   `cmd:"" help:"Who a server takes you for."`
+	Config   configCmd   `cmd:"" help:"The configuration."`
+	Migrate  migrateCmd  `cmd:"" help:"The store's schema."`
+	Backup   backupCmd   `cmd:"" help:"Write everything that the store has into one file."`
+	Restore  restoreCmd  `cmd:"" help:"Read a backup into an empty store."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 // streams is where a command writes: results to out, all else to err.
@@ -89,7 +86,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	exited := -1
 	parser, err := kong.New(grammar(args),
 		kong.Name("signet"),
-		kong.Description("A policy engine for container-image trust.\n\nExit codes: 0 allow, 1 deny, 2 unknown, 64 usage."),
+		kong.Description("A policy engine for container-image trust.\n\nExit codes: 0 allow, 1 deny, 2 unknown, 64 usage, 70 failure."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),

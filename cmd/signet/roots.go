@@ -1,21 +1,26 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/config"
+	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/trust"
+	"github.com/signet-policy/signet/internal/verify"
 )
 
-// The public-good instance's TUF repository. Administrators may name another in
-// a later version; this one belongs to the embedded root.
+// The public-good instance's TUF repository, which belongs to the embedded root.
 const (
 	publicGoodTUF  = "https://tuf-repo-cdn.sigstore.dev"
 	refreshEvery   = 24 * time.Hour
@@ -23,49 +28,207 @@ const (
 	refreshedFile  = "trusted_root.json"
 )
 
-// loadRoots gives the trust roots in configured order: --trusted-root replaces
-// everything; else the configuration's; else the embedded public-good root.
-func loadRoots(f config.File, files []string) ([]*trust.Root, error) {
+// seedRoots gives the trust roots that this process brings, in order:
+// --trusted-root replaces everything; else the configuration's; else the embedded
+// public-good root. st is asked for what was fetched by TUF before; nil: nothing
+// was.
+func seedRoots(ctx context.Context, f config.File, files []string, st *store.Store) ([]administration.RootSeed, error) {
 	if len(files) > 0 {
-		var roots []*trust.Root
+		var seeds []administration.RootSeed
 		taken := map[string]bool{}
 		for _, path := range files {
 			more, err := rootsFromFile(rootName(path, taken), path, nil)
 			if err != nil {
 				return nil, usage("--trusted-root %s: %w", path, err)
 			}
-			roots = append(roots, more...)
+			for _, r := range more {
+				seeds = append(seeds, administration.RootSeed{Root: r})
+			}
 		}
-		return roots, nil
+		return seeds, nil
 	}
 	if len(f.TrustRoots) == 0 {
-		root, err := publicGood(f)
-		if err != nil {
-			return nil, err
-		}
-		return []*trust.Root{root}, nil
+		seed, err := publicGoodSeed(f, config.TrustRoot{Name: trust.EmbeddedName}, nil)
+		return []administration.RootSeed{seed}, err
 	}
-	var roots []*trust.Root
+	var seeds []administration.RootSeed
 	for i, r := range f.TrustRoots {
-		if r.Embedded {
-			root, err := publicGood(f)
-			if err != nil {
-				return nil, err
-			}
-			roots = append(roots, root)
-			continue
-		}
-		var requires *trust.Requires
-		if r.Requires != nil {
-			requires = &trust.Requires{Log: r.Requires.Log, SCT: r.Requires.SCT, Timestamp: r.Requires.Timestamp}
-		}
-		more, err := rootsFromFile(r.Name, f.Relative(r.Path), requires)
+		more, err := configuredRoot(ctx, f, r, st)
 		if err != nil {
 			return nil, usage("trust_roots[%d] %s: %w", i, r.Name, err)
 		}
-		roots = append(roots, more...)
+		seeds = append(seeds, more...)
+	}
+	return seeds, nil
+}
+
+func configuredRoot(ctx context.Context, f config.File, r config.TrustRoot, st *store.Store) ([]administration.RootSeed, error) {
+	var requires *trust.Requires
+	if r.Requires != nil {
+		requires = &trust.Requires{Log: r.Requires.Log, SCT: r.Requires.SCT, Timestamp: r.Requires.Timestamp}
+	}
+	switch {
+	case r.Embedded:
+		seed, err := publicGoodSeed(f, r, requires)
+		return []administration.RootSeed{seed}, err
+	case r.TUF != "":
+		seed, err := tufSeed(ctx, f, r, requires, st)
+		seed.AllowOlder = r.AllowOlder
+		return []administration.RootSeed{seed}, err
+	}
+	roots, err := rootsFromFile(r.Name, f.Relative(r.Path), requires)
+	if err != nil {
+		return nil, err
+	}
+	var seeds []administration.RootSeed
+	for _, root := range roots {
+		seeds = append(seeds, administration.RootSeed{Root: root, Images: r.Images, AllowOlder: r.AllowOlder})
+	}
+	return seeds, nil
+}
+
+// publicGoodSeed is the newest public-good root that we have. Offline too it is
+// that of its repository, which another server on the store may ask, and of which
+// a trust archive may bring news.
+func publicGoodSeed(f config.File, r config.TrustRoot, requires *trust.Requires) (administration.RootSeed, error) {
+	root, since, err := publicGood(f)
+	if err != nil {
+		return administration.RootSeed{}, err
+	}
+	if requires == nil {
+		own := root.Requires()
+		requires = &own
+	}
+	root, err = trust.Parse(r.Name, root.Bytes(), requires)
+	return administration.RootSeed{
+		Root: root, Embedded: true, Images: r.Images, TUFURL: publicGoodTUF, TUFRoot: trust.EmbeddedTUFRoot(), Since: since, AllowOlder: r.AllowOlder,
+	}, err
+}
+
+// isPublicGood says whether a root is the public-good one, under the name that the
+// configuration gives it.
+func isPublicGood(f config.File, name string) bool {
+	return len(f.TrustRoots) == 0 && name == trust.EmbeddedName ||
+		slices.ContainsFunc(f.TrustRoots, func(r config.TrustRoot) bool { return r.Embedded && r.Name == name })
+}
+
+// tufSeed is the root that a TUF repository serves: what the store has of it, or,
+// the first time, what the repository says now.
+func tufSeed(ctx context.Context, f config.File, r config.TrustRoot, requires *trust.Requires, st *store.Store) (administration.RootSeed, error) {
+	first, err := os.ReadFile(f.Relative(r.TUFRoot))
+	if err != nil {
+		return administration.RootSeed{}, fmt.Errorf("tuf_root: %w", err)
+	}
+	seed := administration.RootSeed{Images: r.Images, TUFURL: r.TUF, Target: r.Target, TUFRoot: first}
+	var body []byte
+	var since time.Time
+	if st != nil {
+		kept, at, err := administration.KeptRoot(ctx, st, r.Name, seed)
+		if err != nil {
+			return seed, err
+		}
+		if kept != nil {
+			body, since = kept.Bytes(), at
+		}
+	}
+	if body == nil {
+		if f.Offline {
+			return seed, errors.New("tuf: its repository was never asked, and offline: true forbids it; give a path")
+		}
+		client, err := administratorsClient(f)
+		if err != nil {
+			return seed, err
+		}
+		ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+		defer cancel()
+		fetched, err := trust.Refresh(ctx, trust.TUFConfig{
+			MetadataURL: r.TUF, Target: r.Target, FirstRoot: first, Client: client, UserAgent: "signet/" + version,
+		})
+		if err != nil {
+			return seed, err
+		}
+		body, since = fetched.TrustedRoot, time.Now()
+	}
+	seed.Since = since
+	seed.Root, err = trust.Parse(r.Name, body, requires)
+	return seed, err
+}
+
+// storeRoots are the trust roots as a server on st would have them when it starts:
+// those that the configuration brings, as they were refreshed in st, and those of
+// the API, in their order.
+func storeRoots(ctx context.Context, f config.File, st *store.Store, rows []store.RootRow) ([]*trust.Root, error) {
+	seeds, err := seedRoots(ctx, f, nil, st)
+	if err != nil {
+		return nil, err
+	}
+	type placed struct {
+		position int
+		root     *trust.Root
+	}
+	var all []placed
+	for _, row := range rows {
+		if row.Source != sourceAPI {
+			continue
+		}
+		if slices.ContainsFunc(seeds, func(s administration.RootSeed) bool { return s.Root.Name() == row.Name }) {
+			return nil, usage("trust root %s is in the configuration, and was put through the API too; give one of them another name", row.Name)
+		}
+		loaded, err := administration.LoadRoots(ctx, st, []store.RootRow{row}, f.Offline)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, placed{row.Position, loaded[0]})
+	}
+	for i, seed := range seeds {
+		if seed, err = administration.SeedOver(ctx, st, seed); err != nil {
+			return nil, wrapUsage("trust_roots", err)
+		}
+		root, err := seeded(seed, f.Offline)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, placed{i, root})
+	}
+	slices.SortFunc(all, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.position, b.position), strings.Compare(a.root.Name(), b.root.Name()))
+	})
+	roots := make([]*trust.Root, 0, len(all))
+	for _, p := range all {
+		roots = append(roots, p.root)
 	}
 	return roots, nil
+}
+
+// seeded is a seed as it is in force without a store. Offline it has no age: its
+// operator answers for its freshness.
+func seeded(s administration.RootSeed, offline bool) (*trust.Root, error) {
+	r, err := s.Root.For(s.Images)
+	if err == nil && s.TUFURL != "" && !offline {
+		r = r.Refreshed(s.Since)
+	}
+	return r, err
+}
+
+// commandRoots are the trust roots of a command that runs once: those that it
+// names, else the store's, else those of the configuration.
+func commandRoots(ctx context.Context, std streams, f config.File, files []string, k kept) (*rootSet, error) {
+	roots := k.roots
+	if roots == nil {
+		seeds, err := seedRoots(ctx, f, files, nil)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range seeds {
+			r, err := seeded(s, f.Offline)
+			if err != nil {
+				return nil, err
+			}
+			roots = append(roots, r)
+		}
+	}
+	refreshDue(ctx, std, f, roots)
+	return newRootSet(roots, verify.Config{Limits: f.Limits, Build: build()})
 }
 
 func rootsFromFile(name, path string, requires *trust.Requires) ([]*trust.Root, error) {
@@ -95,33 +258,29 @@ func rootName(path string, taken map[string]bool) string {
 }
 
 // publicGood is the newest public-good root that we have: the one last refreshed
-// into the data directory, or the embedded one. Offline it has no age: its
-// operator answers for its freshness.
-func publicGood(f config.File) (*trust.Root, error) {
-	root, err := trust.Embedded()
-	if err != nil {
-		return nil, err
+// into the data directory, or the embedded one.
+func publicGood(f config.File) (root *trust.Root, since time.Time, err error) {
+	if root, err = trust.Embedded(); err != nil {
+		return nil, time.Time{}, err
 	}
-	since, err := trust.EmbeddedSince()
-	if err != nil {
-		return nil, err
+	if since, err = trust.EmbeddedSince(); err != nil {
+		return nil, time.Time{}, err
 	}
 	path := filepath.Join(tufDir(f), refreshedFile)
 	if info, err := os.Stat(path); err == nil && info.ModTime().After(since) {
 		body, err := os.ReadFile(path) //nolint:gosec // our own file
 		if err != nil {
-			return nil, err
+			return nil, time.Time{}, err
 		}
-		requires := root.Requires()
-		if root, err = trust.Parse(root.Name(), body, &requires); err != nil {
-			return nil, fmt.Errorf("%s: %w; remove it to start from the embedded root", path, err)
+		refreshed, err := root.Renewed(body)
+		if err != nil {
+			return nil, time.Time{}, fmt.Errorf("%s: %w; remove it to start from the embedded root", path, err)
 		}
-		since = info.ModTime()
+		if older, _ := trust.Older(refreshed, root); !older {
+			root, since = refreshed, info.ModTime()
+		}
 	}
-	if f.Offline {
-		return root, nil
-	}
-	return root.Refreshed(since), nil
+	return root, since, nil
 }
 
 func tufDir(f config.File) string { return filepath.Join(f.DataDir, "tuf") }
@@ -138,19 +297,21 @@ func refreshPublicGood(ctx context.Context, f config.File, old *trust.Root) (*tr
 	if err != nil {
 		return nil, err
 	}
-	body, err := trust.Refresh(ctx, trust.TUFConfig{
-		MetadataURL: publicGoodTUF, Root: trust.EmbeddedTUFRoot(), CacheDir: tufDir(f),
+	got, err := trust.Refresh(ctx, trust.TUFConfig{
+		MetadataURL: publicGoodTUF, FirstRoot: trust.EmbeddedTUFRoot(), CacheDir: tufDir(f),
 		Client: client, UserAgent: "signet/" + version,
 	})
 	if err != nil {
 		return nil, err
 	}
-	requires := old.Requires()
-	root, err := trust.Parse(old.Name(), body, &requires)
+	root, err := old.Renewed(got.TrustedRoot)
 	if err != nil {
 		return nil, err
 	}
-	if err := writeAtomic(filepath.Join(tufDir(f), refreshedFile), body); err != nil {
+	if older, why := trust.Older(root, old); older {
+		return nil, fmt.Errorf("%w: %s", trust.ErrOlder, why)
+	}
+	if err := writeAtomic(filepath.Join(tufDir(f), refreshedFile), got.TrustedRoot); err != nil {
 		return nil, err
 	}
 	return root.Refreshed(time.Now()), nil
@@ -162,7 +323,7 @@ func refreshPublicGood(ctx context.Context, f config.File, old *trust.Root) (*tr
 func refreshDue(ctx context.Context, std streams, f config.File, roots []*trust.Root) {
 	for i, r := range roots {
 		info := r.Info()
-		if !info.Refreshable() || info.Age(time.Now()) < refreshEvery {
+		if !isPublicGood(f, info.Name) || !info.Refreshable() || info.Age(time.Now()) < refreshEvery {
 			continue
 		}
 		fresh, err := refreshPublicGood(ctx, f, r)
@@ -207,13 +368,4 @@ func writeAtomic(path string, body []byte) error {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)
-}
-
-// stringsOf is for messages that list names.
-func stringsOf(roots []*trust.Root) string {
-	names := make([]string, len(roots))
-	for i, r := range roots {
-		names[i] = r.Name()
-	}
-	return strings.Join(names, ", ")
 }

@@ -53,6 +53,7 @@ func TestScenarios(t *testing.T) {
 			env.Setenv("DATA", filepath.Join(env.WorkDir, "data"))
 			env.Setenv("ADDR", addr)
 			env.Setenv("HOME", env.WorkDir)
+			env.Vars = append(env.Vars, raceEnv)
 			env.Setenv("SIGNET_OFFLINE", "true") // no test asks anybody outside of this machine
 			env.Setenv("XDG_DATA_HOME", filepath.Join(env.WorkDir, "xdg"))
 			env.Values[serverKey{}] = registrytest.New(env.T().(testing.TB), registrytest.Options{})

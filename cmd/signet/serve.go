@@ -6,19 +6,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"time"
 
+	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/api"
+	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/cache"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/engine"
-	"github.com/signet-policy/signet/internal/policy"
 	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
-	"github.com/signet-policy/signet/internal/trust"
 )
 
 type serveCmd struct {
@@ -43,7 +41,7 @@ func (c serveCmd) Run(ctx context.Context, std streams) error {
 	}
 	if c.Listen != "" {
 		f.Listen = c.Listen
-		if err := config.CheckListen(f.Listen, f.ListenInsecure); err != nil {
+		if err := f.CheckListen(); err != nil {
 			return &exit{code: exitUsage, err: err}
 		}
 	}
@@ -54,43 +52,33 @@ func (c serveCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	sp, err := choosePolicy(f, c.policyFlags, keys)
+	sp, source, err := choosePolicy(f, c.policyFlags, keys)
 	if err != nil {
 		return err
 	}
-	roots, err := loadRoots(f, c.TrustedRoot)
-	if err != nil {
-		return err
-	}
-	srv, err := newServer(ctx, std, serverParts{file: f, policy: sp, roots: roots, keys: keys})
+	srv, err := newServer(ctx, std, serverParts{file: f, policy: sp, source: source, keys: keys, roots: func(ctx context.Context, st *store.Store) ([]administration.RootSeed, error) {
+		return seedRoots(ctx, f, c.TrustedRoot, st)
+	}})
 	if err != nil {
 		return err
 	}
 	defer srv.close()
-	listener, err := listen(ctx, f.Listen)
-	if err != nil {
+	if err := srv.open(ctx); err != nil {
 		return err
 	}
-	srv.log.Info("listening", "address", "http://"+listener.Addr().String(), "data_dir", f.DataDir, "build", build())
-	srv.hints(ctx)
-	return srv.run(ctx, listener)
-}
-
-func listen(ctx context.Context, addr string) (net.Listener, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w; choose another address with --listen", err)
-	}
-	return l, nil
+	srv.hints(ctx, std)
+	return srv.run(ctx)
 }
 
 // serverParts is what a server is made of.
 type serverParts struct {
 	file   config.File
 	policy *signingpolicy.Policy
-	roots  []*trust.Root
-	keys   []signers.Key
-	quiet  bool
+	source string // of the policy
+	// roots are those that the server brings, given what its store has.
+	roots func(context.Context, *store.Store) ([]administration.RootSeed, error)
+	keys  []signers.Key
+	quiet bool
 }
 
 // server is the service: everything connected.
@@ -98,16 +86,20 @@ type server struct {
 	log     *slog.Logger
 	store   *store.Store
 	cache   *cache.Cache
+	admin   *administration.Service
 	inForce *inForce
 	engine  *engine.Engine
 	api     *api.Server
+	upkeep  *upkeep
 	file    config.File
+	faces   []face
 	stop    []func()
 }
 
 // newServer connects the parts. The caller closes it.
 func newServer(ctx context.Context, std streams, parts serverParts) (*server, error) {
 	s := &server{log: newLogger(std.err, parts.file.Log, parts.quiet), file: parts.file}
+	cache.LogRedis(s.log)
 	if err := s.connect(ctx, parts); err != nil {
 		s.close()
 		return nil, err
@@ -115,119 +107,210 @@ func newServer(ctx context.Context, std streams, parts serverParts) (*server, er
 	return s, nil
 }
 
+func (s *server) later(f func()) { s.stop = append(s.stop, f) }
+
 func (s *server) connect(ctx context.Context, parts serverParts) (err error) {
 	f := parts.file
-	if s.store, err = store.Open(ctx, store.Config{DataDir: f.DataDir, SecretFile: f.SecretFile}); err != nil {
+	if s.store, err = openStore(ctx, f); err != nil {
 		return err
 	}
-	s.stop = append(s.stop, func() { _ = s.store.Close() })
-	if s.cache, err = cache.New(cache.Config{MaxBytes: f.Cache.MemoryBytes}); err != nil {
-		return err
-	}
-	s.stop = append(s.stop, s.cache.Close)
-	set, err := loadPolicy(ctx, parts.policy, f.Limits)
+	s.later(func() { _ = s.store.Close() })
+	secret, err := s.store.Secret(ctx)
 	if err != nil {
 		return err
 	}
-	s.inForce = &inForce{
-		file: f, store: s.store, policy: parts.policy, set: set, keys: parts.keys, memo: memo{s.cache}, log: s.log,
-	}
-	if err := s.inForce.useRoots(ctx, parts.roots, "configuration loaded"); err != nil {
+	if s.cache, err = newCache(f, secret, s.log); err != nil {
 		return err
 	}
+	s.later(s.cache.Close)
+	if s.admin, err = newAdministration(f, s.store, s.log); err != nil {
+		return err
+	}
+	if err := s.seed(ctx, parts); err != nil {
+		return err
+	}
+	s.inForce = newInForce(inForceConfig{
+		file: f, store: s.store, keys: parts.keys, memo: memo{s.cache}, log: s.log,
+		rekey: func(secret auth.Secret) error { return rekey(s.cache, secret) },
+	})
+	if err := s.connectEngine(parts); err != nil {
+		return err
+	}
+	if _, err := s.engine.Current(ctx); err != nil { // what cannot be put in force shows now, not at the first request
+		return err
+	}
+	if s.upkeep, err = newUpkeep(f, s.store, s.admin, s.log); err != nil {
+		return err
+	}
+	if f.Database.Set() {
+		return nil
+	}
+	stopControl, err := serveControl(ctx, f.DataDir, s.api, s.log)
+	if err != nil {
+		return err
+	}
+	s.later(stopControl)
+	return nil
+}
+
+// seed puts what the configuration holds into the store.
+func (s *server) seed(ctx context.Context, parts serverParts) error {
+	policy, err := pinKMS(ctx, s.file, s.store, parts.policy)
+	if err != nil {
+		return err
+	}
+	list, fallback := []*signingpolicy.Policy{policy}, (*signingpolicy.Policy)(nil)
+	if parts.source == sourceEmbedded {
+		list, fallback = nil, policy
+	}
+	if err := s.admin.SeedPolicies(ctx, list, fallback); err != nil {
+		return err
+	}
+	roots, err := parts.roots(ctx, s.store)
+	if err != nil {
+		return err
+	}
+	return s.admin.SeedRoots(ctx, roots)
+}
+
+func (s *server) connectEngine(parts serverParts) error {
+	f := parts.file
 	client, err := newRegistryClient(f, false)
 	if err != nil {
 		return err
 	}
-	s.stop = append(s.stop, client.Close)
+	s.later(client.Close)
+	configured, err := settings(f, parts.keys)
+	if err != nil {
+		return err
+	}
+	batch := store.NewBatch(store.BatchConfig{Store: s.store, Log: s.log})
+	s.later(batch.Close)
+	record := newRecorder(s.store, s.log)
+	s.later(record.close)
+	source := registrySource{client: client}
 	s.engine, err = engine.New(engine.Config{
-		Source: registrySource{client: client}, Current: s.inForce.current, Cache: s.cache, Recorder: recorder{s.store},
+		Source: source, Current: s.inForce.current, Cache: s.cache, Recorder: record, Uses: batch, Settings: configured,
 		Limits: f.Limits, DecisionMaxAge: durationOf(f.Cache.DecisionMaxAge), MaxStaleness: durationOf(f.MaxStaleness),
 		Build: build(), Log: s.log,
 	})
 	if err != nil {
 		return err
 	}
-	if _, err := s.engine.Current(ctx); err != nil { // a signer that cannot be read shows now, not at the first request
-		return err
-	}
-	s.api, err = api.New(api.Config{
-		Decider: s.engine, Verdicts: history{s.store}, Build: build(), Log: s.log, Stats: s.engine.Stats(),
-		Checks: []api.Check{{Name: "store", Run: func(ctx context.Context) error { _, err := s.store.Active(ctx); return err }}},
+	s.api, err = newAPI(apiParts{
+		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(),
+		cache: s.cache, batch: batch, recorder: record, source: source,
 	})
-	if err != nil {
+	return err
+}
+
+// open listens on every address of the configuration.
+func (s *server) open(ctx context.Context) (err error) {
+	if s.faces, err = openFaces(ctx, s.file, s.api, s.log); err != nil {
 		return err
 	}
-	stopControl, err := serveControl(ctx, f.DataDir, &storeAdministration{store: s.store, by: commandLineActor()}, s.log)
-	if err != nil {
-		return err
+	for _, f := range s.faces {
+		s.log.Info("listening", "address", f.url(), "data_dir", s.file.DataDir, "build", build())
 	}
-	s.stop = append(s.stop, stopControl)
 	return nil
 }
 
 // run serves until ctx ends, then lets requests under way finish.
-func (s *server) run(ctx context.Context, listener net.Listener) error {
+func (s *server) run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	refreshed := make(chan struct{})
+	kept := make(chan struct{})
 	go func() {
-		defer close(refreshed)
-		s.inForce.keepFresh(background)
+		defer close(kept)
+		s.upkeep.run(background)
 	}()
-	srv := api.NewHTTPServer(listener.Addr().String(), s.api)
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(listener) }()
+	defer func() { cancel(); <-kept }()
+	failed := make(chan error, len(s.faces))
+	for _, f := range s.faces {
+		go func() { failed <- f.serve() }()
+	}
+	var err error
+	left := len(s.faces)
 	select {
-	case err := <-failed:
-		cancel()
-		<-refreshed
-		return err
+	case err = <-failed:
+		left--
 	case <-ctx.Done():
 	}
 	s.log.Info("stopping")
 	s.api.Drain()
 	stopping, done := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 	defer done()
-	err := srv.Shutdown(stopping)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = errors.Join(fmt.Errorf("requests under way did not finish within %s", shutdownTime), srv.Close())
+	errs := []error{err}
+	for _, f := range s.faces {
+		err := f.server.Shutdown(stopping)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = errors.Join(fmt.Errorf("requests under way did not finish within %s", shutdownTime), f.server.Close())
+		}
+		f.removeSocket()
+		errs = append(errs, err)
 	}
-	cancel()
-	<-refreshed
-	if served := <-failed; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
+	for range left {
+		errs = append(errs, <-failed)
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // close undoes newServer, last first.
 func (s *server) close() {
+	closeFaces(s.faces)
 	for i := len(s.stop) - 1; i >= 0; i-- {
 		s.stop[i]()
 	}
-	s.stop = nil
+	s.stop, s.faces = nil, nil
 }
 
 // hints says what to do first on an empty installation, and what is unsafe.
-func (s *server) hints(ctx context.Context) {
+func (s *server) hints(ctx context.Context, std streams) {
 	st, err := s.engine.Current(ctx)
 	if err != nil {
 		return
 	}
 	if st.Tokens.Len() == 0 {
-		s.log.Warn("there are no API tokens, so nobody can ask", "do", "signet token create --role admin --name first --data-dir "+s.file.DataDir)
+		s.firstStart(ctx, std)
 	}
-	if st.Policies[0].Signers.Len() == 0 {
-		s.log.Warn("there are no trusted signers, so every image is denied", "do", "signet signers add --issuer URL --subject ID --data-dir "+s.file.DataDir)
+	if len(st.Policies) > 0 && st.Policies[0].Signers.Len() == 0 {
+		s.log.Warn("there are no trusted signers, so every image is denied", "do", "signet signers add --issuer URL --subject ID"+onStore(s.file))
 	}
 	for host, r := range s.file.Registries {
 		if r.Insecure {
 			s.log.Warn("registry is asked over plain HTTP", "registry", host)
 		}
 	}
-	if s.file.ListenInsecure {
+	if s.file.ListenInsecure && !s.file.TLS.On() {
 		s.log.Warn("tokens cross the network in clear text unless a proxy speaks TLS (listen_insecure)")
+	}
+	for _, l := range s.file.Listeners {
+		if l.Authentication == config.AuthNone {
+			s.log.Warn("whoever can run programs on this machine may ask here without authentication", "address", l.Address, "principal", l.Principal.Name)
+		}
+	}
+}
+
+// onStore are the flags by which a command finds the store of this server; a
+// database is found by its configuration.
+func onStore(f config.File) string {
+	if f.Database.Set() {
+		return ""
+	}
+	return " --data-dir " + f.DataDir
+}
+
+// firstStart shows the one-time setup token, on stdout alone: a log is read by
+// many.
+func (s *server) firstStart(ctx context.Context, std streams) {
+	plain, err := s.admin.EnsureSetup(ctx)
+	switch {
+	case err != nil:
+		s.log.Error("no setup token could be made", "error", err.Error())
+	case plain == "":
+		s.log.Warn("there are no API tokens, and the setup token was shown before", "do", "signet token create --role admin --name first"+onStore(s.file))
+	default:
+		s.log.Warn("there are no API tokens, so nobody can ask; the setup token on stdout makes the first administrator, once and within 24 hours")
+		fmt.Fprintf(std.out, "Setup token, shown this once: %s\nsignet setup --server %s --name admin\n", plain, s.faces[0].url())
 	}
 }
 
@@ -243,16 +326,4 @@ func newLogger(w io.Writer, cfg config.Log, quiet bool) *slog.Logger {
 		return slog.New(slog.NewTextHandler(w, opts))
 	}
 	return slog.New(slog.NewJSONHandler(w, opts))
-}
-
-func loadPolicy(ctx context.Context, sp *signingpolicy.Policy, limits evidenceLimits) (*policy.Set, error) {
-	params, err := sp.Params()
-	if err != nil {
-		return nil, err
-	}
-	set, err := policy.Load(ctx, policy.Source{Name: sp.Name, Params: params, Limits: limits})
-	if err != nil {
-		return nil, fmt.Errorf("policy %s: %w", sp.Name, err)
-	}
-	return set, nil
 }

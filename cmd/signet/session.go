@@ -3,24 +3,16 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
+	"slices"
 	"strings"
-	"time"
 
-	"github.com/signet-policy/signet/internal/api"
-	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/engine"
-	"github.com/signet-policy/signet/internal/evidence"
-	"github.com/signet-policy/signet/internal/facts"
-	"github.com/signet-policy/signet/internal/policy"
 	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/trust"
-	"github.com/signet-policy/signet/internal/verdict"
-	"github.com/signet-policy/signet/internal/verify"
 )
 
 // session is the engine with what is in force, for one command.
@@ -30,8 +22,8 @@ type session struct {
 	close  func()
 }
 
-// newSession connects the parts for verify and facts. It opens the store only
-// to read signers, and only where there is one and the policy asks for them.
+// newSession connects the parts for verify and facts. What a server on this store
+// would decide by, counts here too; what the command names takes its place.
 func newSession(ctx context.Context, std streams, common commonFlags, src sourceFlags, img imageFlags, pol policyFlags, args []string) (*session, error) {
 	if err := pol.check(); err != nil {
 		return nil, err
@@ -47,41 +39,45 @@ func newSession(ctx context.Context, std streams, common commonFlags, src source
 	if err != nil {
 		return nil, err
 	}
-	sp, err := choosePolicy(f, pol, keys)
+	one, source, err := choosePolicy(f, pol, keys)
 	if err != nil {
 		return nil, err
 	}
-	// First of what takes time: it is compiled beside the rest.
-	set, err := loadPolicy(ctx, sp, f.Limits)
+	if one, err = pinKMS(ctx, f, nil, one); err != nil {
+		return nil, err
+	}
+	// First of what takes time: the policy is compiled beside the rest.
+	compiled, err := compilePolicy(ctx, one, f.Limits)
 	if err != nil {
 		return nil, err
 	}
-	roots, err := loadRoots(f, src.TrustedRoot)
+	kept, err := fromStore(ctx, f, one, source, len(src.TrustedRoot) > 0)
 	if err != nil {
 		return nil, err
 	}
-	refreshDue(ctx, std, f, roots)
-	var registered []signers.Signer
-	if sp.UseRegistered {
-		if registered, err = registeredSigners(ctx, f.DataDir); err != nil {
-			return nil, err
-		}
-	}
-	verifier, err := verify.New(verify.Config{Roots: roots, Limits: f.Limits, Build: build()})
+	policies, err := compilePolicies(ctx, kept.policies, nil, f.Limits)
 	if err != nil {
 		return nil, err
 	}
-	state, err := newState(stateParts{policy: sp, set: set, registered: registered, roots: roots})
+	if !kept.replaced {
+		policies = append(policies, compiled)
+	}
+	slices.SortFunc(policies, func(a, b inForcePolicy) int { return strings.Compare(a.Name, b.Name) }) // as a server has them
+	roots, err := commandRoots(ctx, std, f, src.TrustedRoot, kept)
 	if err != nil {
 		return nil, err
 	}
-	source, verifyFunc, err := newSource(f, img, args, verifier)
+	state, err := newState(stateParts{policies: policies, registered: kept.signers, roots: roots.all})
+	if err != nil {
+		return nil, err
+	}
+	images, verifyFunc, err := newSource(f, img, args, roots)
 	if err != nil {
 		return nil, err
 	}
 	state.Verify = withKeys(verifyFunc, publicKeys(keys))
 	eng, err := engine.New(engine.Config{
-		Source: source, Current: func(context.Context) (*engine.State, error) { return state, nil },
+		Source: images, Current: func(context.Context) (*engine.State, error) { return state, nil },
 		Limits: f.Limits, Build: build(), MaxStaleness: durationOf(f.MaxStaleness),
 	})
 	if err != nil {
@@ -91,15 +87,15 @@ func newSession(ctx context.Context, std streams, common commonFlags, src source
 }
 
 // newSource is the registry, or the one artifact of --bundle.
-func newSource(f config.File, img imageFlags, args []string, v *verify.Verifier) (engine.Source, engine.VerifyFunc, error) {
+func newSource(f config.File, img imageFlags, args []string, roots *rootSet) (engine.Source, engine.VerifyFunc, error) {
 	var source engine.Source
-	verifyFunc := engine.VerifyFunc(v.Image)
+	verifyFunc := engine.VerifyFunc(roots.verifier.Image)
 	if img.Bundle != "" {
 		s, err := newArtifactSource(img.Bundle, args[0], f.Limits)
 		if err != nil {
 			return nil, nil, err
 		}
-		source, verifyFunc = s, s.verifyFunc(v)
+		source, verifyFunc = s, s.verifyFunc(roots.verifier)
 	} else {
 		client, err := newRegistryClient(f, true)
 		if err != nil {
@@ -118,30 +114,35 @@ func newSource(f config.File, img imageFlags, args []string, v *verify.Verifier)
 }
 
 // choosePolicy: --policy, else the one-off policy of --key and --issuer, else
-// the configuration's, else the default: a signature by a registered signer.
-func choosePolicy(f config.File, pol policyFlags, keys []signers.Key) (*signingpolicy.Policy, error) {
+// the configuration's, else the default: a signature by a registered signer. It
+// also says where the policy is from.
+func choosePolicy(f config.File, pol policyFlags, keys []signers.Key) (p *signingpolicy.Policy, source string, err error) {
+	source = sourceCommandLine
 	switch {
 	case pol.Policy != "":
-		return policyFromFile("--policy", pol.Policy)
+		p, err = policyFromFile("--policy", pol.Policy)
 	case pol.Issuer != "" || len(keys) > 0:
-		p, err := signingpolicy.OneOff(keys, pol.Issuer, pol.Subject, pol.SubjectRegex)
-		if err != nil {
-			return nil, &exit{code: exitUsage, err: err}
+		if p, err = signingpolicy.OneOff(keys, pol.Issuer, pol.Subject, pol.SubjectRegex); err != nil {
+			err = &exit{code: exitUsage, err: err}
 		}
-		return p, nil
 	case f.PolicyFile != "":
-		return policyFromFile("policy_file", f.Relative(f.PolicyFile))
+		source = sourceConfiguration
+		p, err = policyFromFile("policy_file", f.Relative(f.PolicyFile))
 	case f.SigningPolicy.Kind != 0:
-		p, err := signingpolicy.FromNode(&f.SigningPolicy)
-		if err != nil {
-			return nil, &exit{code: exitUsage, err: prefixed(f.Path, err)}
+		source = sourceConfiguration
+		if p, err = signingpolicy.FromNode(&f.SigningPolicy); err != nil {
+			err = &exit{code: exitUsage, err: prefixed(f.Path, err)}
 		}
-		return p, nil
+	default:
+		return signingpolicy.Default(), sourceEmbedded, nil
 	}
-	return signingpolicy.Default(), nil
+	return p, source, err
 }
 
 func policyFromFile(what, path string) (*signingpolicy.Policy, error) {
+	if err := refuseBundle(what, path); err != nil {
+		return nil, err
+	}
 	body, err := os.ReadFile(path) //nolint:gosec // the caller names the file
 	if err != nil {
 		return nil, usage("%s: %w", what, err)
@@ -162,105 +163,67 @@ func prefixed(path string, err error) error {
 	return errors.New(strings.Join(lines, "\n"))
 }
 
-// registeredSigners reads the signers of a data directory; none where there is
-// no store.
-func registeredSigners(ctx context.Context, dir string) ([]signers.Signer, error) {
-	if !store.Exists(dir) {
-		return nil, nil
+// kept is what a store holds for a command that only looks.
+type kept struct {
+	// policies are those of the API. replaced says that they are in the place of
+	// the embedded one.
+	policies []store.PolicyRow
+	replaced bool
+	signers  []signers.Signer
+	// roots are nil where there is no store, or it was not asked for them.
+	roots []*trust.Root
+}
+
+// fromStore reads what the store of this installation has: policies unless the
+// command names one, signers where a policy asks for them, and trust roots unless
+// the command names others. Nothing where there is no store.
+func fromStore(ctx context.Context, f config.File, p *signingpolicy.Policy, source string, ownRoots bool) (k kept, err error) {
+	ownPolicy := source == sourceCommandLine
+	if ownPolicy && !p.UseRegistered && ownRoots || !f.Database.Set() && !store.Exists(f.DataDir) {
+		return kept{}, nil
 	}
-	st, err := store.Open(ctx, store.Config{DataDir: dir, ReadOnly: true})
+	cfg, err := storeConfig(f)
 	if err != nil {
-		return nil, err
+		return kept{}, err
+	}
+	cfg.ReadOnly = true
+	st, err := store.Open(ctx, cfg)
+	if err != nil {
+		return kept{}, err
 	}
 	defer func() { _ = st.Close() }()
-	rows, err := st.Signers(ctx)
+	snap, err := st.Snapshot(ctx, nil)
 	if err != nil {
-		return nil, err
+		return kept{}, err
 	}
-	return signersFromRows(rows)
-}
-
-// stateParts is everything in force, before signers are compiled.
-type stateParts struct {
-	active     verdict.Active
-	policy     *signingpolicy.Policy
-	set        *policy.Set
-	registered []signers.Signer
-	roots      []*trust.Root
-	tokens     *auth.Tokens
-}
-
-// newState compiles what is in force into one immutable value, all but Verify.
-func newState(parts stateParts) (*engine.State, error) {
-	inForce, err := signers.Compile(parts.policy.InForce(parts.registered))
-	if err != nil {
-		return nil, fmt.Errorf("trusted signers: %w", err)
-	}
-	set := parts.set
-	st := &engine.State{
-		Active: parts.active, Tokens: parts.tokens,
-		Policies: []engine.Policy{{
-			Name: parts.policy.Name, Mode: parts.policy.Mode, Applies: parts.policy.Applies,
-			Set: policySet{set}, Signers: inForce, Counts: parts.policy.Counts,
-			RequireSignature: parts.policy.RequireSignature, Registered: parts.policy.UseRegistered,
-		}},
-	}
-	for _, r := range parts.roots {
-		info := r.Info()
-		st.Roots = append(st.Roots, engine.Root{Name: info.Name, Digest: info.Digest, HasLog: info.TransparencyLog, RefreshedAt: info.RefreshedAt})
-	}
-	if st.Active.Digest == "" { // no store: name what is in force all the same
-		digest, err := facts.Canonical(map[string]any{
-			"policy": set.Digest(), "params": set.ParamsDigest(), "signers": inForce.Digest(), "roots": st.Roots,
-		})
-		if err != nil {
-			return nil, err
+	if !ownPolicy {
+		if err := k.takePolicies(snap.Policies, p, source); err != nil {
+			return kept{}, err
 		}
-		st.Active.Digest = facts.Digest(digest)
 	}
-	return st, nil
+	if k.signers, err = signersFromRows(snap.Signers); err != nil {
+		return kept{}, err
+	}
+	if !ownRoots {
+		k.roots, err = storeRoots(ctx, f, st, snap.Roots)
+	}
+	return k, err
 }
 
-// policySet is a compiled policy as the engine wants it.
-type policySet struct{ *policy.Set }
-
-func (s policySet) Evaluate(ctx context.Context, in *facts.Input) (verdict.Result, error) {
-	res, err := s.Set.Evaluate(ctx, in)
-	if errors.Is(err, policy.ErrTimeLimit) {
-		return res, fmt.Errorf("%w: %w", engine.ErrTimeLimit, err)
-	}
-	return res, err
-}
-
-type evidenceLimits = evidence.Limits
-
-func durationOf(d config.Duration) time.Duration { return time.Duration(d) }
-
-// secretFrom reads a secret from a file or a variable; "" for neither.
-func secretFrom(path, env string) (string, error) {
-	switch {
-	case path != "":
-		body, err := os.ReadFile(path) //nolint:gosec // the operator names the file
-		return strings.TrimSpace(string(body)), err
-	case env != "":
-		v := os.Getenv(env)
-		if v == "" {
-			return "", fmt.Errorf("the variable %s is not set", env)
+// takePolicies takes those of the API, as a server that starts with p would have
+// them beside it; see [administration.Service.SeedPolicies].
+func (k *kept) takePolicies(rows []store.PolicyRow, p *signingpolicy.Policy, source string) error {
+	embedded := false
+	for _, r := range rows {
+		embedded = embedded || r.Source == sourceEmbedded && r.Name == p.Name
+		if r.Source != sourceAPI {
+			continue
 		}
-		return v, nil
+		if r.Name == p.Name && source == sourceConfiguration {
+			return usage("policy %s is in the configuration, and was made through the API too; remove one of them, or give it another name", p.Name)
+		}
+		k.policies = append(k.policies, r)
 	}
-	return "", nil
-}
-
-// historyError maps the store's errors to the API's.
-func historyError(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, store.ErrNotFound):
-		return fmt.Errorf("%w: %w", api.ErrNotFound, err)
-	case errors.Is(err, store.ErrUnavailable):
-		return fmt.Errorf("%w: %w", api.ErrUnavailable, err)
-	}
-	return err // damaged, or something that no retry mends
+	k.replaced = source == sourceEmbedded && len(k.policies) > 0 && !embedded
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/registry"
+	"github.com/signet-policy/signet/internal/verify"
 )
 
 // registrySource is the registry room as the engine wants it.
@@ -68,12 +69,13 @@ func (s namedSource) Resolve(ctx context.Context, q evidence.Query) (facts.Subje
 }
 
 // withKeys verifies with the keys that the caller gave, beside those in scope.
-func withKeys(verify engine.VerifyFunc, extra []crypto.PublicKey) engine.VerifyFunc {
+func withKeys(check engine.VerifyFunc, extra []crypto.PublicKey) engine.VerifyFunc {
 	if len(extra) == 0 {
-		return verify
+		return check
 	}
-	return func(ctx context.Context, s facts.Subject, items []evidence.Item, keys []crypto.PublicKey) (facts.Facts, error) {
-		return verify(ctx, s, items, append(append([]crypto.PublicKey{}, keys...), extra...))
+	given := verify.KeyList(extra...)
+	return func(ctx context.Context, s facts.Subject, items []evidence.Item, keys engine.Keys) (facts.Facts, error) {
+		return check(ctx, s, items, verify.Together(keys, given))
 	}
 }
 
@@ -97,8 +99,12 @@ func newRegistryClient(f config.File, ownsMachine bool) (*registry.Client, error
 		if err != nil {
 			errs = append(errs, fmt.Errorf("registries.%s: %w", host, err))
 		}
+		var mirrors []registry.Mirror
+		for _, m := range r.Mirrors {
+			mirrors = append(mirrors, registry.Mirror{Host: m.Host, Prefix: m.Prefix, Tags: m.Tags, Evidence: m.Evidence})
+		}
 		cfg.Registries = append(cfg.Registries, registry.Settings{
-			Host: host, Insecure: r.Insecure, AllowPrivate: r.AllowPrivate, CAFile: f.Relative(r.CAFile),
+			Host: host, Mirrors: mirrors, Insecure: r.Insecure, AllowPrivate: r.AllowPrivate, CAFile: f.Relative(r.CAFile),
 			Username: r.Username, Password: registry.Secret(password), Token: registry.Secret(token), TokenHosts: r.TokenHosts, BlobHosts: r.BlobHosts,
 		})
 	}

@@ -9,8 +9,10 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/signet-policy/signet/internal/strictjson"
 )
@@ -18,13 +20,11 @@ import (
 // bodyDepth is how deep a request body may nest; the deepest that we know has two.
 const bodyDepth = 16
 
-const mediaJSON = "application/json"
-
 // readBody reads the whole body into buf, which grows as needed, and returns it
 // or what is wrong with how it is sent. It never reads more than limit+1 bytes.
-func readBody(r *http.Request, buf []byte, limit int64) ([]byte, *problem) {
+func readBody(r *http.Request, buf []byte, limit int64, media []string) ([]byte, *problem) {
 	buf = buf[:0]
-	if p := checkMedia(r); p != nil {
+	if p := checkMedia(r, media); p != nil {
 		return buf, p
 	}
 	if r.ContentLength > limit {
@@ -52,8 +52,15 @@ func bodyTooLarge(limit int64) *problem {
 	return &problem{code: codeBodyTooLarge, detail: fmt.Sprintf("The body may have %d bytes at most.", limit)}
 }
 
-// checkMedia wants JSON in UTF-8, not compressed.
-func checkMedia(r *http.Request) *problem {
+// The media types of request bodies.
+const (
+	mediaJSON  = "application/json"
+	mediaMerge = "application/merge-patch+json" // RFC 7396
+	mediaYAML  = "application/yaml"             // RFC 9512
+)
+
+// checkMedia wants one of the media types (nil: JSON) in UTF-8, not compressed.
+func checkMedia(r *http.Request, media []string) *problem {
 	bad := func(field, detail string) *problem {
 		return &problem{code: codeUnsupportedMedia, field: "header." + field, detail: detail}
 	}
@@ -61,10 +68,13 @@ func checkMedia(r *http.Request) *problem {
 		return bad("Content-Encoding", "Send the body without Content-Encoding: compressed bodies are not read.")
 	}
 	types := r.Header["Content-Type"]
-	if len(types) == 1 && types[0] == mediaJSON {
-		return nil
+	if media == nil {
+		if len(types) == 1 && types[0] == mediaJSON {
+			return nil
+		}
+		media = []string{mediaJSON}
 	}
-	const want = "Send the header Content-Type: application/json"
+	want := "Send the header Content-Type: " + oneOf(media)
 	switch len(types) {
 	case 0:
 		return bad("Content-Type", want+"; there is none.")
@@ -72,8 +82,8 @@ func checkMedia(r *http.Request) *problem {
 	default:
 		return bad("Content-Type", want+", once; it is there several times.")
 	}
-	media, params, err := mime.ParseMediaType(types[0])
-	if err != nil || media != mediaJSON {
+	is, params, err := mime.ParseMediaType(types[0])
+	if err != nil || !slices.Contains(media, is) {
 		return bad("Content-Type", want+", not "+shown(types[0])+".")
 	}
 	for name, value := range params {
@@ -102,7 +112,34 @@ func decode(body []byte, v any, example string, later ...string) *problem {
 	if errors.As(err, &te) {
 		return typeProblem(te, v, example)
 	}
+	if p := timeProblem(body, v); p != nil {
+		return p
+	}
 	return &problem{code: codeInvalidJSON, detail: "The body cannot be read: " + err.Error() + ".", cause: err}
+}
+
+// timeProblem finds the field whose time cannot be read: time.Time's errors do
+// not name it.
+func timeProblem(body []byte, v any) *problem {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(body, &members) != nil {
+		return nil
+	}
+	for f := range reflect.TypeOf(v).Elem().Fields() {
+		t := f.Type
+		if t.Kind() == reflect.Pointer {
+			t = t.Elem()
+		}
+		name := jsonName(f)
+		raw, there := members[name]
+		if t != reflect.TypeFor[time.Time]() || !there {
+			continue
+		}
+		if err := json.Unmarshal(raw, new(time.Time)); err != nil {
+			return &problem{code: codeInvalidField, field: name, cause: err, detail: "The field " + shown(name) + " should be a time like \"2025-07-01T12:00:00Z\" (RFC 3339), not " + shown(string(raw)) + "."}
+		}
+	}
+	return nil
 }
 
 // strictProblem names the field that a key stands for.
@@ -141,7 +178,7 @@ func typeProblem(e *json.UnmarshalTypeError, v any, example string) *problem {
 		return &problem{code: codeInvalidJSON, detail: "The body should be a JSON object, not " + article(is) + ". For example " + example + "."}
 	}
 	p := &problem{code: codeInvalidField, field: e.Field}
-	if fieldKind(v, e.Field) == reflect.Map && e.Type.Kind() != reflect.Map { // encoding/json does not tell which value
+	if k := fieldKind(v, e.Field); (k == reflect.Map || k == reflect.Slice) && e.Type.Kind() != k { // encoding/json does not tell which value
 		p.detail = "Every value in the field " + shown(e.Field) + " should be " + wanted(e.Type) + "; one is " + article(is) + "."
 		return p
 	}
@@ -157,6 +194,12 @@ func wanted(t reflect.Type) string {
 		return "true or false"
 	case reflect.Map:
 		return "an object of strings"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Struct:
+		return "an object"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
 	}
 	return "of another type"
 }

@@ -26,7 +26,9 @@ type call struct {
 	// state is what is in force, read once, after the body had come.
 	state     *engine.State
 	principal auth.Principal
-	body      []byte
+	// vouched says that the connection, not a token, gave the principal.
+	vouched bool
+	body    []byte
 
 	// What the log and the counters are told.
 	image    string
@@ -58,6 +60,9 @@ func (s *Server) run(ec echo.Context, rt *route) {
 	h := w.Header()
 	h[headerRequestID] = []string{c.id}
 	secure(h)
+	if rt.page {
+		h["Content-Security-Policy"] = valuePagePolicy
+	}
 
 	out, err := s.answer(r, c)
 	var p *problem
@@ -70,7 +75,7 @@ func (s *Server) run(ec echo.Context, rt *route) {
 		return
 	default:
 		p = asProblem(err)
-		p.headers(h)
+		p.headers(h, rt.page)
 		out = reply{status: p.status(), contentType: mediaProblem, body: p.body(c.id, rt.verdict)}
 	}
 	out.write(w)
@@ -100,34 +105,38 @@ func (s *Server) answer(r *http.Request, c *call) (out reply, err error) {
 }
 
 // steps are the way of every request: token, body, what is in force, role,
-// query, the endpoint.
+// limit, query, the endpoint.
 func (s *Server) steps(r *http.Request, c *call) (reply, error) {
 	rt := c.route
 	if rt.open {
-		ctx := newPatience(r.Context(), s.cfg.RequestTimeout)
-		defer ctx.end()
-		return rt.serve(ctx, c)
+		return s.openSteps(r, c)
 	}
-	token, err := bearer(r.Header)
+	token, err := s.credential(c)
 	if err != nil {
 		return reply{}, err
 	}
+	if rt.large { // no stranger makes us keep a large body, nor who asks too often
+		ctx := newPatience(r.Context(), s.cfg.RequestTimeout)
+		defer ctx.end()
+		if err := s.known(ctx, c, token); err != nil {
+			return reply{}, err
+		}
+		if err := s.admit(c, 1); err != nil {
+			return reply{}, err
+		}
+	}
 	// The body comes before the barrier read, so that a caller who is slow to
 	// send it is judged by what is in force when all of it has come.
-	var bodyProblem *problem
-	if rt.body {
-		c.body, bodyProblem = readBody(r, c.body, s.cfg.BodyLimit)
-	}
+	bodyProblem := s.read(r, c)
 	ctx := newPatience(r.Context(), s.cfg.RequestTimeout)
 	defer ctx.end()
-	if c.state, err = s.current(ctx); err != nil {
+	if err := s.known(ctx, c, token); err != nil {
 		return reply{}, err
 	}
-	if c.principal, err = c.state.Tokens.Authenticate(token, c.begun); err != nil {
-		return reply{}, err
-	}
-	if p := rt.permit(c.principal); p != nil {
-		return reply{}, p
+	if !rt.large {
+		if err := s.admit(c, 1); err != nil {
+			return reply{}, err
+		}
 	}
 	if p := rt.checkQuery(r.URL); p != nil {
 		return reply{}, p
@@ -136,6 +145,47 @@ func (s *Server) steps(r *http.Request, c *call) (reply, error) {
 		return reply{}, bodyProblem
 	}
 	return rt.serve(ctx, c)
+}
+
+// openSteps are the way of a request that wants no API token.
+func (s *Server) openSteps(r *http.Request, c *call) (reply, error) {
+	bodyProblem := s.read(r, c)
+	ctx := newPatience(r.Context(), s.cfg.RequestTimeout)
+	defer ctx.end()
+	if p := c.route.checkQuery(r.URL); p != nil {
+		return reply{}, p
+	}
+	if bodyProblem != nil {
+		return reply{}, bodyProblem
+	}
+	return c.route.serve(ctx, c)
+}
+
+// known reads what is in force, and finds out who asks and whether they may.
+func (s *Server) known(ctx context.Context, c *call, token string) (err error) {
+	if c.state, err = s.current(ctx); err != nil {
+		return err
+	}
+	if err := s.authenticate(c, token); err != nil {
+		return err
+	}
+	if p := c.route.permit(c.principal); p != nil {
+		return p
+	}
+	return nil
+}
+
+// read reads the body, where the route takes one.
+func (s *Server) read(r *http.Request, c *call) (p *problem) {
+	if !c.route.body {
+		return nil
+	}
+	limit := s.cfg.BodyLimit
+	if c.route.large {
+		limit = s.cfg.LargeBodyLimit
+	}
+	c.body, p = readBody(r, c.body, limit, c.route.media)
+	return p
 }
 
 // current is the request's one barrier read. Whatever keeps it from succeeding,

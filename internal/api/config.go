@@ -10,8 +10,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/verdict"
 )
 
 // Decider decides; [*engine.Engine] is one.
@@ -33,6 +35,26 @@ type Verdicts interface {
 	// Basis gives what it was decided on: the facts, and a frame for each
 	// policy that was evaluated, by the policy's name.
 	Basis(ctx context.Context, id string) (facts.Facts, map[string]facts.Frame, error)
+	// List gives one page of those that f chooses, newest first; cursor is the
+	// Next of the page before, "" for the first. A cursor that is none wraps
+	// [ErrCursor].
+	List(ctx context.Context, f VerdictFilter, cursor string, limit int) (client.Page[client.Verification], error)
+	// Uses tells how often a verdict was given again, oldest first.
+	Uses(ctx context.Context, id string) ([]client.Use, error)
+}
+
+// VerdictFilter chooses verdicts; what is zero does not restrict.
+type VerdictFilter struct {
+	// Image is the image as it was asked for, Name its normalised name without
+	// tag and digest.
+	Image, Name string
+	Digest      string
+	Decision    verdict.Decision
+	// Signer is a trusted signer's name, Identity who really signed.
+	Signer, Identity string
+	AssessmentID     string
+	// Since and Until bound the time: from Since on, up to but not including Until.
+	Since, Until time.Time
 }
 
 // Check is one thing that must work for this process to be of use.
@@ -42,14 +64,32 @@ type Check struct {
 	// Run returns nil when it works. It has two seconds, and is run at most
 	// once a second however often /readyz is asked.
 	Run func(ctx context.Context) error
+	// Optional says that the process is of use without it: its failure is shown,
+	// and leaves the process ready.
+	Optional bool
+}
+
+// Counter is a number that only rises, or starts at 0 again with the process.
+type Counter struct {
+	// Name is as Prometheus wants it: signet_…_total.
+	Name, Help string
+	Value      func() float64
 }
 
 // Config of the REST face. Decider, Verdicts and Build are needed.
 type Config struct {
 	Decider  Decider
 	Verdicts Verdicts
+	// Administration changes what is in force; nil: its paths are not there.
+	Administration Administration
+	// ImageName gives the normalised name of an image, as facts.Subject.Name
+	// does. Nil: who is bound to some images may ask about none.
+	ImageName func(image string) (string, error)
 	// Checks are run by /readyz, beside reading what is in force.
 	Checks []Check
+	// MoreChecks gives outcomes of checks that come and go; nil: none. It is
+	// called as a check is run: for two seconds at most, once a second at most.
+	MoreChecks func(ctx context.Context) []CheckOutcome
 	// Build names this binary, in metrics and in the details of /readyz.
 	Build string
 	// Log gets one line per request: hits and health at debug, the rest at
@@ -60,12 +100,23 @@ type Config struct {
 	Metrics *prometheus.Registry
 	// Stats are the engine's counters, shown at /metrics; nil: not shown.
 	Stats *engine.Stats
+	// Counters are those of other parts, shown at /metrics.
+	Counters []Counter
+	// TokenUsed is told each time that a token was good. It must not block. Nil:
+	// nobody is told.
+	TokenUsed func(tokenID string, at time.Time)
 	// RequestTimeout bounds one request, body excluded (30 s).
 	RequestTimeout time.Duration
 	// BodyLimit is the largest request body, in bytes (64 KiB).
 	BodyLimit int64
+	// LargeBodyLimit is the same for imports, policies, trust roots and batches,
+	// which are read only from who has authenticated (16 MiB).
+	LargeBodyLimit int64
+	// RateLimit bounds each principal; the zero value does not.
+	RateLimit RateLimit
 	// TrustedProxies are the addresses whose X-Forwarded-For is believed for
-	// the remote address in the log. Empty: nobody's, the peer is the caller.
+	// the remote address: in the log, in the audit log, for tokens that are bound
+	// to networks and for counting failed attempts. Empty: nobody's, the peer is the caller.
 	TrustedProxies []netip.Prefix
 	// Now is the clock for tokens and durations; nil: time.Now.
 	Now func() time.Time
@@ -75,6 +126,7 @@ type Config struct {
 const (
 	DefaultRequestTimeout = 30 * time.Second
 	DefaultBodyLimit      = 64 << 10
+	DefaultLargeBodyLimit = 16 << 20
 )
 
 // withDefaults refuses what cannot work and fills in the rest.
@@ -90,6 +142,11 @@ func (cfg Config) withDefaults() (Config, error) {
 		return cfg, fmt.Errorf("api: Config.RequestTimeout is %s; it must be more than 0, or 0 for %s", cfg.RequestTimeout, DefaultRequestTimeout)
 	case cfg.BodyLimit < 0:
 		return cfg, fmt.Errorf("api: Config.BodyLimit is %d; it must be more than 0, or 0 for %d", cfg.BodyLimit, DefaultBodyLimit)
+	case cfg.LargeBodyLimit < 0:
+		return cfg, fmt.Errorf("api: Config.LargeBodyLimit is %d; it must be more than 0, or 0 for %d", cfg.LargeBodyLimit, DefaultLargeBodyLimit)
+	}
+	if err := cfg.RateLimit.validate(); err != nil {
+		return cfg, err
 	}
 	seen := map[string]bool{checkState: true}
 	for i, c := range cfg.Checks {
@@ -111,6 +168,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.BodyLimit == 0 {
 		cfg.BodyLimit = DefaultBodyLimit
+	}
+	if cfg.LargeBodyLimit == 0 {
+		cfg.LargeBodyLimit = max(DefaultLargeBodyLimit, cfg.BodyLimit)
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

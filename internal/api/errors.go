@@ -7,6 +7,8 @@ import "errors"
 var (
 	// ErrNotFound says that nothing is stored under an id.
 	ErrNotFound = errors.New("not found")
+	// ErrCursor says that a cursor is none that [Verdicts] gave.
+	ErrCursor = errors.New("not a cursor")
 	// ErrUnavailable says that the store cannot be read now, and that asking
 	// again may help.
 	ErrUnavailable = errors.New("the store cannot be read")

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
@@ -36,6 +38,16 @@ func (f *fakeDecider) Decide(ctx context.Context, st *engine.State, req engine.R
 type fakeVerdicts struct {
 	verdict func(context.Context, string) ([]byte, error)
 	basis   func(context.Context, string) (facts.Facts, map[string]facts.Frame, error)
+	list    func(context.Context, VerdictFilter, string, int) (client.Page[client.Verification], error)
+	uses    func(context.Context, string) ([]client.Use, error)
+}
+
+func (f *fakeVerdicts) List(ctx context.Context, filter VerdictFilter, cursor string, limit int) (client.Page[client.Verification], error) {
+	return f.list(ctx, filter, cursor, limit)
+}
+
+func (f *fakeVerdicts) Uses(ctx context.Context, id string) ([]client.Use, error) {
+	return f.uses(ctx, id)
 }
 
 func (f *fakeVerdicts) Verdict(ctx context.Context, id string) ([]byte, error) {
@@ -51,6 +63,7 @@ type bed struct {
 	*Server
 	decider  *fakeDecider
 	verdicts *fakeVerdicts
+	admin    *fakeAdministration
 	state    *engine.State
 	tokens   map[string]string // by role, and "expired", "revoked"
 	now      time.Time
@@ -97,8 +110,13 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 		basis: func(context.Context, string) (facts.Facts, map[string]facts.Frame, error) {
 			return facts.Facts{}, nil, ErrNotFound
 		},
+		list: func(context.Context, VerdictFilter, string, int) (client.Page[client.Verification], error) {
+			return client.Page[client.Verification]{}, nil
+		},
+		uses: func(context.Context, string) ([]client.Use, error) { return nil, nil },
 	}
-	cfg := Config{Decider: b.decider, Verdicts: b.verdicts, Build: "test", Now: func() time.Time { return b.now }}
+	b.admin = &fakeAdministration{}
+	cfg := Config{Decider: b.decider, Verdicts: b.verdicts, Administration: b.admin, ImageName: imageName, Build: "test", Now: func() time.Time { return b.now }}
 	if change != nil {
 		change(&cfg)
 	}
@@ -106,6 +124,18 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// imageName is enough of one for the images of these tests.
+func imageName(image string) (string, error) {
+	name, _, _ := strings.Cut(image, "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i]
+	}
+	if !strings.Contains(name, "/") {
+		return "", errors.New("the image has no registry")
+	}
+	return name, nil
 }
 
 // answer is what the engine would give: its own encoding of a whole verdict.

@@ -11,7 +11,7 @@ package api
 // may be half filled.
 func (req *verdictRequest) plain(body []byte) bool {
 	p := plainReader{b: body}
-	var image, platform, context, refresh bool // seen
+	var image, platform, context, refresh, assessment, labels bool // seen
 	more := p.open()
 	for more {
 		key := p.key()
@@ -24,6 +24,10 @@ func (req *verdictRequest) plain(body []byte) bool {
 			context, req.Context = true, p.strings()
 		case string(key) == "refresh" && !refresh:
 			refresh, req.Refresh = true, p.boolean()
+		case string(key) == "assessment_id" && !assessment:
+			assessment, req.AssessmentID = true, string(p.str())
+		case string(key) == "labels" && !labels:
+			labels, req.Labels = true, p.strings()
 		default:
 			return false
 		}

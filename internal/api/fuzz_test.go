@@ -16,7 +16,7 @@ func FuzzVerdictRequest(f *testing.F) {
 		`{"image":"nginx"}`, benchBody, ` { "image" : "a" , "refresh" : true , "context" : { } } `, `{"refresh":false,"image":""}`,
 		`{"image":"a","image":"b"}`, `{"Image":"a"}`, `{"image":"\u0061"}`, `{"image":"ä"}`, `{"image":"a"}x`, `{"image":"a",}`, `{}`, `[]`, `null`, ``,
 		`{"context":{"a":"1","a":"2"}}`, `{"context":{"a":"1",}}`, `{"context":null}`, `{"image":null}`, `{"refresh":truefalse}`, `{"refresh":true`, "{\"image\":\"\x7f\"}", "{\"image\":\"a\xc3\"}", "{\"image\":\"\xfe\"}",
-		`{"image":"a" "platform":"b"}`, `{"image":"a","platform":"linux/amd64","evidence":[]}`, `{,"image":"a"}`, `{"context":{"a":{"b":"c"}}}`,
+		`{"image":"a","assessment_id":"b","labels":{"a":"b"}}`, `{"labels":{"a":1},"image":"a"}`, `{"labels":null,"assessment_id":null}`, `{"image":"a" "platform":"b"}`, `{"image":"a","platform":"linux/amd64","evidence":[]}`, `{,"image":"a"}`, `{"context":{"a":{"b":"c"}}}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -37,6 +37,9 @@ func FuzzVerdictRequest(f *testing.F) {
 		}
 		if p == nil {
 			p = checkPlatform(strict.Platform)
+		}
+		if p == nil {
+			p = checkRecorded(strict.AssessmentID, strict.Labels)
 		}
 		if p != nil {
 			if k, ok := kinds[p.code]; !ok || k.status != 400 {

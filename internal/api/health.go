@@ -29,20 +29,23 @@ type readyBody struct {
 	Active *verdict.Active `json:"active,omitempty"`
 	// Note says that the state could not be confirmed (active.grace).
 	Note   string         `json:"note,omitempty"`
-	Checks []checkOutcome `json:"checks,omitempty"`
+	Checks []CheckOutcome `json:"checks,omitempty"`
 }
 
-type checkOutcome struct {
-	Name  string `json:"name"`
-	OK    bool   `json:"ok"`
-	Error string `json:"error,omitempty"`
+// CheckOutcome is what came of a check.
+type CheckOutcome struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	// Optional says that the process is ready without it.
+	Optional bool   `json:"optional,omitempty"`
+	Error    string `json:"error,omitempty"`
 }
 
 // readiness remembers the last outcome of the checks.
 type readiness struct {
 	mu       sync.Mutex
 	at       time.Time
-	outcomes []checkOutcome
+	outcomes []CheckOutcome
 }
 
 func getHealth(context.Context, *call) (reply, error) {
@@ -57,11 +60,11 @@ func (s *Server) getReady(ctx context.Context, c *call) (reply, error) {
 	if errors.Is(err, context.Canceled) {
 		return reply{}, err
 	}
-	outcomes := append([]checkOutcome{outcome(checkState, err)}, s.checked(ctx)...)
+	outcomes := append([]CheckOutcome{outcome(checkState, false, err)}, s.checked(ctx)...)
 	body := readyBody{Status: "ready"}
 	status := http.StatusOK
 	for _, o := range outcomes {
-		if !o.OK {
+		if !o.OK && !o.Optional {
 			body.Status, status = "not_ready", http.StatusServiceUnavailable
 		}
 	}
@@ -84,18 +87,18 @@ func (s *Server) shows(st *engine.State, c *call) bool {
 	if st == nil {
 		return false
 	}
-	token, err := bearer(c.echo.Request().Header)
+	c.state = st
+	token, err := s.credential(c)
 	if err != nil {
 		return false
 	}
-	c.principal, err = st.Tokens.Authenticate(token, c.begun)
-	return err == nil
+	return s.authenticate(c, token) == nil
 }
 
 // checked runs the checks side by side, or repeats what they said just now. It
 // does not use the caller's context, so that one who leaves fails no check for
 // others.
-func (s *Server) checked(ctx context.Context) []checkOutcome {
+func (s *Server) checked(ctx context.Context) []CheckOutcome {
 	s.ready.mu.Lock()
 	defer s.ready.mu.Unlock()
 	now := s.cfg.Now()
@@ -104,12 +107,17 @@ func (s *Server) checked(ctx context.Context) []checkOutcome {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
 	defer cancel()
-	outcomes := make([]checkOutcome, len(s.cfg.Checks))
+	outcomes := make([]CheckOutcome, len(s.cfg.Checks))
 	var done sync.WaitGroup
 	for i, check := range s.cfg.Checks {
-		done.Go(func() { outcomes[i] = outcome(check.Name, runCheck(ctx, check)) })
+		done.Go(func() { outcomes[i] = outcome(check.Name, check.Optional, runCheck(ctx, check.Run)) })
+	}
+	var more []CheckOutcome
+	if s.cfg.MoreChecks != nil {
+		done.Go(func() { more = s.moreChecks(ctx) })
 	}
 	done.Wait()
+	outcomes = append(outcomes, more...)
 	s.ready.at, s.ready.outcomes = s.cfg.Now(), outcomes
 	for _, o := range outcomes {
 		if !o.OK {
@@ -119,8 +127,21 @@ func (s *Server) checked(ctx context.Context) []checkOutcome {
 	return outcomes
 }
 
+// moreChecks is one failed check when they cannot be had.
+func (s *Server) moreChecks(ctx context.Context) []CheckOutcome {
+	got := make(chan []CheckOutcome, 1)
+	err := runCheck(ctx, func(ctx context.Context) error {
+		got <- s.cfg.MoreChecks(ctx)
+		return nil
+	})
+	if err != nil {
+		return []CheckOutcome{outcome("more", true, err)}
+	}
+	return <-got
+}
+
 // runCheck waits no longer than ctx, even for a check that does not listen.
-func runCheck(ctx context.Context, check Check) error {
+func runCheck(ctx context.Context, run func(context.Context) error) error {
 	done := make(chan error, 1)
 	go func() {
 		defer func() {
@@ -128,7 +149,7 @@ func runCheck(ctx context.Context, check Check) error {
 				done <- fmt.Errorf("%w: %v", errPanic, p)
 			}
 		}()
-		done <- check.Run(ctx)
+		done <- run(ctx)
 	}()
 	select {
 	case err := <-done:
@@ -138,8 +159,8 @@ func runCheck(ctx context.Context, check Check) error {
 	}
 }
 
-func outcome(name string, err error) checkOutcome {
-	o := checkOutcome{Name: name, OK: err == nil}
+func outcome(name string, optional bool, err error) CheckOutcome {
+	o := CheckOutcome{Name: name, OK: err == nil, Optional: optional}
 	if err != nil {
 		o.Error = err.Error()
 	}

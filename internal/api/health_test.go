@@ -49,17 +49,17 @@ func TestReady(t *testing.T) {
 		status int
 		want   readyBody
 	}{
-		{"ready", []Check{{"cache", works}}, nil, "", 200, readyBody{Status: "ready"}},
-		{"a token that is not good shows nothing", []Check{{"cache", works}}, nil, "expired", 200, readyBody{Status: "ready"}},
-		{"a check fails", []Check{{"cache", fails}}, nil, "", 503, readyBody{Status: "not_ready"}},
-		{"a check panics", []Check{{"cache", panics}}, nil, "", 503, readyBody{Status: "not_ready"}},
-		{"no state", []Check{{"cache", works}}, engine.ErrState, "", 503, readyBody{Status: "not_ready"}},
-		{"no state, so no token is known", []Check{{"cache", works}}, engine.ErrState, "admin", 503, readyBody{Status: "not_ready"}},
-		{"details", []Check{{"cache", works}}, nil, "verifier", 200, readyBody{
-			Status: "ready", Build: "test", Checks: []checkOutcome{{Name: "state", OK: true}, {Name: "cache", OK: true}},
+		{"ready", []Check{{Name: "cache", Run: works}}, nil, "", 200, readyBody{Status: "ready"}},
+		{"a token that is not good shows nothing", []Check{{Name: "cache", Run: works}}, nil, "expired", 200, readyBody{Status: "ready"}},
+		{"a check fails", []Check{{Name: "cache", Run: fails}}, nil, "", 503, readyBody{Status: "not_ready"}},
+		{"a check panics", []Check{{Name: "cache", Run: panics}}, nil, "", 503, readyBody{Status: "not_ready"}},
+		{"no state", []Check{{Name: "cache", Run: works}}, engine.ErrState, "", 503, readyBody{Status: "not_ready"}},
+		{"no state, so no token is known", []Check{{Name: "cache", Run: works}}, engine.ErrState, "admin", 503, readyBody{Status: "not_ready"}},
+		{"details", []Check{{Name: "cache", Run: works}}, nil, "verifier", 200, readyBody{
+			Status: "ready", Build: "test", Checks: []CheckOutcome{{Name: "state", OK: true}, {Name: "cache", OK: true}},
 		}},
-		{"details of what fails", []Check{{"a", works}, {"b", fails}, {"c", panics}}, nil, "viewer", 503, readyBody{
-			Status: "not_ready", Build: "test", Checks: []checkOutcome{
+		{"details of what fails", []Check{{Name: "a", Run: works}, {Name: "b", Run: fails}, {Name: "c", Run: panics}}, nil, "viewer", 503, readyBody{
+			Status: "not_ready", Build: "test", Checks: []CheckOutcome{
 				{Name: "state", OK: true}, {Name: "a", OK: true}, {Name: "b", Error: "no route to the cache"}, {Name: "c", Error: "panic: out of order"},
 			},
 		}},
@@ -75,6 +75,44 @@ func TestReady(t *testing.T) {
 			}
 			status, got := readyOf(t, b, tt.as)
 			if d := cmp.Diff(tt.want, got); d != "" || status != tt.status {
+				t.Errorf("status %d, want %d (-want +got):\n%s", status, tt.status, d)
+			}
+		})
+	}
+}
+
+// What is optional is shown, and takes no server out of rotation.
+func TestOptionalChecks(t *testing.T) {
+	fails := func(context.Context) error { return errors.New("no route") }
+	more := func(context.Context) []CheckOutcome {
+		return []CheckOutcome{{Name: "kms.release", Optional: true, Error: "sealed"}, {Name: "kms.web", Optional: true, OK: true}}
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*Config)
+		status int
+		want   []CheckOutcome
+	}{
+		{"an optional check fails", func(c *Config) { c.Checks = []Check{{Name: "redis", Run: fails, Optional: true}} }, 200, []CheckOutcome{
+			{Name: "state", OK: true}, {Name: "redis", Optional: true, Error: "no route"},
+		}},
+		{"so does another", func(c *Config) {
+			c.Checks = []Check{{Name: "redis", Run: fails, Optional: true}, {Name: "store", Run: fails}}
+		}, 503, []CheckOutcome{
+			{Name: "state", OK: true}, {Name: "redis", Optional: true, Error: "no route"}, {Name: "store", Error: "no route"},
+		}},
+		{"checks that come and go", func(c *Config) { c.MoreChecks = more }, 200, append([]CheckOutcome{{Name: "state", OK: true}}, more(t.Context())...)},
+		{"one of them that is needed", func(c *Config) {
+			c.MoreChecks = func(context.Context) []CheckOutcome { return []CheckOutcome{{Name: "x", Error: "gone"}} }
+		}, 503, []CheckOutcome{{Name: "state", OK: true}, {Name: "x", Error: "gone"}}},
+		{"they cannot be had", func(c *Config) { c.MoreChecks = func(context.Context) []CheckOutcome { panic("out of order") } }, 200, []CheckOutcome{
+			{Name: "state", OK: true}, {Name: "more", Optional: true, Error: "panic: out of order"},
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBed(t, tt.change)
+			status, got := readyOf(t, b, "viewer")
+			if d := cmp.Diff(tt.want, got.Checks); d != "" || status != tt.status {
 				t.Errorf("status %d, want %d (-want +got):\n%s", status, tt.status, d)
 			}
 		})
@@ -110,7 +148,7 @@ func TestDrain(t *testing.T) {
 func TestChecksRunOnceASecond(t *testing.T) {
 	var runs atomic.Int32
 	b := newBed(t, func(c *Config) {
-		c.Checks = []Check{{"cache", func(context.Context) error {
+		c.Checks = []Check{{Name: "cache", Run: func(context.Context) error {
 			runs.Add(1)
 			return nil
 		}}}
@@ -139,14 +177,14 @@ func TestCheckThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
-		check := Check{"cache", func(context.Context) error {
+		check := Check{Name: "cache", Run: func(context.Context) error {
 			<-release
 			return nil
 		}}
 		ctx, cancel := context.WithTimeout(t.Context(), checkTimeout)
 		defer cancel()
 		begun := time.Now()
-		if err := runCheck(ctx, check); err == nil || err.Error() != "no answer within 2s" {
+		if err := runCheck(ctx, check.Run); err == nil || err.Error() != "no answer within 2s" {
 			t.Errorf("got %v", err)
 		}
 		if took := time.Since(begun); took != checkTimeout {
@@ -154,7 +192,7 @@ func TestCheckThatHangs(t *testing.T) {
 		}
 	})
 	b := newBed(t, func(c *Config) {
-		c.Checks = []Check{{"cache", func(ctx context.Context) error { return ctx.Err() }}}
+		c.Checks = []Check{{Name: "cache", Run: func(ctx context.Context) error { return ctx.Err() }}}
 	})
 	ctx, leave := context.WithCancel(t.Context())
 	leave()

@@ -46,7 +46,7 @@ func ownRegistry() (*prometheus.Registry, error) {
 	return r, nil
 }
 
-func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats) (*metrics, error) {
+func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats, counters []Counter) (*metrics, error) {
 	m := &metrics{
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "signet_verdicts_total", Help: "Verdicts given, by decision and by where they came from (memory, redis, miss).",
@@ -66,6 +66,9 @@ func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats) (*met
 	all := []prometheus.Collector{m.verdicts, m.problems, m.duration, m.panics, buildInfo(build)}
 	if stats != nil {
 		all = append(all, engineStats(stats)...)
+	}
+	for _, c := range counters {
+		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help}, c.Value))
 	}
 	for _, c := range all {
 		if err := r.Register(c); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
@@ -31,7 +32,18 @@ const (
 	codeTokenUnknown     code = "token_unknown"
 	codeTokenRevoked     code = "token_revoked"
 	codeTokenExpired     code = "token_expired"
+	codeTokenSource      code = "token_source"
+	codeTokenUnexpected  code = "token_unexpected"
 	codeRoleMissing      code = "role_missing"
+	codeNotYours         code = "not_yours"
+	codeOutOfScope       code = "image_out_of_scope"
+	codeNotFound         code = "not_found"
+	codeConflict         code = "conflict"
+	codeAuditDamaged     code = "audit_damaged"
+	codeStale            code = "precondition_failed"
+	codeNoPrecondition   code = "precondition_required"
+	codeInvalidFields    code = "invalid_fields"
+	codeRateLimited      code = "rate_limited"
 	codeRouteNotFound    code = "route_not_found"
 	codeVerdictNotFound  code = "verdict_not_found"
 	codeInputNotFound    code = "input_not_found"
@@ -64,6 +76,17 @@ var kinds = map[code]kind{
 	codeTokenUnknown:     {http.StatusUnauthorized, "The token is not known"},
 	codeTokenRevoked:     {http.StatusUnauthorized, "The token was revoked"},
 	codeTokenExpired:     {http.StatusUnauthorized, "The token has expired"},
+	codeTokenSource:      {http.StatusUnauthorized, "The token may not be used from this address"},
+	codeTokenUnexpected:  {http.StatusBadRequest, "A token was sent where the connection says who asks"},
+	codeNotYours:         {http.StatusForbidden, "This belongs to others"},
+	codeOutOfScope:       {http.StatusForbidden, "The image is not among those of the token"},
+	codeNotFound:         {http.StatusNotFound, "There is no such object"},
+	codeConflict:         {http.StatusConflict, "This does not go with what is there"},
+	codeAuditDamaged:     {http.StatusConflict, "The audit log is not whole"},
+	codeStale:            {http.StatusPreconditionFailed, "It was changed meanwhile"},
+	codeNoPrecondition:   {http.StatusPreconditionRequired, "Say which version you change"},
+	codeInvalidFields:    {http.StatusUnprocessableEntity, "Fields have values that they cannot have"},
+	codeRateLimited:      {http.StatusTooManyRequests, "Too many requests"},
 	codeRoleMissing:      {http.StatusForbidden, "The token's role does not allow this"},
 	codeRouteNotFound:    {http.StatusNotFound, "There is nothing at this path"},
 	codeVerdictNotFound:  {http.StatusNotFound, "There is no such verdict"},
@@ -87,6 +110,8 @@ type problem struct {
 	// field is the member of the body ("context.stage"), "query.<name>" or
 	// "header.<name>" that is wrong.
 	field string
+	// errors are all mistakes of one input (invalid_fields).
+	errors []fieldProblem
 	// roles are those that would be enough (403).
 	roles []auth.Role
 	// policies are the names to choose from (policy_needed, input_not_found).
@@ -131,6 +156,8 @@ func asProblem(err error) *problem {
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.Is(err, auth.ErrSource):
+		return &problem{code: codeTokenSource, detail: "This token may be used from some networks only, and the request came from another address."}
 	case errors.Is(err, auth.ErrMissing):
 		return &problem{code: codeTokenMissing, detail: "Send the header Authorization: Bearer <token>. `signet token create` makes a token."}
 	case errors.Is(err, auth.ErrMalformed):
@@ -142,10 +169,13 @@ func asProblem(err error) *problem {
 	case errors.Is(err, auth.ErrUnknown):
 		return &problem{code: codeTokenUnknown, detail: "No token with this id and secret is known here. Is it for another installation?"}
 	case errors.Is(err, facts.ErrDigest): // however it is wrapped: asking again will not mend it
-	case errors.Is(err, engine.ErrState), errors.Is(err, ErrUnavailable):
+	case errors.Is(err, engine.ErrState), errors.Is(err, ErrUnavailable), errors.Is(err, administration.ErrUnavailable):
 		return storeUnavailable(err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return &problem{code: codeTimeout, detail: "Ask again in a moment.", retryAfter: retryTimeout, cause: err}
+	}
+	if p := administrationProblem(err); p != nil {
+		return p
 	}
 	return &problem{code: codeInternal, detail: "Nothing was decided. The operator finds the cause in the server's log under this request id.", cause: err}
 }
@@ -167,10 +197,18 @@ type problemBody struct {
 	Roles    []auth.Role `json:"roles,omitempty"`
 	Policies []string    `json:"policies,omitempty"`
 	Retry    int         `json:"retry_after,omitempty"`
+	// Errors has every mistake, where several can be told together.
+	Errors []fieldProblem `json:"errors,omitempty"`
 	// Decision and Allowed are there when a verdict was asked for and Signet
 	// failed to give one: whoever reads only these reads the truth.
 	Decision string `json:"decision,omitempty"`
 	Allowed  *bool  `json:"allowed,omitempty"`
+}
+
+// fieldProblem is one mistake of an input.
+type fieldProblem struct {
+	Field  string `json:"field"`
+	Detail string `json:"detail"`
 }
 
 // instance names one occurrence by a URI reference, as RFC 9457, section 3.1.5,
@@ -187,6 +225,7 @@ func (p *problem) body(requestID string, verdict bool) []byte {
 		Type: problemTypes + string(p.code), Title: k.title, Status: k.status, Detail: p.detail,
 		Instance: instance(requestID), Code: p.code, Request: requestID,
 		Field: p.field, Roles: p.roles, Policies: p.policies, Retry: p.retryAfter,
+		Errors: p.errors,
 	}
 	if verdict && k.status >= http.StatusInternalServerError {
 		no := false
@@ -200,14 +239,18 @@ func (p *problem) body(requestID string, verdict bool) []byte {
 }
 
 // headers sets what belongs to p beside its body.
-func (p *problem) headers(h http.Header) {
+// A page also asks browsers for a name and password (RFC 7617).
+func (p *problem) headers(h http.Header, page bool) {
+	if page && p.status() == http.StatusUnauthorized {
+		defer h.Add("WWW-Authenticate", `Basic realm="signet", charset="UTF-8"`)
+	}
 	switch p.code {
 	case codeTokenMissing:
 		// RFC 6750, section 3.1: no error code when nothing was presented.
 		h.Set("WWW-Authenticate", `Bearer realm="signet"`)
-	case codeTokenMalformed, codeTokenUnknown, codeTokenRevoked, codeTokenExpired:
+	case codeTokenMalformed, codeTokenUnknown, codeTokenRevoked, codeTokenExpired, codeTokenSource:
 		h.Set("WWW-Authenticate", `Bearer realm="signet", error="invalid_token"`)
-	case codeRoleMissing:
+	case codeRoleMissing, codeOutOfScope, codeNotYours:
 		h.Set("WWW-Authenticate", `Bearer realm="signet", error="insufficient_scope"`)
 	}
 	if p.retryAfter > 0 {

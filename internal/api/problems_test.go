@@ -59,16 +59,22 @@ func TestBodyProblems(t *testing.T) {
 		{"refresh is a string", `{"image":"nginx","refresh":"yes"}`, told{400, codeInvalidField, "refresh", `The field "refresh" should be true or false, not a string.`}},
 		{"context is a list", `{"image":"nginx","context":["a"]}`, told{400, codeInvalidField, "context", `The field "context" should be an object of strings, not an array.`}},
 		{"a context value is a number", `{"image":"nginx","context":{"stage":1.5}}`, told{400, codeInvalidField, "context", `Every value in the field "context" should be a string; one is a number.`}},
-		{"unknown", "{\"image\":\"nginx\",\n\"imgae\":1}", told{400, codeUnknownField, "imgae", `The field "imgae" is not known (line 2, byte 18). Known fields are image, platform, context, refresh.`}},
-		{"unknown and hostile", `{"<script>\n":1}`, told{400, codeUnknownField, "<script>\n", `The field "<script>\n" is not known (line 1, byte 1). Known fields are image, platform, context, refresh.`}},
+		{"unknown", "{\"image\":\"nginx\",\n\"imgae\":1}", told{400, codeUnknownField, "imgae", `The field "imgae" is not known (line 2, byte 18). Known fields are image, platform, context, refresh, assessment_id, labels.`}},
+		{"unknown and hostile", `{"<script>\n":1}`, told{400, codeUnknownField, "<script>\n", `The field "<script>\n" is not known (line 1, byte 1). Known fields are image, platform, context, refresh, assessment_id, labels.`}},
 		{"another case", `{"Image":"nginx"}`, told{400, codeUnknownField, "Image", `"Image" should be "image" (line 1, byte 1): names of fields are written in exactly this case.`}},
 		{"twice", `{"image":"nginx","image":"alpine"}`, told{400, codeDuplicateField, "image", `The field "image" is there twice (line 1, byte 17). Which one is meant? Send it once.`}},
 		{"twice inside", `{"image":"nginx","context":{"a":"1","a":"2"}}`, told{400, codeDuplicateField, "context.a", `The field "context.a" is there twice (line 1, byte 36). Which one is meant? Send it once.`}},
 		{"twice, once escaped", `{"image":"nginx","im\u0061ge":"alpine"}`, told{400, codeDuplicateField, "image", `The field "image" is there twice (line 1, byte 17). Which one is meant? Send it once.`}},
-		{"assessment_id", `{"image":"nginx","assessment_id":"a"}`, later("assessment_id")},
+		{"assessment_id is long", `{"image":"nginx","assessment_id":"` + strings.Repeat("a", 201) + `"}`, told{400, codeInvalidField, "assessment_id", `The field "assessment_id" has more than 200 bytes. It is a name of yours, for finding the verdict again.`}},
+		{"assessment_id with a control character", `{"image":"nginx","assessment_id":"a\u0007"}`, told{400, codeInvalidField, "assessment_id", `The field "assessment_id" has characters that cannot be printed.`}},
+		{"assessment_id is a number", `{"image":"nginx","assessment_id":7}`, told{400, codeInvalidField, "assessment_id", `The field "assessment_id" should be a string, not a number.`}},
+		{"too many labels", `{"image":"nginx","labels":{` + manyLabels(17) + `}}`, told{400, codeInvalidField, "labels", `The field "labels" has 17 labels; 16 are the most.`}},
+		{"a label without name", `{"image":"nginx","labels":{"":"x"}}`, told{400, codeInvalidField, "labels", `The field "labels" has a label without a name.`}},
+		{"a label with a long name", `{"image":"nginx","labels":{"` + strings.Repeat("a", 64) + `":"x"}}`, told{400, codeInvalidField, "labels." + strings.Repeat("a", 64), `The label "` + strings.Repeat("a", 64) + `" should have a name of 63 bytes at most, all of them printable.`}},
+		{"a label with a long value", `{"image":"nginx","labels":{"a":"` + strings.Repeat("x", 257) + `"}}`, told{400, codeInvalidField, "labels.a", `The label "a" should have a value of 256 bytes at most, all of them printable.`}},
+		{"a label that is a number", `{"image":"nginx","labels":{"a":1}}`, told{400, codeInvalidField, "labels", `Every value in the field "labels" should be a string; one is a number.`}},
 		{"attest", `{"image":"nginx","attest":true}`, later("attest")},
 		{"evidence", `{"image":"nginx","evidence":null}`, later("evidence")},
-		{"labels", `{"image":"nginx","labels":{}}`, later("labels")},
 		{"labels in the context are a key like others", `{"image":5,"context":{"labels":"x"}}`, told{400, codeInvalidField, "image", `The field "image" should be a string, not a number.`}},
 		{"platform", `{"image":"nginx","platform":"linux"}`, notPlatform("linux")},
 		{"platform with a space", `{"image":"nginx","platform":"linux/amd64 "}`, notPlatform("linux/amd64 ")},
@@ -92,6 +98,14 @@ func TestBodyProblems(t *testing.T) {
 			}
 		})
 	}
+}
+
+func manyLabels(n int) string {
+	labels := make([]string, n)
+	for i := range labels {
+		labels[i] = fmt.Sprintf(`"label-%d":"x"`, i)
+	}
+	return strings.Join(labels, ",")
 }
 
 func later(field string) told {
@@ -231,6 +245,7 @@ func TestTokens(t *testing.T) {
 		{"revoked", []string{"Bearer " + b.tokens["revoked"]}, codeTokenRevoked, `Bearer realm="signet", error="invalid_token"`},
 		{"expired", []string{"Bearer " + b.tokens["expired"]}, codeTokenExpired, `Bearer realm="signet", error="invalid_token"`},
 	}
+	attempt := 0
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, path := range []string{
@@ -243,6 +258,8 @@ func TestTokens(t *testing.T) {
 					body = `{"image":"nginx"}`
 				}
 				r := b.request(t, "", method, path, body)
+				attempt++
+				r.RemoteAddr = fmt.Sprintf("198.51.%d.%d:4711", attempt/200, attempt%200) // none is one too many
 				if tt.header != nil {
 					r.Header["Authorization"] = tt.header
 				}
@@ -318,7 +335,7 @@ func TestRoutesThatAreNot(t *testing.T) {
 		{"GET", "/api/v2/verdicts", told{404, codeRouteNotFound, "", `Nothing is at the path "/api/v2/verdicts". What there is stands in /openapi.json.`}, ""},
 		{"GET", "/healthz/", told{404, codeRouteNotFound, "", `Nothing is at the path "/healthz/". What there is stands in /openapi.json.`}, ""},
 		{"GET", "/%0d%0aX-Evil:%20yes", told{404, codeRouteNotFound, "", `Nothing is at the path "/\r\nX-Evil: yes". What there is stands in /openapi.json.`}, ""},
-		{"GET", verdictsPath, told{405, codeMethodNotAllowed, "", `The path "/api/v1/verdicts" takes OPTIONS or POST, not "GET".`}, "OPTIONS, POST"},
+		{"PUT", verdictsPath, told{405, codeMethodNotAllowed, "", `The path "/api/v1/verdicts" takes GET, HEAD, OPTIONS or POST, not "PUT".`}, "GET, HEAD, OPTIONS, POST"},
 		{"DELETE", verdictsPath + "/" + testID, told{405, codeMethodNotAllowed, "", `The path "/api/v1/verdicts/` + testID + `" takes GET, HEAD or OPTIONS, not "DELETE".`}, "GET, HEAD, OPTIONS"},
 		{"BREW", "/metrics", told{405, codeMethodNotAllowed, "", `The path "/metrics" takes GET, HEAD or OPTIONS, not "BREW".`}, "GET, HEAD, OPTIONS"},
 		{"POST", "/healthz", told{405, codeMethodNotAllowed, "", `The path "/healthz" takes GET, HEAD or OPTIONS, not "POST".`}, "GET, HEAD, OPTIONS"},

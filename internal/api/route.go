@@ -24,8 +24,14 @@ type route struct {
 	query []string
 	// anyQuery ignores parameters, for probes that add their own.
 	anyQuery bool
-	// body is read and handed over, as JSON.
-	body bool
+	// body is read and handed over, of one of the media types; nil is JSON.
+	body  bool
+	media []string
+	// large bodies have a limit of their own, and are read only from who has
+	// authenticated.
+	large bool
+	// page is for browsers: they may present the token as HTTP Basic's password.
+	page bool
 	// verdict marks the route whose callers act on the answer: when it fails,
 	// the problem says unknown too.
 	verdict bool
@@ -42,6 +48,7 @@ type reply struct {
 	contentType string
 	body        []byte
 	location    string
+	etag        string
 	cache       string
 	allow       string
 	retryAfter  int
@@ -101,7 +108,7 @@ func (rt *route) checkQuery(u *url.URL) *problem {
 // verdict has eight headers with it: one more, and the map must grow.
 func (r *reply) write(w http.ResponseWriter) {
 	h := w.Header()
-	values := make([]string, 0, 5)
+	values := make([]string, 0, 6)
 	set := func(name, value string) {
 		if value != "" {
 			values = append(values, value)
@@ -114,6 +121,7 @@ func (r *reply) write(w http.ResponseWriter) {
 		set("Content-Type", r.contentType)
 	}
 	set("Location", r.location)
+	set("Etag", r.etag)
 	set(headerCache, r.cache)
 	set("Allow", r.allow)
 	if r.retryAfter > 0 {
@@ -138,6 +146,8 @@ var (
 	valueNoStore = []string{"no-store"}
 	valueNoSniff = []string{"nosniff"}
 	valuePolicy  = []string{"default-src 'none'; frame-ancestors 'none'"}
+	// A page may have a style sheet of ours, and nothing else.
+	valuePagePolicy = []string{"default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
 )
 
 // secure sets the headers that keep a browser from keeping, guessing at or

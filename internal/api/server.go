@@ -16,16 +16,20 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/auth"
 )
 
 // Server is the REST face, an [http.Handler] that is safe for concurrent use.
 type Server struct {
-	cfg      Config
-	echo     *echo.Echo
-	calls    sync.Pool // of *call
-	metrics  *metrics
-	ready    readiness
+	cfg     Config
+	echo    *echo.Echo
+	calls   sync.Pool // of *call
+	metrics *metrics
+	ready   readiness
+	// limits are the principals' buckets, nil without a limit.
+	limits   *buckets[string]
+	guesses  guesses
 	draining atomic.Bool
 	// roles are the lists that requests to the engine share.
 	roles map[auth.Role][]string
@@ -47,11 +51,14 @@ func New(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("api: registering metrics: %w", err)
 		}
 	}
-	m, err := newMetrics(registry, cfg.Build, cfg.Stats)
+	m, err := newMetrics(registry, cfg.Build, cfg.Stats, cfg.Counters)
 	if err != nil {
 		return nil, fmt.Errorf("api: registering metrics: %w", err)
 	}
-	s := &Server{cfg: cfg, echo: echo.New(), metrics: m, roles: map[auth.Role][]string{}}
+	s := &Server{cfg: cfg, echo: echo.New(), metrics: m, roles: map[auth.Role][]string{}, guesses: newGuesses()}
+	if cfg.RateLimit != (RateLimit{}) {
+		s.limits = newBuckets[string](cfg.RateLimit, mostPrincipals)
+	}
 	for _, r := range auth.Roles() {
 		s.roles[r] = []string{string(r)}
 	}
@@ -71,21 +78,92 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.Serv
 // requests while those under way are finished.
 func (s *Server) Drain() { s.draining.Store(true) }
 
+// v1 is where the REST API begins.
+const v1 = "/api/v1"
+
 // routes is all that there is; openapi.json describes the same.
 func (s *Server) routes(registry *prometheus.Registry) []*route {
-	const v1 = "/api/v1"
-	return []*route{
+	verdicts := []*route{
 		{
 			method: http.MethodPost, path: v1 + "/verdicts", need: auth.Verify, body: true, verdict: true,
 			serve: withJSON(verdictExample, laterFields(), s.postVerdict),
 		},
+		{
+			method: http.MethodGet, path: v1 + "/verdicts", need: auth.Read, serve: s.listVerdicts,
+			query: []string{"image", "name", "digest", "decision", "signer", "identity", "assessment_id", "since", "until", "limit", "cursor"},
+		},
+		{method: http.MethodPost, path: v1 + "/verdicts/batch", need: auth.Verify, body: true, large: true, verdict: true, serve: withJSON(batchExample, nil, s.postBatch)},
 		{method: http.MethodGet, path: v1 + "/verdicts/:id", need: auth.Read, serve: s.getVerdict},
 		{method: http.MethodGet, path: v1 + "/verdicts/:id/input", need: auth.Read, query: []string{"policy"}, serve: s.getInput},
-		{method: http.MethodGet, path: "/openapi.json", anyRole: true, quiet: true, serve: getOpenAPI},
-		{method: http.MethodGet, path: "/metrics", need: auth.Read, quiet: true, serve: exposition(registry)},
-		{method: http.MethodGet, path: "/healthz", open: true, quiet: true, serve: getHealth},
-		{method: http.MethodGet, path: "/readyz", open: true, quiet: true, serve: s.getReady},
+		{method: http.MethodGet, path: v1 + "/verdicts/:id/uses", need: auth.Read, serve: s.getUses},
+		{method: http.MethodGet, path: v1 + "/whoami", anyRole: true, serve: s.whoami},
 	}
+	operation := []*route{
+		{method: http.MethodGet, path: "/openapi.json", anyRole: true, quiet: true, serve: getOpenAPI},
+		{method: http.MethodGet, path: "/docs", anyRole: true, quiet: true, page: true, serve: getDocs()},
+		{method: http.MethodGet, path: "/docs/style.css", anyRole: true, quiet: true, page: true, serve: getDocsStyle},
+		{method: http.MethodGet, path: "/metrics", need: auth.Read, quiet: true, serve: exposition(registry)},
+		{method: http.MethodGet, path: "/healthz", open: true, anyQuery: true, quiet: true, serve: getHealth},
+		{method: http.MethodGet, path: "/readyz", open: true, anyQuery: true, quiet: true, serve: s.getReady},
+	}
+	return slices.Concat(verdicts, s.administrationRoutes(), operation)
+}
+
+// administrationRoutes are the paths that change what is in force, and show it.
+func (s *Server) administrationRoutes() []*route {
+	a := s.cfg.Administration
+	if a == nil {
+		return nil
+	}
+	page := []string{"limit", "cursor"}
+	patch := []string{mediaMerge, mediaJSON}
+	document := []string{mediaYAML, mediaJSON}
+	return []*route{
+		{method: http.MethodGet, path: v1 + "/signers", need: auth.Read, query: []string{"query", "type", "state", "owner", "enabled", "limit", "cursor"}, serve: s.by(s.listSigners)},
+		{method: http.MethodPost, path: v1 + "/signers", need: auth.Administer, body: true, serve: byJSON(s, signerExample, s.createSigner)},
+		{method: http.MethodGet, path: v1 + "/signers/export", need: auth.Read, serve: s.by(s.exportSigners)},
+		{method: http.MethodPost, path: v1 + "/signers/import", need: auth.Administer, body: true, large: true, media: document, query: []string{"dry_run", "replace"}, serve: s.by(s.importSigners)},
+		{method: http.MethodGet, path: v1 + "/signers/:id", need: auth.Read, serve: s.by(s.getSigner)},
+		{method: http.MethodPatch, path: v1 + "/signers/:id", need: auth.Administer, body: true, media: patch, serve: s.by(s.patchSigner)},
+		{method: http.MethodDelete, path: v1 + "/signers/:id", need: auth.Administer, serve: s.by(s.deleteSigner)},
+		{method: http.MethodPost, path: v1 + "/signers/:id/compromise", need: auth.Administer, body: true, serve: byJSON(s, compromiseExample, s.compromiseSigner)},
+		{method: http.MethodPost, path: v1 + "/signers/:id/accept-key", need: auth.Administer, body: true, serve: byJSON(s, acceptExample, s.acceptKey)},
+		{method: http.MethodPost, path: v1 + "/signers/:id/refresh-key", need: auth.Administer, serve: s.by(s.refreshKey)},
+		{method: http.MethodGet, path: v1 + "/signers/:id/verdicts", need: auth.Read, query: page, serve: s.by(s.signerVerdicts)},
+
+		{method: http.MethodGet, path: v1 + "/tokens", need: auth.Read, query: page, serve: s.by(listOf(a.Tokens))},
+		{method: http.MethodPost, path: v1 + "/tokens", need: auth.Administer, body: true, serve: byJSON(s, tokenExample, s.createToken)},
+		{method: http.MethodGet, path: v1 + "/tokens/:id", need: auth.Read, serve: s.by(s.getToken)},
+		{method: http.MethodDelete, path: v1 + "/tokens/:id", need: auth.Administer, serve: s.by(s.revokeToken)},
+		{method: http.MethodPost, path: v1 + "/setup", open: true, body: true, serve: withJSON(setupExample, nil, s.setup)},
+
+		{method: http.MethodGet, path: v1 + "/policies", need: auth.Read, query: page, serve: s.by(listOf(a.Policies))},
+		{method: http.MethodGet, path: v1 + "/policies/:name", need: auth.Read, serve: s.by(s.getPolicy)},
+		{method: http.MethodPut, path: v1 + "/policies/:name", need: auth.Policy, body: true, large: true, media: document, query: []string{"owner"}, serve: s.by(s.putPolicy)},
+		{method: http.MethodDelete, path: v1 + "/policies/:name", need: auth.Policy, serve: s.by(s.deletePolicy)},
+
+		{method: http.MethodGet, path: v1 + "/trust-roots", need: auth.Read, query: page, serve: s.by(listOf(s.trustRoots))},
+		{method: http.MethodGet, path: v1 + "/trust-roots/:name", need: auth.Read, serve: s.by(s.getTrustRoot)},
+		{method: http.MethodPut, path: v1 + "/trust-roots/:name", need: auth.Administer, body: true, large: true, serve: byJSON(s, trustRootExample, s.putTrustRoot)},
+		{method: http.MethodPatch, path: v1 + "/trust-roots/:name", need: auth.Administer, body: true, media: patch, serve: s.by(s.patchTrustRoot)},
+		{method: http.MethodDelete, path: v1 + "/trust-roots/:name", need: auth.Administer, serve: s.by(s.deleteTrustRoot)},
+		{method: http.MethodPost, path: v1 + "/trust-roots/:name/refresh", need: auth.Administer, serve: s.by(s.refreshTrustRoot)},
+		{method: http.MethodGet, path: v1 + "/trust/export", need: auth.Administer, serve: s.by(s.exportTrust)},
+		{method: http.MethodGet, path: v1 + "/trust/export-key", need: auth.Administer, serve: s.by(s.exportKey)},
+		{method: http.MethodPost, path: v1 + "/trust/import", need: auth.Administer, body: true, large: true, query: []string{"dry_run"}, serve: byJSON(s, trustImportExample, s.importTrust)},
+
+		{method: http.MethodGet, path: v1 + "/audit", need: auth.Read, query: []string{"object", "before", "limit"}, serve: s.by(s.listAudit)},
+		{method: http.MethodGet, path: v1 + "/audit/head", need: auth.Read, serve: s.by(s.auditHead)},
+		{method: http.MethodPost, path: v1 + "/audit/verify", need: auth.Read, body: true, serve: byJSON(s, verifyAuditExample, s.verifyAudit)},
+		{method: http.MethodPost, path: v1 + "/secret/rotate", need: auth.Administer, serve: s.by(s.rotateSecret)},
+	}
+}
+
+// byJSON is [Server.by] for an endpoint that takes a decoded body.
+func byJSON[T any](s *Server, example string, serve func(context.Context, *call, administration.Caller, *T) (reply, error)) func(context.Context, *call) (reply, error) {
+	return s.by(func(ctx context.Context, c *call, by administration.Caller) (reply, error) {
+		return withJSON(example, nil, func(ctx context.Context, c *call, req *T) (reply, error) { return serve(ctx, c, by, req) })(ctx, c)
+	})
 }
 
 // mount registers the routes, HEAD beside every GET, and OPTIONS on every path.

@@ -22,7 +22,7 @@ import (
 
 func TestNewRefuses(t *testing.T) {
 	taken := prometheus.NewRegistry()
-	if _, err := newMetrics(taken, "x", nil); err != nil {
+	if _, err := newMetrics(taken, "x", nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	run := func(context.Context) error { return nil }
@@ -38,8 +38,10 @@ func TestNewRefuses(t *testing.T) {
 		{"negative limit", func(c *Config) { c.BodyLimit = -1 }, "api: Config.BodyLimit is -1; it must be more than 0, or 0 for 65536"},
 		{"check without name", func(c *Config) { c.Checks = []Check{{Run: run}} }, "api: Config.Checks[0] needs a Name and a Run"},
 		{"check without run", func(c *Config) { c.Checks = []Check{{Name: "a"}} }, "api: Config.Checks[0] needs a Name and a Run"},
-		{"check twice", func(c *Config) { c.Checks = []Check{{"a", run}, {"a", run}} }, `api: Config.Checks[1]: the name "a" is taken`},
-		{"check of our own name", func(c *Config) { c.Checks = []Check{{"state", run}} }, `api: Config.Checks[0]: the name "state" is taken`},
+		{"check twice", func(c *Config) { c.Checks = []Check{{Name: "a", Run: run}, {Name: "a", Run: run}} }, `api: Config.Checks[1]: the name "a" is taken`},
+		{"check of our own name", func(c *Config) { c.Checks = []Check{{Name: "state", Run: run}} }, `api: Config.Checks[0]: the name "state" is taken`},
+		{"negative large limit", func(c *Config) { c.LargeBodyLimit = -1 }, "api: Config.LargeBodyLimit is -1; it must be more than 0, or 0 for 16777216"},
+		{"rate limit without burst", func(c *Config) { c.RateLimit.PerSecond = 5 }, "api: Config.RateLimit.Burst is 0; it must be at least 1, or 0 with PerSecond 0 for no limit"},
 		{"proxy", func(c *Config) { c.TrustedProxies = []netip.Prefix{{}} }, "api: Config.TrustedProxies[0] is not a valid prefix"},
 		{"metrics twice", func(c *Config) { c.Metrics = taken }, "api: registering metrics: duplicate metrics collector registration attempted"},
 	} {
@@ -89,7 +91,7 @@ func TestOverHTTP(t *testing.T) {
 	if head.status != 200 || head.body != "" || head.length != int64(len(stored)) || head.header.Get("Content-Type") != mediaJSON {
 		t.Errorf("HEAD: %+v", head)
 	}
-	if o := ask(http.MethodOptions, verdictsPath, ""); o.status != 204 || o.header.Get("Allow") != "OPTIONS, POST" || o.body != "" || o.header.Get("Access-Control-Allow-Origin") != "" {
+	if o := ask(http.MethodOptions, verdictsPath, ""); o.status != 204 || o.header.Get("Allow") != "GET, HEAD, OPTIONS, POST" || o.body != "" || o.header.Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("OPTIONS: %+v", o)
 	}
 	if p := ask(http.MethodPost, verdictsPath, `{"image":"nginx"}`); p.status != 200 || !strings.Contains(p.body, `"decision":"allow"`) {
@@ -150,6 +152,7 @@ func TestLog(t *testing.T) {
 		{"hit", nil, post("verifier", plain), "DEBUG", []string{`"request_id":"my-id"`, `"image":"` + testImage + `"`, `"decision":"allow"`, `"cache":"memory"`, `"principal":"verifier-token"`, `"remote":"192.0.2.1"`, `"status":200`, `"route":"/api/v1/verdicts"`, `"method":"POST"`, `"took":`, `"token_id":"`}},
 		{"miss", func() { from = engine.FromMiss }, post("verifier", plain), "INFO", []string{`"cache":"miss"`}},
 		{"bad body", nil, post("verifier", `{"`+secret+`":1}`), "INFO", []string{`"code":"unknown_field"`, `"status":400`}},
+		{"an image that is none", nil, post("verifier", `{"image":"/`+secret+`"}`), "INFO", []string{`"code":"invalid_field"`, `"field":"image"`}},
 		{"no role", nil, post("viewer", `{"image":"`+secret+`"}`), "INFO", []string{`"code":"role_missing"`, `"principal":"viewer-token"`}},
 		{"query", nil, b.request(t, "admin", http.MethodGet, "/nowhere/"+secret+"?token="+secret, ""), "INFO", []string{`"code":"route_not_found"`}},
 		{"odd method", nil, b.request(t, "admin", "BREW", "/metrics", ""), "INFO", []string{`"method":"other"`, `"code":"method_not_allowed"`}},

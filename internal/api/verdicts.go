@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/verdict"
@@ -18,49 +19,110 @@ import (
 
 // verdictRequest is the body of POST /api/v1/verdicts.
 type verdictRequest struct {
-	Image    string            `json:"image"`
-	Platform string            `json:"platform"`
-	Context  map[string]string `json:"context"`
-	Refresh  bool              `json:"refresh"`
+	Image        string            `json:"image"`
+	Platform     string            `json:"platform"`
+	Context      map[string]string `json:"context"`
+	Refresh      bool              `json:"refresh"`
+	AssessmentID string            `json:"assessment_id"`
+	Labels       map[string]string `json:"labels"`
 }
 
 const verdictExample = `{"image": "ghcr.io/org/app:v1"}`
 
 // laterFields are refused by name until they do something.
-func laterFields() []string { return []string{"assessment_id", "attest", "evidence", "labels"} }
+func laterFields() []string { return []string{"attest", "evidence"} }
 
-// postVerdict asks the engine. Allow and deny are 200, and so is what an audit
-// policy lets pass; an unknown that does not is 503 with the same body.
+// postVerdict answers with a verdict.
 func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) (reply, error) {
-	if p := checkImage(req.Image); p != nil {
+	if p := req.check(); p != nil {
 		return reply{}, p
 	}
 	c.image = req.Image
-	if p := checkPlatform(req.Platform); p != nil {
-		return reply{}, p
+	out, decision, err := s.decide(ctx, c, req)
+	c.decision, c.cache = decision, out.cache
+	return out, err
+}
+
+// decide asks the engine about what was checked. Allow and deny are 200, and so is what an audit
+// policy lets pass; an unknown that does not is 503 with the same body. It
+// changes nothing of c, so that the items of a batch can share one.
+func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (reply, verdict.Decision, error) {
+	if scoped(c.principal) {
+		if p := s.inScope(c.principal, req.Image); p != nil {
+			return reply{}, "", p
+		}
 	}
 	ans, err := s.cfg.Decider.Decide(ctx, c.state, engine.Request{
 		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
 		Roles: s.roles[c.principal.Role], Principal: c.principal.Name,
+		AssessmentID: req.AssessmentID, Labels: req.Labels,
 	})
 	if err != nil {
-		return reply{}, decideProblem(err, req)
+		return reply{}, "", decideProblem(err, req)
 	}
 	out := reply{contentType: mediaJSON, body: ans.Body, cache: ans.From}
 	switch {
 	case len(ans.Body) == 0:
-		return reply{}, errors.New("the engine gave an answer without a body")
+		return reply{}, "", errors.New("the engine gave an answer without a body")
 	case ans.Allowed && known(ans.Decision), ans.Decision == verdict.Deny:
 		// Whatever is answered with 200 was recorded, so it can be read again.
 		out.status, out.location = http.StatusOK, locationOf(ans.Body)
 	case ans.Decision == verdict.Unknown:
 		out.status, out.retryAfter = http.StatusServiceUnavailable, max(ans.RetryAfter, 1)
 	default:
-		return reply{}, fmt.Errorf("the engine gave decision %q with allowed %t, which is no answer", ans.Decision, ans.Allowed)
+		return reply{}, "", fmt.Errorf("the engine gave decision %q with allowed %t, which is no answer", ans.Decision, ans.Allowed)
 	}
-	c.decision, c.cache = ans.Decision, ans.From
 	s.metrics.verdict(ans.Decision, ans.From)
-	return out, nil
+	return out, ans.Decision, nil
+}
+
+// check refuses what the engine need not see.
+func (req *verdictRequest) check() *problem {
+	if p := checkImage(req.Image); p != nil {
+		return p
+	}
+	if p := checkPlatform(req.Platform); p != nil {
+		return p
+	}
+	return checkRecorded(req.AssessmentID, req.Labels)
+}
+
+// Bounds of what a caller has recorded beside a verdict, in bytes.
+const (
+	longestAssessment = 200
+	mostLabels        = 16
+	longestLabel      = 63
+	longestLabelValue = 256
+)
+
+// checkRecorded looks at what is recorded and nothing else.
+func checkRecorded(assessment string, labels map[string]string) *problem {
+	if assessment == "" && len(labels) == 0 {
+		return nil
+	}
+	bad := func(field, detail string) *problem {
+		return &problem{code: codeInvalidField, field: field, detail: detail}
+	}
+	switch {
+	case len(assessment) > longestAssessment:
+		return bad("assessment_id", `The field "assessment_id" has more than 200 bytes. It is a name of yours, for finding the verdict again.`)
+	case !printable(assessment):
+		return bad("assessment_id", `The field "assessment_id" has characters that cannot be printed.`)
+	case len(labels) > mostLabels:
+		return bad("labels", fmt.Sprintf(`The field "labels" has %d labels; 16 are the most.`, len(labels)))
+	}
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		field := "labels." + key
+		switch {
+		case key == "":
+			return bad("labels", `The field "labels" has a label without a name.`)
+		case len(key) > longestLabel || !printable(key):
+			return bad(field, "The label "+shown(key)+" should have a name of 63 bytes at most, all of them printable.")
+		case len(labels[key]) > longestLabelValue || !printable(labels[key]):
+			return bad(field, "The label "+shown(key)+" should have a value of 256 bytes at most, all of them printable.")
+		}
+	}
+	return nil
 }
 
 func known(d verdict.Decision) bool {
@@ -135,14 +197,49 @@ func (s *Server) getVerdict(ctx context.Context, c *call) (reply, error) {
 	if !isID(id) {
 		return reply{}, verdictNotFound(id)
 	}
-	body, err := s.cfg.Verdicts.Verdict(ctx, id)
-	if errors.Is(err, ErrNotFound) {
-		return reply{}, verdictNotFound(id)
-	}
+	body, err := s.stored(ctx, c, id)
 	if err != nil {
-		return reply{}, fmt.Errorf("reading verdict %s: %w", id, err)
+		return reply{}, err
 	}
 	return reply{status: http.StatusOK, contentType: mediaJSON, body: body}, nil
+}
+
+// stored is a verdict as it was answered. What the caller may not see is not
+// there.
+func (s *Server) stored(ctx context.Context, c *call, id string) ([]byte, error) {
+	body, err := s.cfg.Verdicts.Verdict(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil, verdictNotFound(id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading verdict %s: %w", id, err)
+	}
+	if !scoped(c.principal) {
+		return body, nil
+	}
+	var of struct {
+		Image string `json:"image"`
+	}
+	if err := json.Unmarshal(body, &of); err != nil {
+		return nil, fmt.Errorf("reading the image of verdict %s: %w", id, err)
+	}
+	if !s.sees(c.principal, of.Image) {
+		return nil, verdictNotFound(id)
+	}
+	return body, nil
+}
+
+// getUses tells how often a verdict was given again.
+func (s *Server) getUses(ctx context.Context, c *call) (reply, error) {
+	id := c.echo.Param("id")
+	if !isID(id) {
+		return reply{}, verdictNotFound(id)
+	}
+	if _, err := s.stored(ctx, c, id); err != nil {
+		return reply{}, err
+	}
+	uses, err := s.cfg.Verdicts.Uses(ctx, id)
+	return pageOf(client.Page[client.Use]{Items: uses}, err)
 }
 
 // getInput rebuilds the document that a policy read.
@@ -150,6 +247,11 @@ func (s *Server) getInput(ctx context.Context, c *call) (reply, error) {
 	id := c.echo.Param("id")
 	if !isID(id) {
 		return reply{}, verdictNotFound(id)
+	}
+	if scoped(c.principal) {
+		if _, err := s.stored(ctx, c, id); err != nil {
+			return reply{}, err
+		}
 	}
 	f, frames, err := s.cfg.Verdicts.Basis(ctx, id)
 	if errors.Is(err, ErrNotFound) {

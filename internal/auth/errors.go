@@ -3,8 +3,8 @@ package auth
 import "errors"
 
 // Errors of [Tokens.Authenticate]. None of them tells a caller without the
-// secret whether a token id exists: revoked and expired are said only to who
-// holds the secret.
+// secret whether a token id exists: revoked, expired and the wrong source are said
+// only to who holds the secret.
 var (
 	// ErrMissing says that no token was presented.
 	ErrMissing = errors.New("no token was presented")
@@ -17,4 +17,7 @@ var (
 	ErrRevoked = errors.New("the token was revoked")
 	// ErrExpired says that the token has expired.
 	ErrExpired = errors.New("the token has expired")
+	// ErrSource says that the token may not be presented from where it came: it is
+	// bound to other networks.
+	ErrSource = errors.New("the token may not be used from this address")
 )

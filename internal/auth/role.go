@@ -2,8 +2,11 @@ package auth
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/signet-policy/signet/internal/glob"
 )
 
 // Role is what a principal may do, as a whole. The zero value may do nothing.
@@ -100,14 +103,52 @@ type Principal struct {
 	// Name is the token's name, for the audit log and for verdict rows.
 	Name string
 	Role Role
+	// Team is whose signers, policies and tokens it may change; "" is the whole
+	// installation.
+	Team string
+	// Images are globs of the images that it may ask about and read of; none: all.
+	Images []string
+	// Sources are the networks that its token may come from; none: any.
+	Sources []netip.Prefix
 	// TokenID is the public part of the token that was presented.
 	TokenID string
 	// ExpiresAt is when the authentication ends.
 	ExpiresAt time.Time
+
+	// scope is Images compiled, for a principal that a token gave; else nil.
+	scope *glob.Scope
 }
 
 // May says whether the principal may do p.
 func (p Principal) May(perm Permission) bool { return p.Name != "" && p.Role.Allows(perm) }
+
+// Sees says whether an image is one that the principal may ask about and read
+// of. imageName is as facts.Subject.Name gives it, without tag or digest; an
+// image without a name ("") is seen only by who is not bound to images. Images
+// that cannot be compiled see nothing.
+func (p Principal) Sees(imageName string) bool {
+	if len(p.Images) == 0 {
+		return true
+	}
+	if p.scope != nil {
+		return p.scope.Covers(imageName)
+	}
+	scope, err := glob.NewScope(p.Images)
+	return err == nil && scope.Covers(imageName)
+}
+
+// Includes says whether the role may do everything that other may. A role that
+// is not known includes nothing, and is included in nothing.
+func (r Role) Includes(other Role) bool {
+	some := false
+	for _, p := range []Permission{Read, Verify, Policy, Administer} {
+		if other.Allows(p) && !r.Allows(p) {
+			return false
+		}
+		some = some || other.Allows(p)
+	}
+	return some
+}
 
 func roleNames() string {
 	names := make([]string, 0, len(Roles()))

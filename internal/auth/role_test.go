@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -69,5 +70,58 @@ func TestRolesFor(t *testing.T) {
 	}
 	if got := Permission(0).String(); got != "none" {
 		t.Errorf("the zero permission is called %q", got)
+	}
+}
+
+func TestRoleIncludes(t *testing.T) {
+	want := map[Role][]Role{
+		Viewer: {Viewer}, Verifier: {Verifier}, Author: {Viewer, Verifier, Author}, Admin: Roles(), "": nil, "root": nil,
+	}
+	for role, includes := range want {
+		var got []Role
+		for _, other := range append(Roles(), "", "root") {
+			if role.Includes(other) {
+				got = append(got, other)
+			}
+		}
+		if d := cmp.Diff(includes, got); d != "" {
+			t.Errorf("role %q: %s", role, d)
+		}
+	}
+}
+
+func TestSees(t *testing.T) {
+	plain, tok := newToken(t, Viewer)
+	tests := []struct {
+		name   string
+		images []string
+		want   map[string]bool
+	}{
+		{"no images", nil, map[string]bool{"ghcr.io/web/app": true, "": true}},
+		{"some images", []string{"ghcr.io/web/**"}, map[string]bool{"ghcr.io/web/app": true, "GHCR.io:443/web/a/b": true, "ghcr.io/web-evil/app": false, "": false}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tok.Images = tt.images
+			set, err := NewTokens([]Token{tok})
+			if err != nil {
+				t.Fatal(err)
+			}
+			of, err := set.Authenticate(plain, netip.Addr{}, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A listener's principal was made by nobody's token.
+			for from, p := range map[string]Principal{"token": of, "hand": {Name: "n", Role: Viewer, Images: tt.images}} {
+				for image, want := range tt.want {
+					if got := p.Sees(image); got != want {
+						t.Errorf("by %s, %q: sees %v, want %v", from, image, got, want)
+					}
+				}
+			}
+		})
+	}
+	if (Principal{Images: []string{"nginx"}}).Sees("docker.io/library/nginx") {
+		t.Error("images that cannot be compiled see something")
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/signet-policy/signet/internal/glob"
 )
 
 // A token reads sgn_<id>_<secret><checksum>: a prefix that secret scanners can
@@ -32,6 +34,10 @@ const (
 
 	// maxName bounds a token's name, in bytes.
 	maxName = 200
+	// maxTeam bounds a team's name, in bytes; maxBounds a token's images, and its
+	// sources.
+	maxTeam   = 100
+	maxBounds = 100
 )
 
 // DefaultTTL is how long a token lives unless it is said otherwise.
@@ -114,13 +120,10 @@ func NewToken(req NewTokenRequest, now time.Time) (plain string, t Token, err er
 }
 
 func (req NewTokenRequest) validate() error {
+	if err := ValidTokenName(req.Name); err != nil {
+		return fmt.Errorf("token name: %w", err)
+	}
 	switch {
-	case req.Name == "":
-		return errors.New("token name: is empty; say what the token is for")
-	case len(req.Name) > maxName:
-		return fmt.Errorf("token name: has %d bytes, at most %d are allowed", len(req.Name), maxName)
-	case !printable(req.Name):
-		return errors.New("token name: has characters that cannot be printed")
 	case req.CreatedBy == "":
 		return errors.New("token creator: is empty; a token names who made it")
 	case req.TTL < 0:
@@ -128,6 +131,51 @@ func (req NewTokenRequest) validate() error {
 	}
 	if _, err := ParseRole(string(req.Role)); err != nil {
 		return fmt.Errorf("token %w", err)
+	}
+	if err := checkBounds(req.Team, req.Images, req.Sources); err != nil {
+		return fmt.Errorf("token %w", err)
+	}
+	return nil
+}
+
+// ValidTokenName checks the name of a token: 1 to 200 bytes, printable.
+func ValidTokenName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("is empty; say what the token is for")
+	case len(name) > maxName:
+		return fmt.Errorf("has %d bytes, at most %d are allowed", len(name), maxName)
+	case !printable(name):
+		return errors.New("has characters that cannot be printed")
+	}
+	return nil
+}
+
+// checkBounds checks what bounds a token. The message begins with the field.
+func checkBounds(team string, images []string, sources []netip.Prefix) error {
+	if err := ValidTeam(team); err != nil {
+		return fmt.Errorf("team: %w", err)
+	}
+	if len(images) > maxBounds || len(sources) > maxBounds {
+		return fmt.Errorf("images and sources: have %d and %d entries, at most %d of each are allowed", len(images), len(sources), maxBounds)
+	}
+	if _, err := glob.NewScope(images); err != nil {
+		return fmt.Errorf("images: %w", err)
+	}
+	for _, n := range sources {
+		// The mask says how much of the address counts; bits behind it, and IPv4
+		// written as IPv6, would make two readers see two networks.
+		if !n.IsValid() || n != n.Masked() || n.Addr().Is4In6() {
+			return fmt.Errorf("sources: %s is not a network; write it as 10.0.0.0/8 or 2001:db8::/32, with no bits behind the mask", n)
+		}
+	}
+	return nil
+}
+
+// ValidTeam checks the name of a team; "", the whole installation, is one.
+func ValidTeam(team string) error {
+	if len(team) > maxTeam || !printable(team) || team != strings.TrimSpace(team) {
+		return fmt.Errorf("%q is not the name of a team; use at most %d printable bytes, without white space at the ends", team, maxTeam)
 	}
 	return nil
 }
@@ -142,7 +190,7 @@ func Parse(plain string) (id string, hash Hash, err error) {
 		return "", Hash{}, ErrMalformed
 	}
 	id = plain[len(tokenPrefix) : len(tokenPrefix)+idLen]
-	if !within(id, idAlphabet) || !within(plain[len(tokenPrefix)+idLen+1:], base62) {
+	if !madeOf(id, idAlphabet) || !madeOf(plain[len(tokenPrefix)+idLen+1:], base62) {
 		return "", Hash{}, ErrMalformed
 	}
 	if sum := checksum(plain[:hashedLen]); string(sum[:]) != plain[hashedLen:] {
@@ -188,7 +236,7 @@ func randomString(alphabet string, n int) (string, error) {
 	return string(out), nil
 }
 
-func within(s, alphabet string) bool {
+func madeOf(s, alphabet string) bool {
 	for i := range len(s) {
 		if strings.IndexByte(alphabet, s[i]) < 0 {
 			return false

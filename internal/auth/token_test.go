@@ -3,12 +3,15 @@ package auth
 import (
 	"errors"
 	"hash/crc32"
+	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 var now = time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.UTC)
@@ -59,6 +62,12 @@ func TestNewTokenRefuses(t *testing.T) {
 		{"no creator", func(r *NewTokenRequest) { r.CreatedBy = "" }, "token creator"},
 		{"no role", func(r *NewTokenRequest) { r.Role = "" }, "want one of viewer, verifier, author, admin"},
 		{"role in another case", func(r *NewTokenRequest) { r.Role = "Admin" }, "want one of"},
+		{"team with white space", func(r *NewTokenRequest) { r.Team = " web" }, "token team: "},
+		{"long team", func(r *NewTokenRequest) { r.Team = strings.Repeat("x", 101) }, "at most 100"},
+		{"images that are none", func(r *NewTokenRequest) { r.Images = []string{"nginx"} }, "token images: image pattern"},
+		{"many images", func(r *NewTokenRequest) { r.Images = slices.Repeat([]string{"ghcr.io/a/b"}, 101) }, "at most 100 of each"},
+		{"source with bits behind the mask", func(r *NewTokenRequest) { r.Sources = []netip.Prefix{netip.MustParsePrefix("10.1.2.3/8")} }, "token sources: 10.1.2.3/8 is not a network"},
+		{"IPv4 source written as IPv6", func(r *NewTokenRequest) { r.Sources = []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")} }, "is not a network"},
 		{"negative lifetime", func(r *NewTokenRequest) { r.TTL = -time.Second }, "negative"},
 	}
 	for _, tt := range tests {
@@ -69,7 +78,7 @@ func TestNewTokenRefuses(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want one with %q", err, tt.want)
 			}
-			if plain != "" || tok != (Token{}) {
+			if plain != "" || tok.ID != "" || tok.Hash != (Hash{}) {
 				t.Error("a refused request still made a token")
 			}
 		})
@@ -131,23 +140,41 @@ func TestAuthenticate(t *testing.T) {
 	sum := checksum(body)
 	crossed := body + string(sum[:])
 
+	bound := tok
+	bound.Team, bound.Images = "web", []string{"ghcr.io/web/**"}
+	bound.Sources = []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32")}
+	boundPrincipal := Principal{Name: "ci", Role: Author, Team: "web", Images: []string{"ghcr.io/web/**"}, Sources: bound.Sources, TokenID: tok.ID, ExpiresAt: tok.ExpiresAt}
+	spoiled := bound
+	spoiled.RevokedAt = &revokedAt
+
+	who := Principal{Name: "ci", Role: Author, TokenID: tok.ID, ExpiresAt: tok.ExpiresAt}
 	tests := []struct {
 		name  string
 		set   []Token
 		plain string
+		from  string
 		at    time.Time
 		want  Principal
 		err   error
 	}{
-		{"good", []Token{tok}, plain, now, Principal{Name: "ci", Role: Author, TokenID: tok.ID, ExpiresAt: tok.ExpiresAt}, nil},
-		{"in its last microsecond", []Token{tok}, plain, tok.ExpiresAt.Add(-time.Microsecond), Principal{Name: "ci", Role: Author, TokenID: tok.ID, ExpiresAt: tok.ExpiresAt}, nil},
-		{"expired to the instant", []Token{tok}, plain, tok.ExpiresAt, Principal{}, ErrExpired},
-		{"revoked", []Token{revoked}, plain, now, Principal{}, ErrRevoked},
-		{"unknown id", []Token{stranger}, plain, now, Principal{}, ErrUnknown},
-		{"secret of another token", []Token{tok, stranger}, crossed, now, Principal{}, ErrUnknown},
-		{"no tokens at all", nil, plain, now, Principal{}, ErrUnknown},
-		{"nothing presented", []Token{tok}, "", now, Principal{}, ErrMissing},
-		{"garbage", []Token{tok}, "Bearer " + plain, now, Principal{}, ErrMalformed},
+		{"good", []Token{tok}, plain, "192.0.2.1", now, who, nil},
+		{"good, from nowhere known", []Token{tok}, plain, "", now, who, nil},
+		{"in its last microsecond", []Token{tok}, plain, "", tok.ExpiresAt.Add(-time.Microsecond), who, nil},
+		{"expired to the instant", []Token{tok}, plain, "", tok.ExpiresAt, Principal{}, ErrExpired},
+		{"revoked", []Token{revoked}, plain, "", now, Principal{}, ErrRevoked},
+		{"unknown id", []Token{stranger}, plain, "", now, Principal{}, ErrUnknown},
+		{"secret of another token", []Token{tok, stranger}, crossed, "", now, Principal{}, ErrUnknown},
+		{"no tokens at all", nil, plain, "", now, Principal{}, ErrUnknown},
+		{"nothing presented", []Token{tok}, "", "", now, Principal{}, ErrMissing},
+		{"garbage", []Token{tok}, "Bearer " + plain, "", now, Principal{}, ErrMalformed},
+		{"from its network", []Token{bound}, plain, "10.1.255.255", now, boundPrincipal, nil},
+		{"from its other network", []Token{bound}, plain, "2001:db8:1::1", now, boundPrincipal, nil},
+		{"from its network, written as IPv6", []Token{bound}, plain, "::ffff:10.1.0.1", now, boundPrincipal, nil},
+		{"from its network, through an interface", []Token{bound}, plain, "2001:db8::1%eth0", now, boundPrincipal, nil},
+		{"from beside its network", []Token{bound}, plain, "10.2.0.1", now, Principal{}, ErrSource},
+		{"from nowhere known, and bound", []Token{bound}, plain, "", now, Principal{}, ErrSource},
+		{"revoked, and from elsewhere", []Token{spoiled}, plain, "10.2.0.1", now, Principal{}, ErrRevoked},
+		{"wrong secret, and from elsewhere", []Token{bound, stranger}, crossed, "10.2.0.1", now, Principal{}, ErrUnknown},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -155,18 +182,22 @@ func TestAuthenticate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := set.Authenticate(tt.plain, tt.at)
+			var from netip.Addr
+			if tt.from != "" {
+				from = netip.MustParseAddr(tt.from)
+			}
+			got, err := set.Authenticate(tt.plain, from, tt.at)
 			if !errors.Is(err, tt.err) {
 				t.Fatalf("error %v, want %v", err, tt.err)
 			}
-			if d := cmp.Diff(tt.want, got); d != "" {
+			if d := cmp.Diff(tt.want, got, cmpopts.IgnoreUnexported(Principal{}), cmpopts.EquateComparable(netip.Prefix{})); d != "" {
 				t.Error(d)
 			}
 		})
 	}
 	t.Run("a nil set knows nobody", func(t *testing.T) {
 		var set *Tokens
-		if _, err := set.Authenticate(plain, now); !errors.Is(err, ErrUnknown) || set.Len() != 0 {
+		if _, err := set.Authenticate(plain, netip.Addr{}, now); !errors.Is(err, ErrUnknown) || set.Len() != 0 {
 			t.Errorf("error %v, want %v", err, ErrUnknown)
 		}
 	})
@@ -178,7 +209,7 @@ func TestAuthenticate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := set.Authenticate(plain, wrong.ExpiresAt.Add(time.Hour)); !errors.Is(err, ErrUnknown) {
+		if _, err := set.Authenticate(plain, netip.Addr{}, wrong.ExpiresAt.Add(time.Hour)); !errors.Is(err, ErrUnknown) {
 			t.Errorf("error %v, want %v", err, ErrUnknown)
 		}
 	})
@@ -202,6 +233,9 @@ func TestNewTokensRefuses(t *testing.T) {
 		{"no name", edit(func(x *Token) { x.Name = "" })},
 		{"no role", edit(func(x *Token) { x.Role = "" })},
 		{"unknown role", edit(func(x *Token) { x.Role = "root" })},
+		{"team with a line feed", edit(func(x *Token) { x.Team = "a\nb" })},
+		{"images that are none", edit(func(x *Token) { x.Images = []string{"nginx"} })},
+		{"a source that is none", edit(func(x *Token) { x.Sources = []netip.Prefix{{}} })},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -275,7 +309,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := set.Authenticate(plain, now); err != nil {
+		if _, err := set.Authenticate(plain, netip.Addr{}, now); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -287,7 +321,7 @@ func TestAuthenticateDoesNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(100, func() { _, _ = set.Authenticate(plain, now) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { _, _ = set.Authenticate(plain, netip.Addr{}, now) }); n != 0 {
 		t.Errorf("Authenticate allocates %v times; it runs for every request", n)
 	}
 }

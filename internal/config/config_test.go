@@ -106,6 +106,41 @@ func TestFilesThatAreRefused(t *testing.T) {
 		{"name without password", "registries: {a.test: {username: u}}\n", []string{"registries.a.test", "username"}},
 		{"token and name", "registries: {a.test: {username: u, password_env: E, token_file: f}}\n", []string{"token_file"}},
 		{"insecure with a CA", "registries: {a.test: {insecure: true, ca_file: f}}\n", []string{"plain HTTP"}},
+		{"half a certificate", "tls: {cert_file: a}\n", []string{"tls", "key_file"}},
+		{"listener without protocols", "listeners: [{address: \"127.0.0.1:1\", authentication: token}]\n", []string{"listeners[0].protocols", "[rest]"}},
+		{"listener of a later version", "listeners: [{address: \"127.0.0.1:1\", authentication: token, protocols: [mcp]}]\n", []string{"mcp", "later version"}},
+		{"listener with a protocol of nobody", "listeners: [{address: \"127.0.0.1:1\", authentication: token, protocols: [soap]}]\n", []string{"soap", "not known"}},
+		{"listener with a token in clear text", "listeners: [{address: \"10.0.0.1:1\", authentication: token, protocols: [rest]}]\n", []string{"listeners[0].tls", "clear text"}},
+		{"no authentication where others can reach it", "listeners: [{address: \"0.0.0.0:1\", authentication: none_on_loopback, protocols: [rest], principal: {name: a, role: verifier}}]\n", []string{"listeners[0].authentication", "loopback"}},
+		{"an administrator without authentication", "listeners: [{address: \"127.0.0.1:1\", authentication: none_on_loopback, protocols: [rest], principal: {name: a, role: admin}}]\n", []string{"principal.role", "viewer or verifier"}},
+		{"mtls without an authority", "listeners: [{address: \"0.0.0.0:1\", authentication: mtls, protocols: [rest], tls: {cert_file: a, key_file: b}, principal: {name: a, role: admin}}]\n", []string{"client_ca_file"}},
+		{"socket on the network", "listeners: [{address: \"127.0.0.1:1\", authentication: socket, protocols: [rest], principal: {name: a, role: admin}}]\n", []string{"unix:/path"}},
+		{"listener without a principal", "listeners: [{address: \"unix:/run/a.sock\", authentication: socket, protocols: [rest]}]\n", []string{"listeners[0].principal"}},
+		{"listener with a role of nobody", "listeners: [{address: \"unix:/run/a.sock\", authentication: socket, protocols: [rest], principal: {name: a, role: boss}}]\n", []string{"boss"}},
+		{"token and principal", "listeners: [{address: \"127.0.0.1:1\", authentication: token, protocols: [rest], principal: {name: a, role: admin}}]\n", []string{"principal", "token says who"}},
+		{"authentication of nobody", "listeners: [{address: \"127.0.0.1:1\", authentication: trust, protocols: [rest]}]\n", []string{"none of token, mtls, socket, none_on_loopback"}},
+		{"client names without certificates", "listeners: [{address: \"127.0.0.1:1\", authentication: token, protocols: [rest], client_names: [a]}]\n", []string{"client_names", "mtls"}},
+		{"proxy that is no network", "trusted_proxies: [10.0.0.1/8]\n", []string{"trusted_proxies[0]", "10.0.0.0/8"}},
+		{"no registry at all", "allow_registries: []\n", []string{"allow_registries", "empty list"}},
+		{"a root for no image", "trust_roots: [{name: a, path: b, images: []}]\n", []string{"trust_roots[0].images", "empty list"}},
+		{"a principal for no image", "listeners: [{address: \"unix:/run/a.sock\", authentication: socket, protocols: [rest], principal: {name: a, role: viewer, images: []}}]\n", []string{"listeners[0].principal.images"}},
+		{"no client at all", "listeners: [{address: \"0.0.0.0:1\", authentication: mtls, protocols: [rest], client_names: [], tls: {cert_file: a, key_file: b, client_ca_file: c}, principal: {name: a, role: viewer}}]\n", []string{"listeners[0].client_names"}},
+		{"a repository with a password", "trust_roots: [{name: a, tuf: \"https://u:secret@tuf.test\", tuf_root: b}]\n", []string{"trust_roots[0].tuf", "user name"}},
+		{"a rate that is no number", "rate_limit: {per_second: .nan}\n", []string{"rate_limit"}},
+		{"a rate without end", "rate_limit: {per_second: .inf}\n", []string{"rate_limit"}},
+		{"negative rate", "rate_limit: {per_second: -1}\n", []string{"rate_limit"}},
+		{"burst without a rate", "rate_limit: {burst: 3}\n", []string{"rate_limit.burst"}},
+		{"two databases", "database: {url: \"postgres://a/b\", url_file: c}\n", []string{"database", "not both"}},
+		{"another database", "database: {url: \"mysql://a:secret@b/c\"}\n", []string{"database.url", "postgres://"}},
+		{"migrate", "database: {migrate: never}\n", []string{"database.migrate", "manual"}},
+		{"tuf without its root", "trust_roots: [{name: a, tuf: \"https://tuf.test\"}]\n", []string{"trust_roots[0]", "tuf_root"}},
+		{"mirror of itself", "registries: {a.test: {mirrors: [{host: a.test}]}}\n", []string{"registries.a.test.mirrors[0].host"}},
+		{"redis without a server", "cache: {redis: {username: a}}\n", []string{"cache.redis", "url or addresses"}},
+		{"redis mode", "cache: {redis: {url: \"redis://a\", mode: ring}}\n", []string{"cache.redis.mode", "cluster"}},
+		{"redis with two passwords", "cache: {redis: {url: \"redis://a\", password_file: a, password_env: b}}\n", []string{"cache.redis", "not both"}},
+		{"redis without time", "cache: {redis: {timeout: 0s}}\n", []string{"cache.redis.timeout"}},
+		{"kms without time", "kms: {refresh: 0s}\n", []string{"kms", "more than 0"}},
+		{"negative retention", "retention: {max_verdicts: -1}\n", []string{"retention.max_verdicts"}},
 		{"two policies", "policy_file: p.yaml\nsigning_policy: {mode: audit}\n", []string{"policy_file", "keep one"}},
 	}
 	for _, tt := range tests {
@@ -179,11 +214,48 @@ func TestCheckListen(t *testing.T) {
 		"127.0.0.1:0": true, "localhost:80": true, "[::1]:80": true, "127.8.8.8:1": true,
 		":80": false, "0.0.0.0:80": false, "10.0.0.1:80": false, "example.com:80": false, "[::]:80": false,
 	} {
-		if err := CheckListen(addr, false); (err == nil) != ok {
+		if err := (&File{Listen: addr}).CheckListen(); (err == nil) != ok {
 			t.Errorf("CheckListen(%s) = %v", addr, err)
 		}
-		if err := CheckListen(addr, true); err != nil {
+		if err := (&File{Listen: addr, ListenInsecure: true}).CheckListen(); err != nil {
 			t.Errorf("CheckListen(%s, insecure) = %v", addr, err)
+		}
+	}
+}
+
+// The database's URL may hold a password, so no error repeats it.
+func TestDatabaseURLIsNotRepeated(t *testing.T) {
+	for _, u := range []string{"mysql://a:hunter2@b/c", "postgres://a:hunter2@[/c", ":hunter2"} {
+		if err := CheckDatabaseURL(u); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("CheckDatabaseURL(%q) = %v", u, err)
+		}
+	}
+}
+
+func TestListenersThatAreGood(t *testing.T) {
+	path := write(t, t.TempDir(), `
+listen: 0.0.0.0:8443
+tls: {cert_file: server.pem, key_file: server.key}
+listeners:
+  - {address: "0.0.0.0:9443", protocols: [rest], authentication: mtls, client_names: [gateway.acme.test], principal: {name: gateway, role: verifier, images: ["ghcr.io/acme/**"]}, tls: {cert_file: a, key_file: b, client_ca_file: c}}
+  - {address: "unix:/run/signet/gateway.sock", protocols: [rest], authentication: socket, principal: {name: gateway, role: verifier}}
+  - {address: "127.0.0.1:9000", protocols: [rest], authentication: none_on_loopback, principal: {name: local, role: verifier}}
+  - {address: "127.0.0.1:9001", protocols: [rest], authentication: token}
+`)
+	f, err := Load(path, "", environ())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Listeners[1].SocketPath(); got != "/run/signet/gateway.sock" || f.Listeners[0].SocketPath() != "" {
+		t.Errorf("SocketPath = %q", got)
+	}
+}
+
+// Every field is in the reference, as the file spells it.
+func TestReference(t *testing.T) {
+	for _, field := range []string{"`listen`", "`listeners[].principal.role`", "`registries.HOST.mirrors[].host`", "`limits.request_timeout`", "`cache.redis.sentinel_master`", "`database.url`"} {
+		if !strings.Contains(Reference(), "| "+field+" |") {
+			t.Errorf("the reference has no %s", field)
 		}
 	}
 }

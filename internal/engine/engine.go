@@ -19,8 +19,9 @@ import (
 
 // Cache keeps bytes until their own expiry. Whatever is wrong with it is a miss.
 type Cache interface {
-	Get(purpose string, key [32]byte, now time.Time) (value []byte, expiry time.Time, ok bool)
-	Put(purpose string, key [32]byte, value []byte, expiry time.Time)
+	// Get also tells which tier had the value: FromMemory or FromRedis.
+	Get(ctx context.Context, purpose string, key [32]byte, now time.Time) (value []byte, expiry time.Time, tier string, ok bool)
+	Put(ctx context.Context, purpose string, key [32]byte, value []byte, expiry time.Time)
 }
 
 // Record is one computed verdict with all that is needed to reproduce it.
@@ -30,13 +31,41 @@ type Record struct {
 	Facts     facts.Facts
 	Frames    map[string]facts.Frame // by policy
 	Principal string
-	Decided   time.Time
+	// AssessmentID and Labels are the caller's words, recorded and nothing else.
+	AssessmentID string
+	Labels       map[string]string
+	Decided      time.Time
 }
 
-// Recorder keeps computed verdicts. A verdict that cannot be recorded is not
-// given: the caller gets unknown.
+// Repeat is a verdict that was given again, from a cache or from work under way,
+// to a caller whose assessment wants a row of its own.
+type Repeat struct {
+	// Original is the id of the verdict that is repeated; ID and Body are those
+	// of the row to be made.
+	Original, ID string
+	Body         []byte
+	Principal    string
+	AssessmentID string
+	Labels       map[string]string
+	At           time.Time
+}
+
+// Recorder keeps verdicts. A verdict that cannot be recorded is not given: the
+// caller gets unknown.
 type Recorder interface {
 	Record(ctx context.Context, r Record) error
+	// Repeat errs with [ErrForgotten] when the original is not kept any more.
+	Repeat(ctx context.Context, r Repeat) error
+	// Defer takes a verdict that could not be recorded now, for a cause that Record
+	// gave, to record it when the store is back; false when it cannot take any more,
+	// or the store's return would mend nothing. It is asked only while the operator
+	// accepts the last known state.
+	Defer(r Record, cause error) bool
+}
+
+// Uses counts how often a verdict was given again. It must not block.
+type Uses interface {
+	Add(verdictID, principal string, at time.Time)
 }
 
 // Config of an engine. Source, Current and Build are needed.
@@ -45,10 +74,14 @@ type Config struct {
 	// Current gives what is in force now. It is called once per request, and
 	// what was acknowledged before the request must be in it.
 	Current func(ctx context.Context) (*State, error)
-	// Cache and Recorder are optional: the command line has neither.
+	// Cache, Recorder and Uses are optional: the command line has none.
 	Cache    Cache
 	Recorder Recorder
+	Uses     Uses
 	Limits   evidence.Limits
+	// Settings is a digest of what this process was configured with and active
+	// does not name: processes that differ in it share no cached results.
+	Settings string
 	// DecisionMaxAge bounds how long an answer may be repeated (60 s).
 	DecisionMaxAge time.Duration
 	// MaxStaleness bounds the age of a trust root that is to be refreshed (14 days).
@@ -114,6 +147,10 @@ type Request struct {
 	// Roles of the principal, given to the policy.
 	Roles     []string
 	Principal string
+	// AssessmentID and Labels are the caller's words: recorded, never in the input
+	// and never in a key. With an assessment the answer has a row of its own.
+	AssessmentID string
+	Labels       map[string]string
 	// Refresh bypasses leases and cached answers.
 	Refresh      bool
 	EvidenceOnly bool
@@ -122,6 +159,7 @@ type Request struct {
 // Where an answer came from.
 const (
 	FromMemory = "memory"
+	FromRedis  = "redis"
 	FromMiss   = "miss"
 )
 
@@ -146,11 +184,16 @@ func (e *Engine) Stats() *Stats { return &e.stats }
 func (e *Engine) Decide(ctx context.Context, st *State, req Request) (Answer, error) {
 	// What is in the cache under this key was a good request when it was put there,
 	// under the same active: it needs no second look.
-	key := answerKey(e.cfg.Build, st, req)
-	if !req.Refresh && e.cfg.Cache != nil {
-		if a, ok := e.cached(key); ok {
-			e.stats.Hits.Add(1)
-			return a, nil
+	key := answerKey(e.cfg.Build+e.cfg.Settings, st, req)
+	fresh := req.Refresh || e.cfg.Cache == nil // what is cached will not do
+	if !fresh {
+		if a, ok := e.cached(ctx, key); ok {
+			again, err := e.again(ctx, st, req, a)
+			if !errors.Is(err, ErrForgotten) {
+				e.stats.Hits.Add(1)
+				return again, err
+			}
+			fresh = true
 		}
 	}
 	asked, err := e.check(st, req)
@@ -158,13 +201,41 @@ func (e *Engine) Decide(ctx context.Context, st *State, req Request) (Answer, er
 		return Answer{}, err
 	}
 	e.stats.Misses.Add(1)
+	// A refresh must not join older work.
+	a, own, err := e.fly(ctx, st, req, asked, key, fresh, fresh && e.cfg.Cache != nil)
+	if own || err != nil {
+		return a, err
+	}
+	again, err := e.again(ctx, st, req, a)
+	switch {
+	case !errors.Is(err, ErrForgotten):
+		return again, err
+	case e.cfg.Recorder == nil || a.Decision == verdict.Unknown: // it was never to be recorded: there is nothing to repeat
+		return a, nil
+	}
+	// What was joined waits to be recorded, and an assessment wants a row now.
+	a, _, err = e.fly(ctx, st, req, asked, key, true, true)
+	return a, err
+}
+
+// fly computes an answer, or alone is false and somebody else is at it: then it
+// waits for theirs, which is not the caller's own. fresh says that what is cached
+// will not do.
+func (e *Engine) fly(ctx context.Context, st *State, req Request, asked Asked, key [32]byte, fresh, alone bool) (a Answer, own bool, err error) {
 	flight := string(key[:])
-	if req.Refresh {
-		flight += ulid.Make().String() // a refresh must not join older work
+	if alone {
+		flight += ulid.Make().String()
 	}
 	// The work goes on when the first caller leaves: others wait for it, and
 	// the next to ask finds it in the cache.
+	led := false // written before done is sent to, if at all
 	done := e.flights.DoChan(flight, func() (any, error) {
+		if !fresh { // the flight before may have landed since we looked
+			if a, ok := e.cached(ctx, key); ok {
+				return a, nil
+			}
+		}
+		led = true
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.cfg.Deadline)
 		defer cancel()
 		return e.compute(work, st, req, asked, key)
@@ -172,16 +243,16 @@ func (e *Engine) Decide(ctx context.Context, st *State, req Request) (Answer, er
 	select {
 	case r := <-done:
 		a, _ := r.Val.(Answer)
-		return a, r.Err
+		return a, led, r.Err
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			return e.unknown(st, req, asked, verdict.Reason{
 				Code: ReasonStillVerifying, Rule: "engine",
 				Message:     "Verification of " + req.Image + " was not finished in time.",
 				Remediation: "Ask again: the work goes on, and its result is kept.",
-			}, 2), nil
+			}, 2), true, nil
 		}
-		return Answer{}, ctx.Err()
+		return Answer{}, true, ctx.Err()
 	}
 }
 
@@ -299,21 +370,18 @@ func (e *Engine) finish(ctx context.Context, st *State, req Request, asked Asked
 		return e.unknown(st, req, asked, internalReason(), 10)
 	}
 	if e.cfg.Recorder != nil {
-		err := e.cfg.Recorder.Record(ctx, Record{
-			Verdict: v, Body: body, Facts: g.Facts, Frames: frames, Principal: req.Principal, Decided: v.EvaluatedAt,
-		})
-		if err != nil {
+		rec := Record{
+			Verdict: v, Body: body, Facts: g.Facts, Frames: frames, Principal: req.Principal,
+			AssessmentID: req.AssessmentID, Labels: req.Labels, Decided: v.EvaluatedAt,
+		}
+		if err := e.cfg.Recorder.Record(ctx, rec); err != nil && (st.GraceNote == "" || !e.cfg.Recorder.Defer(rec, err)) {
 			e.cfg.Log.ErrorContext(ctx, "recording a verdict", "image", req.Image, "error", err)
-			return e.unknown(st, req, asked, verdict.Reason{
-				Code: ReasonStoreUnavailable, Rule: "engine",
-				Message:     "The verdict could not be recorded, so it is not given.",
-				Remediation: "Ask again; the operator finds the cause in the server's log and at /readyz.",
-			}, 5)
+			return e.unknown(st, req, asked, notRecorded(), retryNotRecorded)
 		}
 	}
 	a := Answer{Body: body, From: FromMiss, Decision: v.Decision, Allowed: v.Allowed, RetryAfter: v.RetryAfter}
 	e.count(v.Decision)
-	e.keep(st, key, g, a, v)
+	e.keep(ctx, st, key, g, a, v)
 	return a
 }
 
@@ -341,6 +409,17 @@ func (e *Engine) unknown(st *State, req Request, asked Asked, why verdict.Reason
 	}
 	e.stats.Unknown.Add(1)
 	return Answer{Body: body, From: FromMiss, Decision: verdict.Unknown, RetryAfter: retry}
+}
+
+// retryNotRecorded is in seconds.
+const retryNotRecorded = 5
+
+func notRecorded() verdict.Reason {
+	return verdict.Reason{
+		Code: ReasonStoreUnavailable, Rule: "engine",
+		Message:     "The verdict could not be recorded, so it is not given.",
+		Remediation: "Ask again; the operator finds the cause in the server's log and at /readyz.",
+	}
 }
 
 func internalReason() verdict.Reason {

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,6 +91,7 @@ type fakePolicy struct {
 	evaluate func(in *facts.Input) (verdict.Result, error)
 	monotone bool
 	calls    atomic.Int64
+	mu       sync.Mutex
 	last     facts.Input
 }
 
@@ -104,11 +104,14 @@ func (*fakePolicy) Context() map[string][]string {
 }
 func (p *fakePolicy) Evaluate(_ context.Context, in *facts.Input) (verdict.Result, error) {
 	p.calls.Add(1)
+	p.mu.Lock()
 	p.last = *in
+	p.mu.Unlock()
 	return p.evaluate(in)
 }
 
 type fakeCache struct {
+	tier   string
 	mu     sync.Mutex
 	values map[string]fakeValue
 }
@@ -118,17 +121,17 @@ type fakeValue struct {
 	expiry time.Time
 }
 
-func (c *fakeCache) Get(purpose string, key [32]byte, now time.Time) ([]byte, time.Time, bool) {
+func (c *fakeCache) Get(_ context.Context, purpose string, key [32]byte, now time.Time) ([]byte, time.Time, string, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v, ok := c.values[fmt.Sprintf("%s %x", purpose, key)]
 	if !ok || !v.expiry.After(now) {
-		return nil, time.Time{}, false
+		return nil, time.Time{}, "", false
 	}
-	return v.body, v.expiry, true
+	return v.body, v.expiry, c.tier, true
 }
 
-func (c *fakeCache) Put(purpose string, key [32]byte, value []byte, expiry time.Time) {
+func (c *fakeCache) Put(_ context.Context, purpose string, key [32]byte, value []byte, expiry time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.values[fmt.Sprintf("%s %x", purpose, key)] = fakeValue{value, expiry}
@@ -146,9 +149,32 @@ func (c *fakeCache) count(purpose string) (n int) {
 }
 
 type fakeRecorder struct {
-	mu      sync.Mutex
-	records []Record
-	err     error
+	mu       sync.Mutex
+	records  []Record
+	repeats  []Repeat
+	deferred []Record
+	err      error
+	// full refuses to defer.
+	full      bool
+	repeatErr error
+}
+
+func (r *fakeRecorder) Repeat(_ context.Context, rep Repeat) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.repeatErr == nil {
+		r.repeats = append(r.repeats, rep)
+	}
+	return r.repeatErr
+}
+
+func (r *fakeRecorder) Defer(rec Record, _ error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.full {
+		r.deferred = append(r.deferred, rec)
+	}
+	return !r.full
 }
 
 func (r *fakeRecorder) Record(_ context.Context, rec Record) error {
@@ -171,7 +197,7 @@ func signed(subject, id, who string) facts.Signature {
 
 // newWorld is an image signed by dev@example.test, whom the policy trusts.
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, now: start, cache: &fakeCache{values: map[string]fakeValue{}}, recorder: &fakeRecorder{}}
+	w := &world{t: t, now: start, cache: &fakeCache{tier: FromMemory, values: map[string]fakeValue{}}, recorder: &fakeRecorder{}}
 	tag := "v1"
 	w.source = &fakeSource{
 		subject: facts.Subject{
@@ -195,7 +221,7 @@ func newWorld(t *testing.T) *world {
 			Counts: func(facts.Signature, []facts.TrustInfo) bool { return true }, RequireSignature: true, Registered: true,
 		}},
 		Roots: []Root{{Name: "test", Digest: "sha256:root", HasLog: true}},
-		Verify: func(context.Context, facts.Subject, []evidence.Item, []crypto.PublicKey) (facts.Facts, error) {
+		Verify: func(context.Context, facts.Subject, []evidence.Item, Keys) (facts.Facts, error) {
 			return facts.New(w.proven)
 		},
 	}
@@ -253,6 +279,10 @@ func TestAllowIsRecordedThenCached(t *testing.T) {
 	second, b := w.ask(Request{})
 	if b.From != FromMemory || string(a.Body) != string(b.Body) || first.ID != second.ID {
 		t.Errorf("the hit does not repeat the miss's bytes: %s from %s", b.Body, b.From)
+	}
+	w.cache.tier = FromRedis
+	if _, b = w.ask(Request{}); b.From != FromRedis || string(a.Body) != string(b.Body) {
+		t.Errorf("the hit does not say that Redis had it: %s from %s", b.Body, b.From)
 	}
 	if len(w.recorder.records) != 1 || w.recorder.records[0].Verdict.ID != first.ID {
 		t.Errorf("%d records", len(w.recorder.records))
@@ -750,5 +780,21 @@ func TestBarrierGivesUpWithItsCaller(t *testing.T) {
 	defer cancel()
 	if _, err := b.Read(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Read = %v", err)
+	}
+}
+
+func TestBarrierOutlivesAPanic(t *testing.T) {
+	reads := 0
+	b := NewBarrier(func(context.Context) (int, error) {
+		if reads++; reads == 1 {
+			panic("oops")
+		}
+		return reads, nil
+	})
+	if n, err := b.Read(t.Context()); err == nil || !strings.Contains(err.Error(), "oops") {
+		t.Errorf("Read = %d, %v", n, err)
+	}
+	if n, err := b.Read(t.Context()); err != nil || n != 2 {
+		t.Errorf("the next Read = %d, %v", n, err)
 	}
 }

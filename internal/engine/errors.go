@@ -7,6 +7,9 @@ var (
 	ErrInvalid = errors.New("invalid request")
 	// ErrTimeLimit is what a PolicySet wraps when its time was up.
 	ErrTimeLimit = errors.New("policy time limit")
+	// ErrForgotten is what a Recorder wraps when a verdict to be repeated is not
+	// kept any more.
+	ErrForgotten = errors.New("the verdict is not kept any more")
 	// ErrState says that what is in force could not be read.
 	ErrState = errors.New("cannot read what is in force")
 )

@@ -66,7 +66,7 @@ func (e *Engine) gather(ctx context.Context, st *State, req Request, asked Asked
 	e.collect(ctx, g, req, q)
 	g.Search = frameSearch(g.search, len(g.items))
 
-	f, err := st.Verify(ctx, g.Subject, g.items, keysInScope(policies, g.Subject.Name(), e.now()))
+	f, err := st.Verify(ctx, g.Subject, g.items, scopeKeys{policies, g.Subject.Name(), e.now()})
 	if err != nil {
 		g.Problem = asProblem(err, req.Image)
 		return g
@@ -77,9 +77,9 @@ func (e *Engine) gather(ctx context.Context, st *State, req Request, asked Asked
 
 // resolve names the digest once; everything after speaks of the digest.
 func (e *Engine) resolve(ctx context.Context, g *gathered, req Request, q evidence.Query) error {
-	key := hash(e.cfg.Build, g.Asked.Registry, g.Asked.Repository, g.Asked.Tag, g.Asked.Digest, req.leaseName(g.Asked), g.Asked.Scope)
+	key := hash(e.cfg.Build+e.cfg.Settings, g.Asked.Registry, g.Asked.Repository, g.Asked.Tag, g.Asked.Digest, req.leaseName(g.Asked), g.Asked.Scope)
 	if e.cfg.Cache != nil && !req.Refresh && !req.EvidenceOnly {
-		if s, until, ok := e.leasedTag(key); ok {
+		if s, until, ok := e.leasedTag(ctx, key); ok {
 			g.Subject = s
 			if g.Asked.Digest == "" {
 				g.tagUntil = until
@@ -101,16 +101,16 @@ func (e *Engine) resolve(ctx context.Context, g *gathered, req Request, q eviden
 			until = now.Add(searchLeaseFound) // a digest does not move
 		}
 		if body, err := json.Marshal(s); err == nil {
-			e.cfg.Cache.Put(purposeTag, key, body, until)
+			e.cfg.Cache.Put(ctx, purposeTag, key, body, until)
 		}
 	}
 	return nil
 }
 
 func (e *Engine) collect(ctx context.Context, g *gathered, req Request, q evidence.Query) {
-	g.searchKey = searchKey(e.cfg.Build, e.cfg.Limits, g.Subject, req, q.AllPlatforms, g.Asked)
+	g.searchKey = searchKey(e.cfg.Build+e.cfg.Settings, e.cfg.Limits, g.Subject, req, q.AllPlatforms, g.Asked)
 	if e.cfg.Cache != nil && !req.Refresh {
-		if l, until, ok := e.leasedSearch(g.searchKey); ok {
+		if l, until, ok := e.leasedSearch(ctx, g.searchKey); ok {
 			g.items, g.search, g.searchUntil, g.fromLease = l.Items, l.Search, until, true
 			return
 		}
@@ -129,14 +129,40 @@ func (e *Engine) collect(ctx context.Context, g *gathered, req Request, q eviden
 	}
 }
 
-// keysInScope are the keys of the signers in force for this image, in all
-// policies that speak of it.
-func keysInScope(policies []Policy, name string, at time.Time) []crypto.PublicKey {
-	var keys []crypto.PublicKey
-	for _, p := range policies {
-		keys = append(keys, p.Signers.Keys(name, at)...)
+// scopeKeys are the keys of the signers in force for an image at a time, in all
+// policies that speak of it. They are looked up, not listed: there may be
+// thousands.
+type scopeKeys struct {
+	policies []Policy
+	name     string
+	at       time.Time
+}
+
+func (k scopeKeys) ByFingerprint(fingerprint string) crypto.PublicKey {
+	for _, p := range k.policies {
+		if key, ok := p.Signers.KeyByFingerprint(fingerprint, k.name, k.at); ok {
+			return key.PublicKey
+		}
 	}
-	return keys
+	return nil
+}
+
+func (k scopeKeys) InScope(most int) ([]crypto.PublicKey, bool) {
+	var keys []crypto.PublicKey
+	seen := map[string]bool{}
+	for _, p := range k.policies {
+		some, more := p.Signers.KeysInScope(k.name, k.at, most)
+		for _, key := range some {
+			if !seen[key.Fingerprint] {
+				seen[key.Fingerprint] = true
+				keys = append(keys, key.PublicKey)
+			}
+		}
+		if more || len(keys) > most {
+			return keys[:min(len(keys), most)], true
+		}
+	}
+	return keys, false
 }
 
 // asProblem gives every error a code; one that we do not know is unavailable,

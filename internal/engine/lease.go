@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -65,12 +66,12 @@ const (
 	answerAuditedBad byte = 'p' // denied under audit: passes
 )
 
-func (e *Engine) cached(key [32]byte) (Answer, bool) {
-	value, _, ok := e.cfg.Cache.Get(purposeAnswer, key, e.cfg.Now())
+func (e *Engine) cached(ctx context.Context, key [32]byte) (Answer, bool) {
+	value, _, tier, ok := e.cfg.Cache.Get(ctx, purposeAnswer, key, e.cfg.Now())
 	if !ok || len(value) < 2 {
 		return Answer{}, false
 	}
-	a := Answer{Body: value[1:], From: FromMemory}
+	a := Answer{Body: value[1:], From: tier}
 	switch value[0] {
 	case answerAllow:
 		a.Decision, a.Allowed = verdict.Allow, true
@@ -86,12 +87,12 @@ func (e *Engine) cached(key [32]byte) (Answer, bool) {
 
 // keep caches an answer until its own expiry, and the search as a lease. An
 // unknown is never kept, and an incomplete search neither.
-func (e *Engine) keep(_ *State, key [32]byte, g *gathered, a Answer, v *verdict.Verdict) {
+func (e *Engine) keep(ctx context.Context, _ *State, key [32]byte, g *gathered, a Answer, v *verdict.Verdict) {
 	if e.cfg.Cache == nil {
 		return
 	}
 	now := e.cfg.Now()
-	e.keepSearch(g, v, now)
+	e.keepSearch(ctx, g, v, now)
 	if a.Decision == verdict.Unknown || !v.ExpiresAt.After(now) {
 		return
 	}
@@ -102,7 +103,7 @@ func (e *Engine) keep(_ *State, key [32]byte, g *gathered, a Answer, v *verdict.
 	case a.Allowed:
 		mark = answerAuditedBad
 	}
-	e.cfg.Cache.Put(purposeAnswer, key, append([]byte{mark}, a.Body...), v.ExpiresAt)
+	e.cfg.Cache.Put(ctx, purposeAnswer, key, append([]byte{mark}, a.Body...), v.ExpiresAt)
 }
 
 // lease is a kept search: what was found for one digest.
@@ -124,8 +125,8 @@ func (r Request) leaseName(a Asked) string {
 	return r.Image
 }
 
-func (e *Engine) leasedSearch(key [32]byte) (*lease, time.Time, bool) {
-	value, expiry, ok := e.cfg.Cache.Get(purposeSearch, key, e.cfg.Now())
+func (e *Engine) leasedSearch(ctx context.Context, key [32]byte) (*lease, time.Time, bool) {
+	value, expiry, _, ok := e.cfg.Cache.Get(ctx, purposeSearch, key, e.cfg.Now())
 	if !ok {
 		return nil, time.Time{}, false
 	}
@@ -136,7 +137,7 @@ func (e *Engine) leasedSearch(key [32]byte) (*lease, time.Time, bool) {
 	return &l, expiry, true
 }
 
-func (e *Engine) keepSearch(g *gathered, v *verdict.Verdict, now time.Time) {
+func (e *Engine) keepSearch(ctx context.Context, g *gathered, v *verdict.Verdict, now time.Time) {
 	if g.fromLease || g.Problem != nil || !g.search.Complete || g.itemBytes > searchLeaseBytes {
 		return
 	}
@@ -148,11 +149,11 @@ func (e *Engine) keepSearch(g *gathered, v *verdict.Verdict, now time.Time) {
 	if err != nil {
 		return
 	}
-	e.cfg.Cache.Put(purposeSearch, g.searchKey, body, now.Add(age))
+	e.cfg.Cache.Put(ctx, purposeSearch, g.searchKey, body, now.Add(age))
 }
 
-func (e *Engine) leasedTag(key [32]byte) (facts.Subject, time.Time, bool) {
-	value, expiry, ok := e.cfg.Cache.Get(purposeTag, key, e.cfg.Now())
+func (e *Engine) leasedTag(ctx context.Context, key [32]byte) (facts.Subject, time.Time, bool) {
+	value, expiry, _, ok := e.cfg.Cache.Get(ctx, purposeTag, key, e.cfg.Now())
 	if !ok {
 		return facts.Subject{}, time.Time{}, false
 	}

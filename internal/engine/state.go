@@ -35,8 +35,15 @@ type Source interface {
 	Collect(ctx context.Context, s facts.Subject, q evidence.Query) (evidence.Found, error)
 }
 
+// Keys are the public keys in scope for an image, as the verifier asks for them:
+// verify.Keys says what each method gives.
+type Keys = interface {
+	ByFingerprint(fingerprint string) crypto.PublicKey
+	InScope(most int) (keys []crypto.PublicKey, more bool)
+}
+
 // VerifyFunc turns evidence into facts. Its only errors are those of ctx.
-type VerifyFunc func(ctx context.Context, s facts.Subject, items []evidence.Item, keys []crypto.PublicKey) (facts.Facts, error)
+type VerifyFunc func(ctx context.Context, s facts.Subject, items []evidence.Item, keys Keys) (facts.Facts, error)
 
 // PolicySet is one compiled policy.
 type PolicySet interface {

@@ -6,7 +6,9 @@
 // characters within one segment, and "**", alone between slashes, for any
 // number of segments: "ghcr.io/org/*" is every repository directly under org,
 // "ghcr.io/org/**" also those further down. Use [NewScope] for the list of
-// patterns that a policy or signer has, and [Compile] for a single one.
+// patterns that a policy or signer has, [Compile] for a single one, [Index] to
+// find a name's patterns among thousands, and [Within] to ask whether one list
+// speaks of nothing that another does not.
 //
 // Different spellings of one registry must not slip past a pattern, so host
 // names are compared in lower case, without a final dot, without port 443 and
@@ -15,6 +17,7 @@ package glob
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -46,15 +49,26 @@ func (g Glob) String() string { return strings.Join(g.segments, "/") }
 // Match says whether name, "host[:port]/path", matches. A subject without a
 // name ("") matches no pattern.
 func (g Glob) Match(name string) bool {
+	normal := normalName(name)
+	return normal != "" && g.match(strings.Split(normal, "/"))
+}
+
+func (g Glob) match(name []string) bool {
+	return len(g.segments) > 0 && matchSegments(g.segments, name)
+}
+
+// normalName is name with its host normalised, and with Docker Hub's library
+// written out; "" for what is no name.
+func normalName(name string) string {
 	host, path, ok := strings.Cut(name, "/")
-	if !ok || host == "" || path == "" || len(g.segments) == 0 {
-		return false
+	if !ok || host == "" || path == "" {
+		return ""
 	}
 	host = normalHost(host)
 	if host == hub && !strings.Contains(path, "/") {
 		path = "library/" + path
 	}
-	return matchSegments(g.segments, append([]string{host}, strings.Split(path, "/")...))
+	return host + "/" + path
 }
 
 // Scope is a list of patterns. The zero value has none and covers every
@@ -92,6 +106,9 @@ func (s Scope) Covers(name string) bool {
 
 // All says that there are no patterns.
 func (s Scope) All() bool { return len(s.globs) == 0 }
+
+// Globs returns the compiled patterns in their order.
+func (s Scope) Globs() []Glob { return slices.Clone(s.globs) }
 
 // Patterns returns the normalised patterns in their order.
 func (s Scope) Patterns() []string {

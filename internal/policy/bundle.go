@@ -29,6 +29,7 @@ const (
 	manifestName     = ".manifest"
 	dataName         = "data.json"
 	paramsSchemaName = "schemas/params.json"
+	goldenName       = "signing/golden.json"
 	root             = "signing"
 )
 
@@ -41,7 +42,9 @@ type contents struct {
 	data map[string]any
 	// paramsSchema is the JSON Schema of data.params.
 	paramsSchema []byte
-	digest       string
+	// golden are the inputs whose outcome the bundle promises.
+	golden []golden
+	digest string
 	// embedded marks the default policy, which this project's tests have checked
 	// in every way that [Load] checks others.
 	embedded bool
@@ -66,6 +69,8 @@ type signetMetadata struct {
 	// Context declares the request context keys that the policy reads, each with
 	// its allowed values.
 	Context map[string][]string `json:"context"`
+	// Library is the version of Signet's library of rules that the bundle has.
+	Library string `json:"library"`
 }
 
 // embeddedContents is the default policy.
@@ -95,7 +100,8 @@ func isModule(name string) bool {
 }
 
 // readBundle reads a bundle directory. Files that are neither .manifest, Rego,
-// data.json nor schemas/params.json are not part of the policy and left alone.
+// data.json, schemas/params.json nor signing/golden.json are not part of the
+// policy and left alone.
 func readBundle(dir fs.FS) (*contents, error) {
 	c := &contents{modules: map[string][]byte{}, data: map[string]any{}, paramsSchema: rego.ParamsSchema}
 	files := map[string][]byte{}
@@ -143,6 +149,10 @@ func readBundle(dir fs.FS) (*contents, error) {
 			}
 		case name == paramsSchemaName:
 			c.paramsSchema = files[name]
+		case name == goldenName:
+			if c.golden, err = parseGolden(files[name]); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
 		}
 	}
 	if len(c.modules) == 0 {
@@ -153,7 +163,7 @@ func readBundle(dir fs.FS) (*contents, error) {
 }
 
 func partOfBundle(name string) bool {
-	return name == manifestName || name == paramsSchemaName || isModule(name) || path.Base(name) == dataName
+	return name == manifestName || name == paramsSchemaName || name == goldenName || isModule(name) || path.Base(name) == dataName
 }
 
 func readCapped(dir fs.FS, name string, left int) (body []byte, err error) {
@@ -204,11 +214,13 @@ func parseManifest(body []byte) (manifest, error) {
 // metadataKey is the part of a manifest's metadata that is Signet's.
 const metadataKey = "signet"
 
-// addData mounts a data.json where its directory says, within the roots.
+// addData mounts a data.json where its directory says, within the roots. The one
+// at the top, which "opa build" always writes, may hold what lies within them.
 func (c *contents) addData(name string, body []byte) error {
+	outside := fmt.Errorf("%s: lies outside the roots %q; data.params in particular is mounted by Signet", name, c.manifest.Roots)
 	dir := path.Dir(name)
-	if !c.owns(dir) {
-		return fmt.Errorf("%s: lies outside the roots %q; data.params in particular is mounted by Signet", name, c.manifest.Roots)
+	if dir != "." && !c.owns(dir) {
+		return outside
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
@@ -220,7 +232,16 @@ func (c *contents) addData(name string, body []byte) error {
 		return fmt.Errorf("%s: has something after the document", name)
 	}
 	at := c.data
-	for _, part := range strings.Split(dir, "/") {
+	parts := strings.Split(dir, "/")
+	if dir == "." {
+		parts = nil
+		for key := range doc {
+			if !c.owns(key) {
+				return outside
+			}
+		}
+	}
+	for _, part := range parts {
 		next, ok := at[part].(map[string]any)
 		if _, taken := at[part]; taken && !ok {
 			return fmt.Errorf("%s: %s is no object in another data.json", name, part)

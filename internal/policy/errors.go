@@ -11,6 +11,8 @@ var (
 	ErrPolicy = errors.New("policy error")
 	// ErrInputTooLarge says that the input is over limits.policy_input_bytes.
 	ErrInputTooLarge = errors.New("policy input too large")
+	// ErrDocument says that a file is no input document.
+	ErrDocument = errors.New("input is no document of the schema signet/input/v1")
 	// ErrLoad wraps everything that makes a bundle or its parameters unfit.
 	ErrLoad = errors.New("policy cannot be loaded")
 )

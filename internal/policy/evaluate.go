@@ -19,7 +19,11 @@ import (
 // names only facts that the input has, and never allows beside an error. Errors
 // wrap [ErrTimeLimit] when the time was up or ctx ended, [ErrInputTooLarge], or
 // [ErrPolicy].
-func (s *Set) Evaluate(ctx context.Context, in *facts.Input) (result verdict.Result, err error) {
+func (s *Set) Evaluate(ctx context.Context, in *facts.Input) (verdict.Result, error) {
+	return s.evaluate(ctx, in)
+}
+
+func (s *Set) evaluate(ctx context.Context, in *facts.Input, more ...opa.EvalOption) (result verdict.Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			result, err = verdict.Result{}, fmt.Errorf("%w: panic: %v", ErrPolicy, p)
@@ -38,12 +42,12 @@ func (s *Set) Evaluate(ctx context.Context, in *facts.Input) (result verdict.Res
 	ctx, cancel := context.WithTimeout(ctx, s.limits.PolicyTime)
 	defer cancel()
 	var builtinErrors []topdown.Error
-	found, err := s.query.Eval(ctx,
+	found, err := s.query.Eval(ctx, append(more,
 		opa.EvalParsedInput(input),
 		opa.EvalTime(in.EvaluatedAt),
 		opa.EvalBuiltinErrorList(&builtinErrors),
 		opa.EvalMetrics(metrics.NoOp()),
-	)
+	)...)
 	switch {
 	case err != nil && (topdown.IsCancel(err) || ctx.Err() != nil):
 		return verdict.Result{}, fmt.Errorf("%w: stopped after at most %s: %w", ErrTimeLimit, s.limits.PolicyTime, errors.Join(err, context.Cause(ctx)))

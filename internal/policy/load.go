@@ -54,6 +54,8 @@ type Set struct {
 	ready  chan struct{}
 	query  opa.PreparedEvalQuery
 	failed error
+	// compiler is what query was prepared with; nil for the embedded policy.
+	compiler *ast.Compiler
 }
 
 // Name is the policy's name.
@@ -94,7 +96,8 @@ func (s *Set) Ready(ctx context.Context) error {
 //
 // A bundle given by the caller is compiled strictly, its types checked against
 // the input schema, and asked once about an image without any evidence, which it
-// must not allow. For the embedded policy the project's own tests do this, so
+// must not allow, and about its golden inputs, whose outcome must be the promised
+// one. For the embedded policy the project's own tests do this, so
 // that nothing is left that could refuse it: it is compiled beside what the
 // caller does next, and the first evaluation waits for it.
 func Load(ctx context.Context, src Source) (s *Set, err error) {
@@ -126,8 +129,7 @@ func load(ctx context.Context, src Source) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("params: %w", err)
 	}
-	data := map[string]any{"params": params}
-	maps.Copy(data, c.data)
+	data := c.dataWith(params)
 	s := &Set{
 		name: src.Name, manifest: c.manifest, digest: c.digest, paramsDigest: paramsDigest, limits: src.Limits,
 		ready: make(chan struct{}),
@@ -140,6 +142,9 @@ func load(ctx context.Context, src Source) (*Set, error) {
 		return nil, s.failed
 	}
 	if err := s.mustNotAllowNothing(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.checkGolden(ctx, c); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -162,6 +167,9 @@ func (s *Set) build(ctx context.Context, c *contents, data map[string]any) {
 	if err != nil {
 		s.failed = err
 		return
+	}
+	if !c.embedded {
+		s.compiler = compiler
 	}
 	s.query, s.failed = prepare(ctx, compiler, caps, data)
 }

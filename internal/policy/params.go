@@ -29,7 +29,7 @@ func checkParams(ctx context.Context, raw json.RawMessage, schema []byte) (param
 	if err := strictjson.Decode(raw, maxParamsDepth, &params); err != nil {
 		return nil, "", err
 	}
-	if err := matchSchema(ctx, raw, schema); err != nil {
+	if err := matchSchema(ctx, paramsSchemaName, raw, schema); err != nil {
 		return nil, "", err
 	}
 	body, err := facts.Canonical(params)
@@ -87,11 +87,11 @@ func checkKeyword(key string, v any) error {
 	return nil
 }
 
-// matchSchema validates a document by a schema. The validator is the one that OPA
+// matchSchema validates a document by the schema of that name. The validator is the one that OPA
 // brings for its builtin json.match_schema, which no policy may call: it is linked
 // in any case, and a second one would be paid for by every start of a command. The
 // capabilities keep it off the network, should a reference get past checkSchema.
-func matchSchema(ctx context.Context, document, schema []byte) error {
+func matchSchema(ctx context.Context, name string, document, schema []byte) error {
 	caps, err := capabilities()
 	if err != nil {
 		return err
@@ -105,13 +105,13 @@ func matchSchema(ctx context.Context, document, schema []byte) error {
 		[]*ast.Term{ast.StringTerm(string(document)), ast.StringTerm(string(schema))},
 		func(t *ast.Term) error { outcome = t; return nil })
 	if err != nil {
-		return fmt.Errorf("%s: %w", paramsSchemaName, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	return readOutcome(outcome)
+	return readOutcome(name, outcome)
 }
 
 // readOutcome reads [matches, problems]; anything but a clear true is an error.
-func readOutcome(outcome *ast.Term) error {
+func readOutcome(name string, outcome *ast.Term) error {
 	var pair []json.RawMessage
 	var matches bool
 	var problems []struct {
@@ -126,7 +126,7 @@ func readOutcome(outcome *ast.Term) error {
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: asking OPA: %w", paramsSchemaName, err)
+		return fmt.Errorf("%s: asking OPA: %w", name, err)
 	case matches && len(problems) == 0:
 		return nil
 	}
@@ -134,7 +134,7 @@ func readOutcome(outcome *ast.Term) error {
 	for _, p := range problems {
 		words = append(words, p.Error)
 	}
-	return fmt.Errorf("do not match %s: %s", paramsSchemaName, strings.Join(words, "; "))
+	return fmt.Errorf("do not match %s: %s", name, strings.Join(words, "; "))
 }
 
 func decodePair(outcome *ast.Term, pair *[]json.RawMessage) error {

@@ -30,7 +30,7 @@ func TestMatchSchema(t *testing.T) {
 		{"another type", `[]`, "Invalid type"},
 		{"no document", ``, "schemas/params.json"},
 	} {
-		err := matchSchema(t.Context(), []byte(tt.document), []byte(schema))
+		err := matchSchema(t.Context(), "schemas/params.json", []byte(tt.document), []byte(schema))
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
 		}
@@ -47,7 +47,7 @@ func TestThreat47NoReferenceIsFetched(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	schema := []byte(`{"$ref": "` + srv.URL + `"}`)
-	if err := matchSchema(t.Context(), []byte(`{}`), schema); err == nil {
+	if err := matchSchema(t.Context(), "schemas/params.json", []byte(`{}`), schema); err == nil {
 		t.Error("a schema elsewhere was taken for one that matches")
 	}
 	if err := checkSchema(schema); err == nil {
@@ -73,11 +73,11 @@ func TestReadOutcome(t *testing.T) {
 		{`true`, false},
 		{`null`, false},
 	} {
-		if err := readOutcome(ast.MustParseTerm(tt.outcome)); (err == nil) != tt.matches {
+		if err := readOutcome("schemas/params.json", ast.MustParseTerm(tt.outcome)); (err == nil) != tt.matches {
 			t.Errorf("%s: %v", tt.outcome, err)
 		}
 	}
-	if readOutcome(nil) == nil {
+	if readOutcome("schemas/params.json", nil) == nil {
 		t.Error("no outcome matches")
 	}
 }

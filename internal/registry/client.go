@@ -25,6 +25,7 @@ type Client struct {
 	elsewhere map[string]Reference // evidence repositories, by normalised prefix
 	auth      *authState
 	indexes   *indexCache
+	resting   resting
 	backoff   time.Duration
 }
 
@@ -53,6 +54,7 @@ func New(cfg Config) (*Client, error) {
 			creds:      map[sessionKey]remembered[credential]{},
 		},
 		indexes: &indexCache{m: map[string]index{}},
+		resting: resting{until: map[string]time.Time{}},
 		backoff: firstBackoff,
 	}
 	var err error
@@ -94,6 +96,7 @@ func (c *Client) Close() {
 
 func (c *Client) configure(r Settings) error {
 	r.TokenHosts, r.BlobHosts = append([]string(nil), r.TokenHosts...), append([]string(nil), r.BlobHosts...)
+	r.Mirrors = append([]Mirror(nil), r.Mirrors...)
 	if err := r.validate(); err != nil {
 		return err
 	}
@@ -201,7 +204,7 @@ func (c *Client) ScopeOf(r Reference) string {
 		return "layout"
 	}
 	ev := c.evidenceRepository(r)
-	return r.Registry + c.account(r.Registry) + " " + ev.Registry + "/" + ev.Repository + " " + ev.Registry + c.account(ev.Registry)
+	return c.place(r.Registry) + " " + ev.Registry + "/" + ev.Repository + " " + c.place(ev.Registry)
 }
 
 // account names the credentials for a host, behind a sign that no host has.

@@ -53,7 +53,10 @@ func (c *Client) Collect(ctx context.Context, s facts.Subject, q evidence.Query)
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Limits.SearchTimeout)
 	defer cancel()
 
-	sr := &search{src: src, lim: c.cfg.Limits, subjects: []string{s.Digest}, listed: map[string][]lead{}}
+	sr := &search{
+		src: src, beside: beside(src), lim: c.cfg.Limits, subjects: []string{s.Digest},
+		listed: map[string][]lead{}, tagged: map[string]string{},
+	}
 	for _, p := range platforms {
 		if !slices.Contains(sr.subjects, p.Digest) {
 			sr.subjects = append(sr.subjects, p.Digest)
@@ -74,7 +77,9 @@ func (c *Client) Collect(ctx context.Context, s facts.Subject, q evidence.Query)
 // begins, so that limits cut the same items whatever the order of answers.
 type search struct {
 	src source
-	lim evidence.Limits
+	// beside are mirrors that are asked for lists as well.
+	beside []*remote
+	lim    evidence.Limits
 	// subjects are the digests to look for; the first is the one asked for.
 	subjects []string
 
@@ -84,6 +89,8 @@ type search struct {
 	tags     evidence.Probe
 	problems []evidence.Problem
 	listed   map[string][]lead // by the digest of the manifest
+	tagged   map[string]string // by place: the digest of the manifest there
+	lent     lent
 	pending  []pending
 	items    []evidence.Item
 }
@@ -151,16 +158,20 @@ func (s *search) worse(at *evidence.Probe, p evidence.Probe) {
 // probe asks the referrers API, the fallback tag where the API has nothing, and
 // cosign's tags, for every subject.
 func (s *search) probe(ctx context.Context) {
-	s.parallel(3*len(s.subjects), func(i int) {
-		switch subject := s.subjects[i/3]; i % 3 {
+	each := 3 + len(s.beside)
+	s.parallel(each*len(s.subjects), func(i int) {
+		switch subject, what := s.subjects[i/each], i%each; what {
 		case 0:
 			s.askReferrers(ctx, subject)
 		case 1:
 			s.askTag(ctx, subject, "sig", evidence.KindSimpleSigning)
 		case 2:
 			s.askTag(ctx, subject, "att", evidence.KindDSSE)
+		default:
+			s.askMirror(ctx, s.beside[what-3], subject)
 		}
 	})
+	s.borrow()
 }
 
 func (s *search) askReferrers(ctx context.Context, subject string) {
@@ -208,7 +219,7 @@ func (s *search) malformedEntry(subject, where string) func(json.RawMessage, err
 func (s *search) askFallback(ctx context.Context, subject string) {
 	tag := cosignTag(subject, "")
 	o := origin{subject: subject, where: tagPlace(tag), kind: evidence.KindUnsigned, tag: true}
-	c, err := s.src.manifest(ctx, tag)
+	c, err := s.src.attached(ctx, subject, "")
 	if s.unread(o, &s.fallback, err) {
 		return
 	}
@@ -243,6 +254,9 @@ func (s *search) askTag(ctx context.Context, subject, suffix string, kind eviden
 		return
 	}
 	s.worse(&s.tags, evidence.ProbeFound)
+	s.mu.Lock()
+	s.tagged[o.where] = c.digest
+	s.mu.Unlock()
 	s.readManifest(c, o)
 }
 
@@ -289,7 +303,7 @@ func (s *search) found() evidence.Found {
 		}
 	}
 	return evidence.Found{Items: s.items, Search: evidence.Search{
-		Complete: len(s.problems) == 0, Repositories: []string{s.src.name()},
+		Complete: len(s.problems) == 0, Repositories: s.named(),
 		ReferrersAPI: s.api, FallbackTag: s.fallback, CosignTags: s.tags, Problems: s.problems,
 	}}
 }

@@ -54,6 +54,8 @@ type Settings struct {
 	// BlobHosts are other hosts, host[:port], that this registry redirects blobs
 	// to and that may be at a private address where the registry may.
 	BlobHosts []string
+	// Mirrors are asked for this registry's content first, in order.
+	Mirrors []Mirror
 }
 
 // Config of a [Client]. The zero value asks public registries over https, with
@@ -170,6 +172,9 @@ func (r *Settings) validate() error {
 		return fmt.Errorf("registry %q: both a token and a user name or password; choose one", r.Host)
 	case (r.Username == "") != (r.Password == ""):
 		return fmt.Errorf("registry %q: a user name and a password go together", r.Host)
+	}
+	if err := validateMirrors(r.Host, r.Mirrors); err != nil {
+		return err
 	}
 	for _, list := range []struct {
 		field string

@@ -23,6 +23,13 @@
 // that is known for it. A redirect to another host is followed over https, five
 // times at most, without credentials; what comes back is hashed as ever.
 //
+// # Mirrors
+//
+// A registry's [Mirror]s are asked for content first, which is hashed as ever.
+// Tags are resolved and evidence is listed at the registry itself, unless a
+// mirror is configured to be believed about tags, or asked for lists as well. A
+// mirror that fails is passed over, and left alone for a minute.
+//
 // # OCI layouts
 //
 // "oci-layout:PATH[:TAG|@DIGEST]" takes the same path with files in place of

@@ -197,8 +197,8 @@ func (c *Client) refetchIndex(ctx context.Context, image Reference, subject fact
 // kept in another repository, which may only be hiding from us because the
 // keychain could not be read.
 func (c *Client) missingCredentials(s *search, image, at Reference) {
-	r, ok := s.src.(*remote)
-	if !ok || len(s.items) > 0 || image.Name() == at.Name() {
+	r := authority(s.src)
+	if r == nil || len(s.items) > 0 || image.Name() == at.Name() {
 		return
 	}
 	if hint := c.credentialHint(r.session); hint != "" {

@@ -43,6 +43,8 @@ type request struct {
 	// elsewhere allows redirects to other hosts, as big registries send them for
 	// blobs, and some (registry.k8s.io) for manifests. Tokens are never fetched so.
 	elsewhere bool
+	// once is for what is not tried again.
+	once bool
 	// token marks a request for a token: it is never authorised by a token, and
 	// authorization and form are sent as they are.
 	token         bool
@@ -72,7 +74,7 @@ func (c *Client) fetch(ctx context.Context, rq request) (reply, error) {
 	for attempt := 1; ; attempt++ {
 		rp, err := c.attempt(ctx, rq)
 		wait, again := c.again(ctx, attempt, rp, err)
-		if !again {
+		if !again || rq.once {
 			return rp, c.asError(ctx, rq, err)
 		}
 		timer := time.NewTimer(wait)

@@ -17,7 +17,7 @@ func (c *Client) open(r Reference) (source, func(), error) {
 		}
 		return l, l.close, nil
 	}
-	return &remote{c, session{c.endpoint(r.Registry), r.Repository}}, func() {}, nil
+	return c.repository(r), func() {}, nil
 }
 
 // Resolve finds the digest that q.Image names now, with one request: everything

@@ -25,7 +25,7 @@ type source interface {
 	// manifest fetches by tag or digest. The bytes hash to what was asked for.
 	manifest(ctx context.Context, ref string) (content, error)
 	// attached fetches the manifest that cosign tags with the subject's digest
-	// and a suffix ("sig", "att").
+	// and a suffix ("sig", "att"), or with "" the fallback tag.
 	attached(ctx context.Context, subject, suffix string) (content, error)
 	// blob fetches a layer of the declared size, which is at most limit.
 	blob(ctx context.Context, d descriptor, limit int64) ([]byte, error)
@@ -58,6 +58,8 @@ func cosignTag(digest, suffix string) string {
 type remote struct {
 	c *Client
 	session
+	// once is for mirrors: there is another place to ask, so nothing is waited for.
+	once bool
 }
 
 func (r *remote) request(kind, ref string) request {
@@ -65,7 +67,7 @@ func (r *remote) request(kind, ref string) request {
 	if err != nil { // a host, path and tag that passed our grammar make a URL
 		u = &url.URL{Scheme: "https", Host: "invalid.invalid"}
 	}
-	return request{session: r.session, url: u, where: r.at(ref), elsewhere: true}
+	return request{session: r.session, url: u, where: r.at(ref), elsewhere: true, once: r.once}
 }
 
 // at names a tag or digest of this repository.

@@ -6,6 +6,8 @@
 // at a time, [Assign] turns such matches into the largest one-to-one assignment
 // between distinct principals and signer entries, which is what a threshold
 // counts, and [Set.Nearest] explains what came close when nothing matched.
+// [Set.KeyByFingerprint] and [Set.KeysInScope] give the keys to verify with. What a
+// verdict asks costs the same among ten signers and among ten thousand.
 //
 // Nothing here reads a clock, a file or the network.
 package signers

@@ -2,6 +2,7 @@ package signers
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,18 +17,22 @@ type Near struct {
 	// Signer is the name of the trusted signer that it almost matched, "" where
 	// there is none of its kind.
 	Signer string
-	// Field is what differs: "issuer", "subject", "key", "images", "not_before",
-	// "expires_at", "enabled" or "type". Want is the signer's side, Have the
-	// signature's (or the image's, or the time).
+	// Field is what differs: "issuer", "subject", "claims.<name>", "trust_roots",
+	// "key", "images", "not_before", "expires_at", "signed_from", "signed_until",
+	// "enabled" or "type". Want is the signer's side, Have the signature's (or the
+	// image's, or the time).
 	Field, Want, Have string
 	// Why is a sentence for people.
 	Why string
 }
 
-// maxCompared bounds the comparisons that are spent on an explanation, so that
-// an image with many strangers' signatures costs little where many signers are
-// registered. Decisions do not depend on it.
-const maxCompared = 10_000
+// Bounds on what is spent on an explanation, so that it costs little however many
+// signers are registered and however many strangers signed. Decisions do not
+// depend on them.
+const (
+	maxCompared = 1000 // comparisons altogether
+	maxNear     = 16   // signers that a stranger's signature is compared with
+)
 
 // How near a signature came. Higher is nearer.
 const (
@@ -37,12 +42,14 @@ const (
 	sameIssuer  // the issuer is trusted for other subjects
 	sameSubject // the subject is trusted from another issuer
 	almost      // letters differ in case only, or by a slash at the end
+	otherClaim  // trusted with other claims of the certificate
+	otherRoot   // trusted from another trust root
 	outOfScope  // trusted for other images
-	outOfTime   // disabled, not yet or no longer trusted
+	outOfTime   // disabled, not yet or no longer trusted, or signed at another time
 )
 
 // closeness orders candidates: by rank, then by the length of what the subject
-// has in common with the signer's.
+// has in common with the signer's, or how many claims are met.
 type closeness struct {
 	rank, common int
 }
@@ -81,23 +88,37 @@ func (s *Set) candidates(sig facts.Signer) []*entry {
 	if known := s.recognise(sig); len(known) > 0 {
 		return known
 	}
-	if sig.Kind == facts.KindCertificate {
-		if same := s.subjects[sig.Subject]; len(same) > 0 {
+	if s.anyone == nil {
+		return nil // the zero set
+	}
+	first := func(list []*entry) []*entry { return list[:min(len(list), maxNear)] }
+	switch sig.Kind {
+	case facts.KindKey:
+		if len(s.keyed) > 0 {
+			return first(s.keyed)
+		}
+		return first(s.anyone.sorted)
+	case facts.KindCertificate:
+		if same := s.anyone.recognise(sig.Subject); len(same) > 0 {
 			return same
 		}
 		if iss := s.issuers[sig.Issuer]; iss != nil {
-			return iss.all
+			return iss.near(sig.Subject, maxNear)
 		}
+		if len(s.anyone.sorted) > 0 {
+			return s.anyone.near(sig.Subject, maxNear)
+		}
+		return first(s.keyed)
 	}
-	return s.entries
+	return nil
 }
 
 func (e *entry) compare(sig facts.Signature, name string, at time.Time) (Near, closeness) {
 	switch {
-	case sig.Signer.Kind == facts.KindKey && e.Type == PublicKey:
+	case sig.Signer.Kind == facts.KindKey && e.Type != Keyless:
 		for _, k := range e.Keys {
 			if k.Fingerprint == sig.Signer.Fingerprint {
-				return e.outside(name, at)
+				return e.outside(sig, name, at)
 			}
 		}
 		return Near{
@@ -105,10 +126,10 @@ func (e *entry) compare(sig facts.Signature, name string, at time.Time) (Near, c
 			Why: fmt.Sprintf("It was signed with the key %s; the trusted signer %s has another key, %s.", short(sig.Signer.Fingerprint), e.Name, short(e.Keys[0].Fingerprint)),
 		}, closeness{rank: otherKey}
 	case sig.Signer.Kind == facts.KindCertificate && e.Type == Keyless:
-		return e.compareIdentity(sig.Signer, name, at)
+		return e.compareIdentity(sig, name, at)
 	case sig.Signer.Kind == facts.KindCertificate:
 		return Near{
-			Field: "type", Want: string(PublicKey), Have: string(Keyless),
+			Field: "type", Want: string(e.Type), Have: string(Keyless),
 			Why: fmt.Sprintf("It was signed keyless by %s; the trusted signer %s is a public key.", sig.Principal, e.Name),
 		}, closeness{rank: otherKind}
 	case sig.Signer.Kind == facts.KindKey:
@@ -120,7 +141,8 @@ func (e *entry) compare(sig facts.Signature, name string, at time.Time) (Near, c
 	return Near{}, closeness{}
 }
 
-func (e *entry) compareIdentity(sig facts.Signer, name string, at time.Time) (Near, closeness) {
+func (e *entry) compareIdentity(signature facts.Signature, name string, at time.Time) (Near, closeness) {
+	sig := signature.Signer
 	want, common := e.Subject, 0
 	subject := sig.Subject == e.Subject
 	if e.pattern != nil {
@@ -131,7 +153,7 @@ func (e *entry) compareIdentity(sig facts.Signer, name string, at time.Time) (Ne
 	}
 	switch {
 	case sig.Issuer == e.Issuer && subject:
-		return e.outside(name, at)
+		return e.outside(signature, name, at)
 	case sig.Issuer == e.Issuer && strings.EqualFold(sig.Subject, e.Subject):
 		return Near{
 			Field: "subject", Want: want, Have: sig.Subject,
@@ -160,9 +182,12 @@ func (e *entry) compareIdentity(sig facts.Signer, name string, at time.Time) (Ne
 	}, closeness{otherKey, common}
 }
 
-// outside explains why a signer that made the signature does not count for this
-// image at this time.
-func (e *entry) outside(name string, at time.Time) (Near, closeness) {
+// outside explains why a signer whose identity or key made the signature does not
+// count for it, or not for this image at this time.
+func (e *entry) outside(sig facts.Signature, name string, at time.Time) (Near, closeness) {
+	if near, c := e.constrained(sig); c.rank > nothing {
+		return near, c
+	}
 	now := at.UTC().Format(time.RFC3339)
 	switch {
 	case !e.Enabled:
@@ -173,6 +198,8 @@ func (e *entry) outside(name string, at time.Time) (Near, closeness) {
 	case e.ExpiresAt != nil && !at.Before(*e.ExpiresAt):
 		until := e.ExpiresAt.UTC().Format(time.RFC3339)
 		return Near{Field: "expires_at", Want: until, Have: now, Why: fmt.Sprintf("The trusted signer %s made it, but expired at %s.", e.Name, until)}, closeness{rank: outOfTime}
+	case !e.signedWithin(sig.SignedAt):
+		return e.signedElsewhen(sig.SignedAt), closeness{rank: outOfTime}
 	case !e.scope.Covers(name):
 		have := name
 		if have == "" {
@@ -184,6 +211,56 @@ func (e *entry) outside(name string, at time.Time) (Near, closeness) {
 		}, closeness{rank: outOfScope}
 	}
 	return Near{}, closeness{} // it matches after all
+}
+
+// constrained explains what else of a certificate is not as the signer wants it:
+// a claim, or the trust root that vouches for it.
+func (e *entry) constrained(sig facts.Signature) (Near, closeness) {
+	met, first := 0, -1
+	for i, c := range e.claims {
+		switch {
+		case c.meets(sig.Signer.Claims):
+			met++
+		case first < 0:
+			first = i
+		}
+	}
+	switch {
+	case first >= 0:
+		c := e.claims[first]
+		near := Near{Field: "claims." + c.name, Want: c.want, Have: "none"}
+		if have, ok := sig.Signer.Claims[c.name]; ok {
+			near.Have = have
+			near.Why = fmt.Sprintf("The identity is that of the trusted signer %s, which wants another %s.", e.Name, c.name)
+		} else {
+			near.Why = fmt.Sprintf("The identity is that of the trusted signer %s, which wants a %s, and the certificate has none.", e.Name, c.name)
+		}
+		return near, closeness{otherClaim, met}
+	case len(e.TrustRoots) > 0 && !slices.Contains(e.TrustRoots, sig.TrustRoot):
+		return Near{
+			Field: "trust_roots", Want: strings.Join(e.TrustRoots, ", "), Have: sig.TrustRoot,
+			Why: fmt.Sprintf("The identity is that of the trusted signer %s, which no other trust root may vouch for than %s.", e.Name, strings.Join(e.TrustRoots, " or ")),
+		}, closeness{rank: otherRoot}
+	}
+	return Near{}, closeness{}
+}
+
+// signedElsewhen explains a signature that was made when the signer's did not
+// count, or nobody can tell when.
+func (e *entry) signedElsewhen(t *time.Time) Near {
+	near := Near{Field: "signed_until", Have: "no verified time"}
+	bound, word := e.SignedUntil, "until"
+	if e.SignedFrom != nil && (t == nil || t.Before(*e.SignedFrom)) {
+		near.Field, bound, word = "signed_from", e.SignedFrom, "from"
+	}
+	near.Want = bound.UTC().Format(time.RFC3339)
+	if t == nil {
+		near.Why = fmt.Sprintf("The trusted signer %s made it, but its signatures count only %s %s, and no time of signing is verified: sign with a timestamp or a transparency log.", e.Name, word, near.Want)
+		return near
+	}
+	near.Have = t.UTC().Format(time.RFC3339)
+	near.Why = fmt.Sprintf("The trusted signer %s made it at %s, but its signatures count only %s %s.", e.Name, near.Have, word, near.Want)
+	return near
 }
 
 func sameIgnoringCaseAndSlash(a, b string) bool {

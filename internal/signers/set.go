@@ -1,9 +1,9 @@
 package signers
 
 import (
-	"crypto"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,34 +21,23 @@ type Set struct {
 	entries []*entry // by name
 	digest  string
 
-	issuers map[string]*issuer
-	// keys by fingerprint; subjects by exact subject, whatever the issuer, for
-	// explanations only.
-	keys     map[string][]*entry
-	subjects map[string][]*entry
-	// boundaries are the times when a signer begins or ends, in order.
+	// issuers are the keyless signers by issuer, and anyone all of them, which
+	// explanations look through.
+	issuers map[string]*identities
+	anyone  *identities
+	// keys are the signers with keys by fingerprint, and keyed all of them by name.
+	keys  map[string][]*entry
+	keyed []*entry
+	// scopes are all signers by image.
+	scopes *scopes
+	// boundaries are the times when a signer begins or ends, in order, each once.
 	boundaries []time.Time
-}
-
-// issuer is the part of the index for one OIDC issuer.
-type issuer struct {
-	exact map[string][]*entry
-	// prefixed holds patterns by their literal prefix, and lengths the lengths
-	// of those prefixes, so that a lookup costs one map access per length.
-	prefixed map[string][]*entry
-	lengths  []int
-	bare     []*entry
-	all      []*entry
 }
 
 // Compile checks signers and builds their index. All errors are reported
 // together, each with the signer's name and field.
 func Compile(list []Signer) (*Set, error) {
-	s := &Set{
-		issuers:  map[string]*issuer{},
-		keys:     map[string][]*entry{},
-		subjects: map[string][]*entry{},
-	}
+	s := &Set{issuers: map[string]*identities{}, anyone: newIdentities(), keys: map[string][]*entry{}}
 	var problems []error
 	names := map[string]bool{}
 	for _, signer := range list {
@@ -57,7 +46,9 @@ func Compile(list []Signer) (*Set, error) {
 		case err != nil:
 			problems = append(problems, fmt.Errorf("signer %q: %w", signer.Name, err))
 		case names[signer.Name]:
-			problems = append(problems, fmt.Errorf("signer %q: %w: name: is taken by another signer", signer.Name, ErrInvalid))
+			problems = append(problems, fmt.Errorf("signer %q: %w", signer.Name, FieldError{"name", "is taken by another signer"}))
+		case signer.Type == KMS && len(signer.Keys) == 0:
+			problems = append(problems, fmt.Errorf("signer %q: %w", signer.Name, FieldError{"kms_key_ref", "has not been resolved to a public key; nothing can be verified with a reference alone"}))
 		default:
 			names[signer.Name] = true
 			s.entries = append(s.entries, e)
@@ -72,11 +63,14 @@ func Compile(list []Signer) (*Set, error) {
 	}
 	for name, iss := range s.issuers {
 		if len(iss.bare) > MaxBarePatterns {
-			return nil, fmt.Errorf("%w: subject_regex: issuer %s has %d patterns that do not begin with literal text, of at most %d; begin them with what every subject has in common, for example https://github.com/org/", ErrInvalid, name, len(iss.bare), MaxBarePatterns)
+			return nil, FieldError{"subject_regex", fmt.Sprintf("issuer %s has %d patterns that do not begin with literal text, of at most %d; begin them with what every subject has in common, for example https://github.com/org/", name, len(iss.bare), MaxBarePatterns)}
 		}
-		slices.Sort(iss.lengths)
+		iss.finish()
 	}
+	s.anyone.finish()
+	s.scopes = newScopes(s.entries)
 	slices.SortFunc(s.boundaries, time.Time.Compare)
+	s.boundaries = slices.CompactFunc(s.boundaries, time.Time.Equal)
 	digest, err := digestOf(s.entries)
 	if err != nil {
 		return nil, err
@@ -91,61 +85,34 @@ func (s *Set) index(e *entry) {
 			s.boundaries = append(s.boundaries, *t)
 		}
 	}
-	if e.Type == PublicKey {
+	if e.Type != Keyless {
+		s.keyed = append(s.keyed, e)
 		for _, k := range e.Keys {
 			s.keys[k.Fingerprint] = append(s.keys[k.Fingerprint], e)
 		}
 		return
 	}
-	iss := s.issuers[e.Issuer]
-	if iss == nil {
-		iss = &issuer{exact: map[string][]*entry{}, prefixed: map[string][]*entry{}}
-		s.issuers[e.Issuer] = iss
+	if s.issuers[e.Issuer] == nil {
+		s.issuers[e.Issuer] = newIdentities()
 	}
-	iss.all = append(iss.all, e)
-	switch {
-	case e.pattern == nil:
-		iss.exact[e.Subject] = append(iss.exact[e.Subject], e)
-		s.subjects[e.Subject] = append(s.subjects[e.Subject], e)
-	case e.pattern.prefix == "":
-		iss.bare = append(iss.bare, e)
-	default:
-		p := e.pattern.prefix
-		if !slices.Contains(iss.lengths, len(p)) {
-			iss.lengths = append(iss.lengths, len(p))
-		}
-		iss.prefixed[p] = append(iss.prefixed[p], e)
+	s.issuers[e.Issuer].add(e)
+	// Patterns without a literal prefix are few for one issuer, but not for all.
+	if e.pattern == nil || e.pattern.prefix != "" || len(s.anyone.bare) < MaxBarePatterns {
+		s.anyone.add(e)
 	}
 }
 
 // recognise gives the entries whose identity or key is that of sig, whatever
-// their validity and image scope.
+// their validity, image scope and further constraints.
 func (s *Set) recognise(sig facts.Signer) []*entry {
 	switch sig.Kind {
 	case facts.KindKey:
 		return s.keys[sig.Fingerprint]
 	case facts.KindCertificate:
-		iss := s.issuers[sig.Issuer]
-		if iss == nil || sig.Issuer == "" || sig.Subject == "" {
+		if sig.Issuer == "" {
 			return nil
 		}
-		found := slices.Clone(iss.exact[sig.Subject])
-		for _, n := range iss.lengths {
-			if n > len(sig.Subject) {
-				break
-			}
-			for _, e := range iss.prefixed[sig.Subject[:n]] {
-				if e.pattern.match(sig.Subject) {
-					found = append(found, e)
-				}
-			}
-		}
-		for _, e := range iss.bare {
-			if e.pattern.match(sig.Subject) {
-				found = append(found, e)
-			}
-		}
-		return found
+		return s.issuers[sig.Issuer].recognise(sig.Subject)
 	default:
 		return nil
 	}
@@ -156,7 +123,7 @@ func (s *Set) recognise(sig facts.Signer) []*entry {
 func (s *Set) Match(sig facts.Signature, name string, at time.Time) []string {
 	var names []string
 	for _, e := range s.recognise(sig.Signer) {
-		if e.trusts(name, at) {
+		if e.trusts(name, at) && e.accepts(sig) {
 			names = append(names, e.Name)
 		}
 	}
@@ -164,45 +131,62 @@ func (s *Set) Match(sig facts.Signature, name string, at time.Time) []string {
 	return slices.Compact(names)
 }
 
-// Keys returns the public keys that are trusted for the image name at a time,
-// each once, in the order of their fingerprints: the candidates for signatures
-// that name no key of their own.
-func (s *Set) Keys(name string, at time.Time) []crypto.PublicKey {
-	found := map[string]crypto.PublicKey{}
-	for fingerprint, entries := range s.keys {
-		for _, e := range entries {
-			if !e.trusts(name, at) {
-				continue
-			}
-			for _, k := range e.Keys {
-				if k.Fingerprint == fingerprint {
-					found[fingerprint] = k.PublicKey
-				}
+// KeyByFingerprint gives the key with that fingerprint, if it is trusted for the
+// image name at a time.
+func (s *Set) KeyByFingerprint(fingerprint, name string, at time.Time) (Key, bool) {
+	for _, e := range s.keys[fingerprint] {
+		if !e.trusts(name, at) {
+			continue
+		}
+		for _, k := range e.Keys {
+			if k.Fingerprint == fingerprint {
+				return k, true
 			}
 		}
 	}
-	order := make([]string, 0, len(found))
-	for fingerprint := range found {
-		order = append(order, fingerprint)
+	return Key{}, false
+}
+
+// KeysInScope gives the keys that are trusted for the image name at a time, each
+// once, in the order of their fingerprints: the candidates for signatures that
+// name no key of their own. Where there are more than most, more is true and the
+// keys are some of them.
+func (s *Set) KeysInScope(name string, at time.Time, most int) (keys []Key, more bool) {
+	seen := map[string]bool{}
+	for scope := range s.scopes.of(name) {
+		for _, k := range scope.keys {
+			if end := k.force.end(); end != nil && !at.Before(*end) {
+				break // and so it is with all that follow
+			}
+			if seen[k.Fingerprint] || !k.force.covers(at) {
+				continue
+			}
+			if len(keys) == most {
+				return keys, true
+			}
+			seen[k.Fingerprint] = true
+			keys = append(keys, k.Key)
+		}
 	}
-	slices.Sort(order)
-	keys := make([]crypto.PublicKey, 0, len(order))
-	for _, fingerprint := range order {
-		keys = append(keys, found[fingerprint])
-	}
-	return keys
+	slices.SortFunc(keys, func(a, b Key) int { return strings.Compare(a.Fingerprint, b.Fingerprint) })
+	return keys, false
 }
 
 // InForce says whether anybody at all is trusted for the image name at a time.
 func (s *Set) InForce(name string, at time.Time) bool {
-	return slices.ContainsFunc(s.entries, func(e *entry) bool { return e.trusts(name, at) })
+	for scope := range s.scopes.of(name) {
+		if scope.force.covers(at) {
+			return true
+		}
+	}
+	return false
 }
 
 // NextBoundary is the first time after at when a signer begins or ends to be
 // trusted, nil when there is none. What was matched at at holds until then.
 func (s *Set) NextBoundary(at time.Time) *time.Time {
 	i, found := slices.BinarySearchFunc(s.boundaries, at, time.Time.Compare)
-	for found && i < len(s.boundaries) && !s.boundaries[i].After(at) {
+	if found {
 		i++
 	}
 	if i == len(s.boundaries) {
@@ -216,7 +200,8 @@ func (s *Set) NextBoundary(at time.Time) *time.Time {
 func (s *Set) Len() int { return len(s.entries) }
 
 // Digest is "sha256:<hex>" over everything that decides what the set matches;
-// owners and notes are not part of it. "" for the zero value.
+// owners, notes and who
+// rotates a key are not part of it. "" for the zero value.
 func (s *Set) Digest() string { return s.digest }
 
 // digestOf hashes the entries in order of their names.
@@ -232,6 +217,12 @@ func digestOf(entries []*entry) (string, error) {
 		Enabled   bool       `json:"enabled"`
 		NotBefore *time.Time `json:"not_before"`
 		ExpiresAt *time.Time `json:"expires_at"`
+
+		Claims      map[string]string `json:"claims"`
+		TrustRoots  []string          `json:"trust_roots"`
+		KMSKeyRef   string            `json:"kms_key_ref"`
+		SignedFrom  *time.Time        `json:"signed_from"`
+		SignedUntil *time.Time        `json:"signed_until"`
 	}
 	list := make([]canonical, 0, len(entries))
 	for _, e := range entries {
@@ -239,7 +230,10 @@ func digestOf(entries []*entry) (string, error) {
 			Name: e.Name, Type: e.Type, Issuer: e.Issuer, Subject: e.Subject, Regex: e.SubjectRegex,
 			Keys: []string{}, Images: e.scope.Patterns(), Enabled: e.Enabled,
 			NotBefore: utc(e.NotBefore), ExpiresAt: utc(e.ExpiresAt),
+			Claims: map[string]string{}, TrustRoots: slices.Sorted(slices.Values(e.TrustRoots)), KMSKeyRef: e.KMSKeyRef,
+			SignedFrom: utc(e.SignedFrom), SignedUntil: utc(e.SignedUntil),
 		}
+		maps.Copy(c.Claims, e.Claims)
 		for _, k := range e.Keys {
 			c.Keys = append(c.Keys, k.Fingerprint)
 		}

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
+	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/glob"
 )
 
@@ -21,7 +24,8 @@ const (
 	Keyless Type = "keyless"
 	// PublicKey is one key, or several of which any counts for this one signer.
 	PublicKey Type = "public_key"
-	// KMS is a key in a key management service. It is refused by this version.
+	// KMS is a key in a key management service, named by a reference. It is
+	// matched by the public keys that were resolved and pinned; nobody is asked.
 	KMS Type = "kms"
 )
 
@@ -30,7 +34,9 @@ const (
 	MaxNameBytes     = 200
 	MaxIdentityBytes = 2048
 	MaxPatternBytes  = 1024
+	MaxNoteBytes     = 4096
 	MaxKeys          = 64
+	MaxTrustRoots    = 64
 )
 
 // Key is one public key of a signer.
@@ -60,20 +66,37 @@ type Signer struct {
 	Subject string
 	// SubjectRegex is an RE2 pattern for the whole SAN. Keyless only.
 	SubjectRegex string
-	// Keys are those of a PublicKey signer, at least one.
+	// Claims constrain the certificate's claims by name ([ClaimNames]): each must
+	// be there and equal the value to the letter, in which * stands for any run
+	// without a slash and ** for any run. Keyless only.
+	Claims map[string]string
+	// TrustRoots are the names of the trust roots that may vouch for the identity;
+	// none means any. Keyless only.
+	TrustRoots []string
+	// Keys are those of a PublicKey signer, at least one. For KMS they are those
+	// that the reference was resolved to: [Signer.Validate] does without,
+	// [Compile] does not.
 	Keys []Key
+	// KMSKeyRef names the key, see [ParseKMSRef]. AutoRotate says that a new key
+	// there is taken without an administrator; it decides nothing here. KMS only.
+	KMSKeyRef  string
+	AutoRotate bool
 	// Images are glob patterns (package glob) for the images that the signer may
 	// sign; none means every image.
 	Images  []string
 	Enabled bool
 	// NotBefore and ExpiresAt bound when the signer is trusted; nil is unbounded.
 	NotBefore, ExpiresAt *time.Time
+	// SignedFrom and SignedUntil bound which signatures count, both inclusive:
+	// they are compared with the verified signing time, and a signature without
+	// one is outside of either. nil is unbounded.
+	SignedFrom, SignedUntil *time.Time
 	// Owner and Note are for people.
 	Owner, Note string
 }
 
-// Validate checks one signer. Errors wrap [ErrInvalid] or [ErrUnsupported],
-// begin with the field's name, and are all reported together.
+// Validate checks one signer. The error joins a [FieldError] for each mistake. A
+// KMS signer may lack its keys, which nobody has resolved yet.
 func (s Signer) Validate() error {
 	_, err := s.compile()
 	return err
@@ -87,7 +110,7 @@ var registeredName = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9._-]*\z`)
 // dashes and underscores, so that it never looks like an inline signer's.
 func ValidName(name string) error {
 	if len(name) > MaxNameBytes || !registeredName.MatchString(name) {
-		return fmt.Errorf("%w: name: %q is not a name; use at most %d letters, digits, dots, dashes and underscores, a letter or digit first", ErrInvalid, name, MaxNameBytes)
+		return FieldError{"name", fmt.Sprintf("%q is not a name; use at most %d letters, digits, dots, dashes and underscores, a letter or digit first", name, MaxNameBytes)}
 	}
 	return nil
 }
@@ -96,17 +119,20 @@ func ValidName(name string) error {
 type entry struct {
 	Signer
 	pattern *pattern
+	claims  []claim
 	scope   glob.Scope
+	// literal is the subject, or what it begins with, in lower case.
+	literal string
 }
 
 func (s Signer) compile() (*entry, error) {
 	e := &entry{Signer: s}
 	var problems []error
 	add := func(field, format string, args ...any) {
-		problems = append(problems, fmt.Errorf("%w: %s: %w", ErrInvalid, field, fmt.Errorf(format, args...)))
+		problems = append(problems, FieldError{field, fmt.Sprintf(format, args...)})
 	}
-	if s.Name == "" || len(s.Name) > MaxNameBytes || hasControl(s.Name) {
-		add("name", "is missing, longer than %d bytes, or has control characters", MaxNameBytes)
+	if s.Name == "" || len(s.Name) > MaxNameBytes || unprintable(s.Name) {
+		add("name", "is missing, longer than %d bytes, not UTF-8, or has control characters", MaxNameBytes)
 	}
 	switch s.Type {
 	case Keyless:
@@ -114,31 +140,92 @@ func (s Signer) compile() (*entry, error) {
 		if s.SubjectRegex != "" {
 			p, err := compilePattern(s.SubjectRegex)
 			if err != nil {
-				add("subject_regex", "%w", err)
+				add("subject_regex", "%s", err)
 			}
 			e.pattern = p
 		}
+		e.claims = compileClaims(s.Claims, add)
+		s.checkRoots(add)
 	case PublicKey:
+		if len(s.Keys) == 0 {
+			add("key", "is missing; paste the public key, from -----BEGIN PUBLIC KEY----- on")
+		}
 		s.checkKeys(add)
 	case KMS:
-		problems = append(problems, fmt.Errorf("%w: type: kms is enforced by a later version; export the public key and use type public_key until then", ErrUnsupported))
+		if s.KMSKeyRef == "" {
+			add("kms_key_ref", "is missing; write %s", kmsSchemes)
+		} else if _, err := ParseKMSRef(s.KMSKeyRef); err != nil {
+			add("kms_key_ref", "%s", err)
+		}
+		s.checkKeys(add)
 	case "":
-		add("type", "is missing; write keyless or public_key")
+		add("type", "is missing; write keyless, public_key or kms")
 	default:
-		add("type", "%q is not a signer type; write keyless or public_key", s.Type)
+		add("type", "%q is not a signer type; write keyless, public_key or kms", s.Type)
 	}
+	s.checkForeign(add)
 	scope, err := glob.NewScope(s.Images)
 	if err != nil {
-		add("images", "%w", err)
+		add("images", "%s", err)
 	}
 	e.scope = scope
-	if s.NotBefore != nil && s.ExpiresAt != nil && !s.NotBefore.Before(*s.ExpiresAt) {
-		add("expires_at", "%s is not after not_before, %s", s.ExpiresAt.UTC().Format(time.RFC3339), s.NotBefore.UTC().Format(time.RFC3339))
+	s.checkTimes(add)
+	if len(s.Owner) > MaxNameBytes || unprintable(s.Owner) {
+		add("owner", "is longer than %d bytes, not UTF-8, or has control characters", MaxNameBytes)
+	}
+	if len(s.Note) > MaxNoteBytes || unprintable(strings.NewReplacer("\n", "", "\t", "").Replace(s.Note)) {
+		add("note", "is longer than %d bytes, not UTF-8, or has control characters other than line breaks and tabs", MaxNoteBytes)
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
+	e.literal = strings.ToLower(e.Subject)
+	if e.pattern != nil {
+		e.literal = strings.ToLower(e.pattern.prefix)
+	}
 	return e, nil
+}
+
+// checkForeign refuses fields of another type, which would say something that
+// nobody enforces.
+func (s Signer) checkForeign(add func(field, format string, args ...any)) {
+	foreign := func(field string, set bool, of ...Type) {
+		if !set || slices.Contains(of, s.Type) || !slices.Contains([]Type{Keyless, PublicKey, KMS}, s.Type) {
+			return
+		}
+		add(field, "does not go with type %s; use type %s", s.Type, of[0])
+	}
+	foreign("issuer", s.Issuer != "", Keyless)
+	foreign("subject", s.Subject != "", Keyless)
+	foreign("subject_regex", s.SubjectRegex != "", Keyless)
+	foreign("claims", len(s.Claims) > 0, Keyless)
+	foreign("trust_roots", len(s.TrustRoots) > 0, Keyless)
+	foreign("key", len(s.Keys) > 0, PublicKey, KMS)
+	foreign("kms_key_ref", s.KMSKeyRef != "", KMS)
+	foreign("auto_rotate", s.AutoRotate, KMS)
+}
+
+func (s Signer) checkTimes(add func(field, format string, args ...any)) {
+	if s.NotBefore != nil && s.ExpiresAt != nil && !s.NotBefore.Before(*s.ExpiresAt) {
+		add("expires_at", "%s is not after not_before, %s", s.ExpiresAt.UTC().Format(time.RFC3339), s.NotBefore.UTC().Format(time.RFC3339))
+	}
+	if s.SignedFrom != nil && s.SignedUntil != nil && s.SignedUntil.Before(*s.SignedFrom) {
+		add("signed_until", "%s is before signed_from, %s", s.SignedUntil.UTC().Format(time.RFC3339), s.SignedFrom.UTC().Format(time.RFC3339))
+	}
+}
+
+func (s Signer) checkRoots(add func(field, format string, args ...any)) {
+	if len(s.TrustRoots) > MaxTrustRoots {
+		add("trust_roots", "has %d names; at most %d are read", len(s.TrustRoots), MaxTrustRoots)
+	}
+	for i, name := range s.TrustRoots {
+		switch {
+		case name == "" || len(name) > MaxNameBytes || unprintable(name):
+			add("trust_roots", "number %d is empty, longer than %d bytes, not UTF-8, or has control characters", i+1, MaxNameBytes)
+		case slices.Contains(s.TrustRoots[:i], name):
+			add("trust_roots", "has %q twice", name)
+		}
+	}
 }
 
 func (s Signer) checkIdentity(add func(field, format string, args ...any)) {
@@ -156,23 +243,20 @@ func (s Signer) checkIdentity(add func(field, format string, args ...any)) {
 	}
 	if s.Issuer != "" {
 		if err := checkIssuer(s.Issuer); err != nil {
-			add("issuer", "%w", err)
+			add("issuer", "%s", err)
 		}
 	}
-	if len(s.Subject) > MaxIdentityBytes || hasControl(s.Subject) {
-		add("subject", "is longer than %d bytes or has control characters", MaxIdentityBytes)
+	if len(s.Subject) > MaxIdentityBytes || unprintable(s.Subject) {
+		add("subject", "is longer than %d bytes, not UTF-8, or has control characters", MaxIdentityBytes)
 	}
 	if s.Subject != strings.TrimSpace(s.Subject) {
 		add("subject", "begins or ends with white space, which no certificate has")
 	}
-	if len(s.Keys) > 0 {
-		add("key", "does not go with type keyless; use type public_key")
-	}
 }
 
 func checkIssuer(issuer string) error {
-	if len(issuer) > MaxIdentityBytes || hasControl(issuer) || issuer != strings.TrimSpace(issuer) {
-		return fmt.Errorf("is longer than %d bytes, or has white space around it or control characters", MaxIdentityBytes)
+	if len(issuer) > MaxIdentityBytes || unprintable(issuer) || issuer != strings.TrimSpace(issuer) {
+		return fmt.Errorf("is longer than %d bytes, is not UTF-8, or has white space around it or control characters", MaxIdentityBytes)
 	}
 	u, err := url.Parse(issuer)
 	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
@@ -182,31 +266,25 @@ func checkIssuer(issuer string) error {
 }
 
 func (s Signer) checkKeys(add func(field, format string, args ...any)) {
-	if len(s.Keys) == 0 {
-		add("key", "is missing; paste the public key, from -----BEGIN PUBLIC KEY----- on")
-	}
 	if len(s.Keys) > MaxKeys {
 		add("key", "has %d keys; at most %d may stand for one signer", len(s.Keys), MaxKeys)
 	}
 	for i, k := range s.Keys {
 		want, err := NewKey(k.PublicKey)
 		if err != nil {
-			add("key", "%w", err)
+			add("key", "%s", err)
 			continue
 		}
 		if k.Fingerprint != want.Fingerprint || k.Algorithm != want.Algorithm {
 			add("key", "number %d has a fingerprint or algorithm of another key; make it with ParseKeys or NewKey", i+1)
 		}
 	}
-	for field, value := range map[string]string{"issuer": s.Issuer, "subject": s.Subject, "subject_regex": s.SubjectRegex} {
-		if value != "" {
-			add(field, "does not go with type public_key; use type keyless")
-		}
-	}
 }
 
-func hasControl(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || (r >= 0x7f && r < 0xa0) })
+// unprintable says that s has what a person cannot see or compare, or what does
+// not survive YAML and JSON.
+func unprintable(s string) bool {
+	return !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || (r >= 0x7f && r < 0xa0) })
 }
 
 // in says whether the signer is trusted at a time, from NotBefore up to, and
@@ -216,3 +294,21 @@ func (e *entry) in(at time.Time) bool {
 }
 
 func (e *entry) trusts(name string, at time.Time) bool { return e.in(at) && e.scope.Covers(name) }
+
+// accepts says whether a signature by the signer's identity or key is one that
+// the signer was meant for: by its claims, its trust root and when it was made.
+func (e *entry) accepts(sig facts.Signature) bool {
+	for _, c := range e.claims {
+		if !c.meets(sig.Signer.Claims) {
+			return false
+		}
+	}
+	return (len(e.TrustRoots) == 0 || slices.Contains(e.TrustRoots, sig.TrustRoot)) && e.signedWithin(sig.SignedAt)
+}
+
+func (e *entry) signedWithin(t *time.Time) bool {
+	if t == nil {
+		return e.SignedFrom == nil && e.SignedUntil == nil
+	}
+	return (e.SignedFrom == nil || !t.Before(*e.SignedFrom)) && (e.SignedUntil == nil || !t.After(*e.SignedUntil))
+}

@@ -21,7 +21,17 @@ const maxBytes = 1 << 20
 // Parse reads a signing policy: a document whose one key is signing_policy, or
 // what would stand below that key. Errors wrap [ErrInvalid].
 func Parse(body []byte) (*Policy, error) {
-	root, err := document(body)
+	root, err := inner(body, maxBytes)
+	if err != nil {
+		return nil, err
+	}
+	return FromNode(root)
+}
+
+// inner is what stands below signing_policy, or the whole document where that
+// key is left out.
+func inner(body []byte, most int) (*yaml.Node, error) {
+	root, err := document(body, most)
 	if err != nil {
 		return nil, err
 	}
@@ -34,14 +44,14 @@ func Parse(body []byte) (*Policy, error) {
 		}
 		root = inner
 	}
-	return FromNode(root)
+	return root, nil
 }
 
 // document reads the one YAML document there is.
-func document(body []byte) (*yaml.Node, error) {
+func document(body []byte, most int) (*yaml.Node, error) {
 	r := &reader{}
-	if len(body) > maxBytes {
-		r.fail(nil, "", "the document is larger than %d bytes", maxBytes)
+	if len(body) > most {
+		r.fail(nil, "", "the document is larger than %d bytes", most)
 		return nil, r.err()
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(body))
@@ -89,8 +99,13 @@ type draft struct {
 	policy    *Policy
 	signersAt *yaml.Node
 	threshold *yaml.Node
-	written   map[string]string // what was said, and by which field
-	slsa      struct {
+	// registered says that this is a list of registered signers and no policy;
+	// they are collected in entries.
+	registered bool
+	entries    []Entry
+	lines      map[string]int    // of entries, by name
+	written    map[string]string // what was said, and by which field
+	slsa       struct {
 		require   *yaml.Node // require_attestation, where written
 		level     *yaml.Node
 		levelWant int
@@ -120,6 +135,9 @@ func FromNode(n *yaml.Node) (*Policy, error) {
 		"default":                 d.fallback,
 		"attestations":            func(n *yaml.Node) { d.refuseUnlessEmpty(n, "attestations", later) },
 		"exceptions":              func(n *yaml.Node) { d.refuseUnlessEmpty(n, "exceptions", later) },
+		"bundle": func(n *yaml.Node) {
+			d.refuseUnlessEmpty(n, "bundle", "rules of one's own are served by a later version; leave it out")
+		},
 	}, map[string]string{
 		"trusted_builders": "belongs into slsa", "require_attestation": "belongs into slsa", "minimum_level": "belongs into slsa",
 		"plugins": "this is a plugin file of the gateway; give what stands under config: of its image-signing plugin",
@@ -158,12 +176,17 @@ func (d *draft) finish(n *yaml.Node) {
 	case len(p.RegisteredNames) > 0 && p.Threshold > len(p.Inline)+len(p.RegisteredNames):
 		d.fail(d.threshold, "threshold", "%d is more than the %d trusted signers that are named", p.Threshold, len(p.Inline)+len(p.RegisteredNames))
 	}
-	if _, err := signers.Compile(p.Inline); err != nil {
-		at := n
+	d.patterns(n, p.Inline)
+}
+
+// patterns checks what is only wrong about many signers together.
+func (d *draft) patterns(n *yaml.Node, list []signers.Signer) {
+	list = slices.DeleteFunc(slices.Clone(list), func(s signers.Signer) bool { return s.SubjectRegex == "" })
+	if _, err := signers.Compile(list); err != nil {
 		if d.signersAt != nil {
-			at = d.signersAt
+			n = d.signersAt
 		}
-		d.failLines(at, "", err)
+		d.failLines(n, "", err)
 	}
 }
 

@@ -163,6 +163,12 @@ threshold: 2
 trusted_signers:
   - {type: registry, names: [alice, bob]}
   - {type: keyless, issuer: "https://accounts.google.com", subject: "yes", images: ["ghcr.io/org/**"], not_before: 2026-01-01T00:00:00+01:00, expires_at: "2027-01-01T00:00:00Z"}
+  - {type: kms, kms_key_ref: "hashivault://release", auto_rotate: true, signed_from: 2026-01-01T00:00:00Z, signed_until: 2026-02-01T00:00:00Z}
+  - type: keyless
+    issuer: https://token.actions.githubusercontent.com
+    subject_regex: https://github.com/org/.*
+    claims: {source_repository_ref: "refs/tags/v*", build_trigger: push}
+    trust_roots: [public-good]
 `)
 	want := `signing_policy:
   name: release
@@ -181,6 +187,19 @@ trusted_signers:
         - ghcr.io/org/**
       not_before: 2025-12-31T23:00:00Z
       expires_at: 2027-01-01T00:00:00Z
+    - type: kms
+      key_ref: hashivault://release
+      auto_rotate: true
+      signed_from: 2026-01-01T00:00:00Z
+      signed_until: 2026-02-01T00:00:00Z
+    - type: keyless
+      issuer: https://token.actions.githubusercontent.com
+      subject_regex: https://github.com/org/.*
+      claims:
+        build_trigger: push
+        source_repository_ref: refs/tags/v*
+      trust_roots:
+        - public-good
     - type: registry
       names:
         - alice
@@ -195,6 +214,24 @@ trusted_signers:
 	}
 	if diff := cmp.Diff(p, mustParse(t, string(body)), ignoreScope); diff != "" {
 		t.Errorf("read back it is another policy:\n%s", diff)
+	}
+	// What a reference was resolved to stands beside it from then on.
+	if !p.NeedsKMS() {
+		t.Error("its kms signer has a key already")
+	}
+	if err := p.ResolveKMS(func(string) (string, error) { return pem1, nil }); err != nil {
+		t.Fatal(err)
+	}
+	body, err = p.Canonical()
+	if err != nil || !strings.Contains(string(body), "BEGIN PUBLIC KEY") {
+		t.Errorf("resolved, the canonical form has no key: %v\n%s", err, body)
+	}
+	again := mustParse(t, string(body))
+	if diff := cmp.Diff(p, again, ignoreScope); diff != "" {
+		t.Errorf("resolved and read back it is another policy:\n%s", diff)
+	}
+	if again.NeedsKMS() || len(again.KMSKeys()) != 1 {
+		t.Errorf("read back its kms signer has no key: %v", again.KMSKeys())
 	}
 }
 
@@ -275,7 +312,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a signer that is a string", "trusted_signers: [registry]\n", `trusted_signers[0]: is the string "registry", and must be a mapping`},
 		{"a key that is a string", "trusted_keys: [cosign.pub]\n", `trusted_keys[0]: is the string "cosign.pub", and must be a mapping`},
 		{"no type", "trusted_signers:\n  - {issuer: https://a.example, subject: x}\n", "line 2: trusted_signers[0].type: is missing"},
-		{"unknown type", "trusted_signers: [{type: gpg}]\n", `trusted_signers[0].type: "gpg" is none of keyless, public_key, registry`},
+		{"unknown type", "trusted_signers: [{type: gpg}]\n", `trusted_signers[0].type: "gpg" is none of keyless, public_key, kms, registry`},
 		{"keyless flag among signers", "trusted_signers: [{keyless: true, issuer: https://a.example, subject: x}]\n", "belongs to trusted_keys"},
 		{"type among keys", "trusted_keys: [{type: keyless, issuer: https://a.example, subject: x}]\n", "belongs to trusted_signers"},
 		{"a key that is none", "trusted_keys: [{issuer: https://a.example, subject: x}]\n", "says neither keyless: true nor a key"},
@@ -313,12 +350,32 @@ func TestParseRefuses(t *testing.T) {
 		{"a source with a branch", good + "trusted_sources: [\"https://github.com/org/app@main\"]\n", "names a branch, tag or commit"},
 		{"a source with a user", good + "trusted_sources: [\"git@github.com:org/app\"]\n", "is not a repository"},
 
-		{"later: kms", "trusted_signers:\n  - {type: kms, key_ref: \"gcpkms://projects/p\"}\n", "line 2: trusted_signers[0].type: kms is enforced by a later version"},
-		{"later: kms, the gateway's name", "trusted_signers: [{type: kms, kms_key_ref: \"awskms:///x\"}]\n", "kms_key_ref: is enforced by a later version"},
-		{"later: a key reference beside a key", "trusted_signers:\n  - type: keyless\n    issuer: https://a.example\n    subject: x\n    key_ref: awskms:///x\n", "key_ref: is enforced by a later version"},
-		{"later: claims", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, claims: {ref: main}}]\n", "claims: is enforced by a later version"},
+		{"kms: a reference that is none", "trusted_signers:\n  - {type: kms, key_ref: \"gcpkms://projects/p\"}\n", "line 2: trusted_signers[0].key_ref: \"gcpkms://projects/p\" is not the name of a Google Cloud KMS key"},
+		{"kms: the gateway's name", "trusted_signers: [{type: kms, kms_key_ref: \"awskms:///x\"}]\n", "trusted_signers[0].kms_key_ref: \"awskms:///x\" is not the name of an AWS KMS key"},
+		{"kms: no reference", "trusted_signers: [{type: kms}]\n", "kms_key_ref: is missing"},
+		{"kms: both names", "trusted_signers: [{type: kms, key_ref: \"hashivault://a\", kms_key_ref: \"hashivault://b\"}]\n", "kms_key_ref: is given twice under two names"},
+		{"kms: a reference on a keyless signer", "trusted_signers:\n  - type: keyless\n    issuer: https://a.example\n    subject: x\n    key_ref: hashivault://x\n", "line 5: trusted_signers[0].key_ref: does not go with type keyless; use type kms"},
+		{"kms: a reference on registered ones", "trusted_signers: [{type: registry, key_ref: \"hashivault://x\"}]\n", "it has no field but names"},
+		{"auto_rotate of a key", "trusted_signers:\n  - type: public_key\n    auto_rotate: true\n    key: |\n" + indent(pem1, 6) + "\n", "line 3: trusted_signers[0].auto_rotate: does not go with type public_key; use type kms"},
+		{"claims: unknown", "trusted_signers:\n  - type: keyless\n    issuer: https://a.example\n    subject: x\n    claims: {ref: main}\n", "line 5: trusted_signers[0].claims: \"ref\" is not a claim of a certificate; did you mean github_workflow_ref or source_repository_ref?"},
+		{"claims: a list", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, claims: [a]}]\n", "claims: is a list, and must be a mapping of claims to values"},
+		{"claims: a value that is no string", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, claims: {source_repository_identifier: 123}}]\n", "claims.source_repository_identifier: is 123, and must be a string; put it in quotes"},
+		{"claims: empty value", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, claims: {build_trigger: \"\"}}]\n", "claims.build_trigger: is empty; write the value"},
+		{"claims: twice", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, claims: {build_trigger: push, build_trigger: tag}}]\n", "claims.build_trigger: is there twice"},
+		{"claims: an alias", "name: &a p\ntrusted_signers: [{type: keyless, issuer: https://a.example, subject: x, claims: {build_trigger: *a}}]\n", "claims.build_trigger: is an alias"},
+		{"claims: a merge key", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, claims: {<<: {build_trigger: push}}}]\n", "merge keys are not read"},
+		{"claims of a key", "trusted_signers:\n  - type: public_key\n    claims: {build_trigger: push}\n    key: |\n" + indent(pem1, 6) + "\n", "line 3: trusted_signers[0].claims: does not go with type public_key; use type keyless"},
+		{"trust_roots empty", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, trust_roots: []}]\n", "trust_roots: is an empty list"},
+		{"trust_roots twice the same", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, trust_roots: [a, a]}]\n", `trust_roots: has "a" twice`},
+		{"signed_until before signed_from", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, signed_from: 2027-01-01T00:00:00Z, signed_until: 2026-01-01T00:00:00Z}]\n", "signed_until: 2026-01-01T00:00:00Z is before signed_from"},
+		{"signed_until no time", "trusted_signers: [{type: keyless, issuer: https://a.example, subject: x, signed_until: soon}]\n", `signed_until: "soon" is not a time`},
+		{"the name of an own signer", "trusted_signers: [{name: a, type: keyless, issuer: https://a.example, subject: x}]\n", "trusted_signers[0].name: belongs to registered signers"},
+		{"the owner of an own signer", "trusted_signers: [{owner: a, type: keyless, issuer: https://a.example, subject: x}]\n", "owner: belongs to registered signers"},
+		{"the note of an own signer", "trusted_keys: [{note: a, keyless: true, issuer: https://a.example, subject: x}]\n", "trusted_keys[0].note: belongs to registered signers"},
+		{"an own signer that is disabled", "trusted_signers: [{enabled: false, type: keyless, issuer: https://a.example, subject: x}]\n", "enabled: belongs to registered signers"},
 		{"later: attestations", good + "attestations: [{predicate_type: \"https://spdx.dev/Document\"}]\n", "line 2: attestations: is enforced by a later version"},
 		{"later: exceptions", good + "exceptions: [{codes: [unsigned]}]\n", "line 2: exceptions: is enforced by a later version"},
+		{"later: a bundle of rules", good + "bundle: oci://registry.example/policy\n", "line 2: bundle: rules of one's own are served by a later version"},
 		{"later: default allow", good + "default: allow\n", "line 2: default: allow is enforced by a later version"},
 		{"default of another kind", good + "default: maybe\n", `default: "maybe" is neither allow nor deny`},
 		{"later: require_attestation", good + "slsa: {require_attestation: true}\n", "line 2: slsa.require_attestation: is enforced by a later version"},
@@ -375,6 +432,7 @@ verification: {offline_mode: false}
 	mustParse(t, good+"slsa: {require_attestation: false, minimum_level: 1}\n")
 	mustParse(t, good+"slsa: {minimum_level: 0}\nattestations:\nexceptions:\n")
 	mustParse(t, "trusted_signers:\n  - {type: registry, key_ref: \"\"}\n")
+	mustParse(t, "trusted_signers:\n  - {type: keyless, issuer: https://a.example, subject: x, kms_key_ref: \"\", claims: {}}\n")
 }
 
 // All mistakes are told at once, in the order of their lines.
@@ -392,7 +450,7 @@ unknown: 1
 line 2: threshold: is the string "two", and must be a whole number
 line 4: trusted_signers[0].issuer: is missing; a subject alone would be trusted from any issuer
 line 6: trusted_signers[0].images: image pattern "nginx": has no path; names are host[:port]/path: write docker.io/library/nginx
-line 7: trusted_signers[1].type: kms is enforced by a later version and refused until then; leave it out
+line 7: trusted_signers[1].kms_key_ref: is missing; write gcpkms://, awskms://, azurekms:// or hashivault:// and the key
 line 8: unknown: there is no such field; there are `
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("Parse says\n%v\nwant\n%s…", err, want)
@@ -487,6 +545,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("signing_policy:\n  threshold: 2\n  trusted_signers:\n    - {type: keyless, issuer: https://a.example, subject_regex: 'a.*'}\n    - {type: registry, names: [a, b]}\n"))
 	f.Add([]byte("trusted_keys:\n  - key: |\n" + indent(pem1, 6) + "\nslsa: {trusted_sources: [github.com/a]}\n"))
 	f.Add([]byte(`{"signing_policy": {"images": ["ghcr.io/**"], "trusted_signers": [{"type": "registry"}]}}`))
+	f.Add([]byte("trusted_signers:\n  - {type: kms, key_ref: 'awskms:///alias/a', auto_rotate: true}\n  - {type: keyless, issuer: https://a.example, subject: x, claims: {build_trigger: '*'}, trust_roots: [a], signed_until: 2027-01-01T00:00:00Z}\n"))
 	f.Add([]byte("a: &a [*a]\n"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := Parse(body)

@@ -4,7 +4,8 @@
 // Start with [Parse]. A [Policy] says which signers are in force
 // ([Policy.InForce]), which images it speaks of ([Policy.Applies]), which
 // signatures count ([Policy.Counts]), and gives the parameters that Rego reads
-// ([Policy.Params]). What a later version will enforce is refused by name, so
+// ([Policy.Params]). [ParseSigners] and [FormatSigners] read and write registered
+// signers, which are written as a policy's own are. What a later version will enforce is refused by name, so
 // that no demand is ever silently dropped.
 package signingpolicy
 
@@ -45,7 +46,8 @@ type Policy struct {
 	Threshold             int
 	// Images are the globs that it speaks of; none: all images.
 	Images []string
-	// Inline signers belong to this policy alone, named "<policy>/<position>".
+	// Inline signers belong to this policy alone, named "<policy>/<position>". Those
+	// of type kms have no keys until [Policy.ResolveKMS] gives them some.
 	Inline []signers.Signer
 	// UseRegistered takes registered signers, all or those of RegisteredNames.
 	UseRegistered   bool
@@ -204,16 +206,64 @@ type canonical struct {
 	} `yaml:"signing_policy"`
 }
 
+// canonicalSigner is a signer in its one form. Only registered ones have a name,
+// Enabled, an owner and a note.
 type canonicalSigner struct {
-	Type         string     `yaml:"type"`
-	Issuer       string     `yaml:"issuer,omitempty"`
-	Subject      string     `yaml:"subject,omitempty"`
-	SubjectRegex string     `yaml:"subject_regex,omitempty"`
-	Key          string     `yaml:"key,omitempty"`
-	Names        []string   `yaml:"names,omitempty"`
-	Images       []string   `yaml:"images,omitempty"`
-	NotBefore    *time.Time `yaml:"not_before,omitempty"`
-	ExpiresAt    *time.Time `yaml:"expires_at,omitempty"`
+	Name         string            `yaml:"name,omitempty"`
+	Type         string            `yaml:"type"`
+	Issuer       string            `yaml:"issuer,omitempty"`
+	Subject      string            `yaml:"subject,omitempty"`
+	SubjectRegex lines             `yaml:"subject_regex,omitempty"`
+	Claims       map[string]string `yaml:"claims,omitempty"`
+	TrustRoots   []string          `yaml:"trust_roots,omitempty"`
+	KeyRef       string            `yaml:"key_ref,omitempty"`
+	AutoRotate   bool              `yaml:"auto_rotate,omitempty"`
+	Key          string            `yaml:"key,omitempty"`
+	Names        []string          `yaml:"names,omitempty"`
+	Images       []string          `yaml:"images,omitempty"`
+	Enabled      *bool             `yaml:"enabled,omitempty"`
+	NotBefore    *time.Time        `yaml:"not_before,omitempty"`
+	ExpiresAt    *time.Time        `yaml:"expires_at,omitempty"`
+	SignedFrom   *time.Time        `yaml:"signed_from,omitempty"`
+	SignedUntil  *time.Time        `yaml:"signed_until,omitempty"`
+	Owner        string            `yaml:"owner,omitempty"`
+	Note         lines             `yaml:"note,omitempty"`
+}
+
+// lines is text that may have line breaks. It is then written in quotes, because a
+// block loses or changes white space at the beginning of its lines.
+type lines string
+
+// MarshalYAML implements yaml.Marshaler.
+func (l lines) MarshalYAML() (any, error) {
+	if !strings.Contains(string(l), "\n") {
+		return string(l), nil
+	}
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Value: string(l)}, nil
+}
+
+func canonicalOf(s signers.Signer) canonicalSigner {
+	return canonicalSigner{
+		Type: string(s.Type), Issuer: s.Issuer, Subject: s.Subject, SubjectRegex: lines(s.SubjectRegex),
+		Claims: s.Claims, TrustRoots: s.TrustRoots, KeyRef: s.KMSKeyRef, AutoRotate: s.AutoRotate, Images: s.Images,
+		NotBefore: utc(s.NotBefore), ExpiresAt: utc(s.ExpiresAt), SignedFrom: utc(s.SignedFrom), SignedUntil: utc(s.SignedUntil),
+	}
+}
+
+func utc(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	u := t.UTC()
+	return &u
+}
+
+func pemOf(keys []signers.Key) string {
+	var text strings.Builder
+	for _, k := range keys {
+		text.WriteString(strings.TrimRight(k.PEM, "\n") + "\n")
+	}
+	return text.String()
 }
 
 // Canonical is the policy as YAML in its one form; parsing it again gives an
@@ -224,26 +274,30 @@ func (p *Policy) Canonical() ([]byte, error) {
 	sp.Name, sp.Mode, sp.RequireSignature, sp.VerifyTransparencyLog = p.Name, p.Mode, p.RequireSignature, p.VerifyTransparencyLog
 	sp.Threshold, sp.Images, sp.TrustedSources = p.Threshold, p.Images, p.TrustedSources
 	for _, s := range p.Inline {
-		cs := canonicalSigner{
-			Type: string(s.Type), Issuer: s.Issuer, Subject: s.Subject, SubjectRegex: s.SubjectRegex,
-			Images: s.Images, NotBefore: s.NotBefore, ExpiresAt: s.ExpiresAt,
-		}
-		for _, k := range s.Keys {
-			cs.Key += strings.TrimRight(k.PEM, "\n") + "\n"
-		}
+		cs := canonicalOf(s)
+		cs.Key = pemOf(s.Keys)
 		sp.TrustedSigners = append(sp.TrustedSigners, cs)
 	}
 	if p.UseRegistered {
 		sp.TrustedSigners = append(sp.TrustedSigners, canonicalSigner{Type: "registry", Names: p.RegisteredNames})
 	}
+	body, err := encode(c)
+	if err != nil {
+		return nil, fmt.Errorf("encoding policy %s: %w", p.Name, err)
+	}
+	return body, nil
+}
+
+// encode writes YAML with the indentation that people write it with.
+func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := yaml.NewEncoder(&buf)
 	enc.SetIndent(2)
-	if err := enc.Encode(c); err != nil {
-		return nil, fmt.Errorf("encoding policy %s: %w", p.Name, err)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
 	}
 	if err := enc.Close(); err != nil {
-		return nil, fmt.Errorf("encoding policy %s: %w", p.Name, err)
+		return nil, err
 	}
 	return buf.Bytes(), nil
 }

@@ -194,11 +194,14 @@ func (r *reader) integer(n *yaml.Node, field string) int {
 // refuseUnlessEmpty refuses a field that this version does not enforce; a value
 // that asks for nothing is let pass.
 func (r *reader) refuseUnlessEmpty(n *yaml.Node, field, why string) {
-	empty := n.Kind == yaml.ScalarNode && (n.Tag == "!!null" || n.Value == "") ||
-		n.Kind != yaml.ScalarNode && len(n.Content) == 0
-	if !empty {
+	if !asksNothing(n) {
 		r.fail(n, field, "%s", why)
 	}
+}
+
+func asksNothing(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && (n.Tag == "!!null" || n.Value == "") ||
+		n.Kind != yaml.ScalarNode && len(n.Content) == 0
 }
 
 func kindName(n *yaml.Node) string {

@@ -19,7 +19,7 @@ func (d *draft) signers(n *yaml.Node, field string, one func(*yaml.Node, string)
 	}
 	d.signersAt = n
 	items := d.sequence(n, field)
-	if len(items) == 0 && n.Kind == yaml.SequenceNode {
+	if len(items) == 0 && n.Kind == yaml.SequenceNode && !d.registered {
 		d.fail(n, field, "is an empty list, so nobody is trusted; name signers, or write {type: registry} for the registered ones")
 	}
 	for i, item := range items {
@@ -29,14 +29,15 @@ func (d *draft) signers(n *yaml.Node, field string, one func(*yaml.Node, string)
 
 // said is what one entry of a list of signers says, under any of its spellings.
 type said struct {
-	node                         *yaml.Node
-	kind                         string
-	keyless                      *bool
-	issuer, subject, regex, key  string
-	names, images                []string
-	notBefore, expiresAt         *time.Time
-	issuerAt, subjectAt, regexAt *yaml.Node
-	keyAt, namesAt, imagesAt     *yaml.Node
+	node    *yaml.Node
+	kind    string
+	keyless *bool
+	key     string
+	names   []string
+	signer  signers.Signer
+	// at and called are where each field stands, and under which of its names.
+	at     map[string]*yaml.Node
+	called map[string]string
 	// broken is set when a field could not be read, so that checks of the whole
 	// would only repeat it.
 	broken bool
@@ -44,41 +45,106 @@ type said struct {
 
 // read takes the fields of one signer.
 func (d *draft) read(n *yaml.Node, at string) said {
-	s := said{node: n}
+	s := said{node: n, signer: signers.Signer{Name: at, Enabled: true}, at: map[string]*yaml.Node{}, called: map[string]string{}}
 	before := len(d.errs)
-	text := func(to *string, place **yaml.Node, field string) func(*yaml.Node) {
+	place := func(n *yaml.Node, field, called string) {
+		if s.at[field] != nil {
+			d.fail(n, at+"."+called, "is given twice under two names")
+		}
+		s.at[field], s.called[field] = n, called
+	}
+	text := func(to *string, field, called string) func(*yaml.Node) {
 		return func(n *yaml.Node) {
-			if *place != nil {
-				d.fail(n, at+"."+field, "is given twice under two names")
-			}
-			*place = n
-			if v, ok := d.text(n, at+"."+field); ok && v == "" {
-				d.fail(n, at+"."+field, "is empty; leave it out or fill it in")
+			place(n, field, called)
+			if v, ok := d.text(n, at+"."+called); ok && v == "" {
+				d.fail(n, at+"."+called, "is empty; leave it out or fill it in")
 			} else {
 				*to = v
 			}
 		}
 	}
-	var kindAt *yaml.Node
-	d.mapping(n, at+".", map[string]func(*yaml.Node){
-		"type":          text(&s.kind, &kindAt, "type"),
+	// The gateway writes an empty reference where there is a key.
+	ref := func(called string) func(*yaml.Node) {
+		return func(n *yaml.Node) {
+			if !asksNothing(n) {
+				text(&s.signer.KMSKeyRef, "kms_key_ref", called)(n)
+			}
+		}
+	}
+	flag := func(to *bool, field string) func(*yaml.Node) {
+		return func(n *yaml.Node) { place(n, field, field); *to = d.boolean(n, at+"."+field) }
+	}
+	list := func(to *[]string, field string) func(*yaml.Node) {
+		return func(n *yaml.Node) { place(n, field, field); *to = d.strings(n, at+"."+field) }
+	}
+	when := func(to **time.Time, field string) func(*yaml.Node) {
+		return func(n *yaml.Node) { place(n, field, field); *to = d.time(n, at+"."+field) }
+	}
+	fields := map[string]func(*yaml.Node){
+		"type":          text(&s.kind, "type", "type"),
 		"keyless":       func(n *yaml.Node) { b := d.boolean(n, at+".keyless"); s.keyless = &b },
-		"issuer":        text(&s.issuer, &s.issuerAt, "issuer"),
-		"oidc_issuer":   text(&s.issuer, &s.issuerAt, "oidc_issuer"),
-		"subject":       text(&s.subject, &s.subjectAt, "subject"),
-		"subject_regex": text(&s.regex, &s.regexAt, "subject_regex"),
-		"key":           text(&s.key, &s.keyAt, "key"),
-		"public_key":    text(&s.key, &s.keyAt, "public_key"),
-		"key_ref":       func(n *yaml.Node) { d.refuseUnlessEmpty(n, at+".key_ref", later) },
-		"kms_key_ref":   func(n *yaml.Node) { d.refuseUnlessEmpty(n, at+".kms_key_ref", later) },
-		"names":         func(n *yaml.Node) { s.namesAt, s.names = n, d.strings(n, at+".names") },
-		"images":        func(n *yaml.Node) { s.imagesAt, s.images = n, d.strings(n, at+".images") },
-		"not_before":    func(n *yaml.Node) { s.notBefore = d.time(n, at+".not_before") },
-		"expires_at":    func(n *yaml.Node) { s.expiresAt = d.time(n, at+".expires_at") },
-		"claims":        func(n *yaml.Node) { d.refuseUnlessEmpty(n, at+".claims", later) },
-	}, nil)
+		"issuer":        text(&s.signer.Issuer, "issuer", "issuer"),
+		"oidc_issuer":   text(&s.signer.Issuer, "issuer", "oidc_issuer"),
+		"subject":       text(&s.signer.Subject, "subject", "subject"),
+		"subject_regex": text(&s.signer.SubjectRegex, "subject_regex", "subject_regex"),
+		"claims":        func(n *yaml.Node) { place(n, "claims", "claims"); s.signer.Claims = d.claims(n, at+".claims") },
+		"trust_roots":   list(&s.signer.TrustRoots, "trust_roots"),
+		"key":           text(&s.key, "key", "key"),
+		"public_key":    text(&s.key, "key", "public_key"),
+		"key_ref":       ref("key_ref"),
+		"kms_key_ref":   ref("kms_key_ref"),
+		"auto_rotate":   flag(&s.signer.AutoRotate, "auto_rotate"),
+		"names":         list(&s.names, "names"),
+		"images":        list(&s.signer.Images, "images"),
+		"not_before":    when(&s.signer.NotBefore, "not_before"),
+		"expires_at":    when(&s.signer.ExpiresAt, "expires_at"),
+		"signed_from":   when(&s.signer.SignedFrom, "signed_from"),
+		"signed_until":  when(&s.signer.SignedUntil, "signed_until"),
+	}
+	ofRegistered := map[string]func(*yaml.Node){
+		"name":    text(&s.signer.Name, "name", "name"),
+		"owner":   text(&s.signer.Owner, "owner", "owner"),
+		"note":    text(&s.signer.Note, "note", "note"),
+		"enabled": flag(&s.signer.Enabled, "enabled"),
+	}
+	misplaced := map[string]string{}
+	for name, read := range ofRegistered {
+		if d.registered {
+			fields[name] = read
+		} else {
+			misplaced[name] = "belongs to registered signers; a policy's own are named by their position, and answered for by whoever answers for the policy"
+		}
+	}
+	d.mapping(n, at+".", fields, misplaced)
 	s.broken = len(d.errs) > before
 	return s
+}
+
+// claims reads constraints on a certificate's claims; which claims there are is
+// checked with the signer.
+func (d *draft) claims(n *yaml.Node, field string) map[string]string {
+	if asksNothing(n) {
+		return nil
+	}
+	if n.Kind != yaml.MappingNode {
+		d.fail(n, field, "is %s, and must be a mapping of claims to values, such as {source_repository_ref: refs/heads/main}", kindName(n))
+		return nil
+	}
+	out := map[string]string{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		at := field + "." + key.Value
+		if _, twice := out[key.Value]; twice {
+			d.fail(key, at, "is there twice")
+		}
+		switch {
+		case key.Kind != yaml.ScalarNode || key.Value == "<<":
+			d.fail(key, at, "is not a claim (merge keys are not read; write the claims out)")
+		case d.plain(value, at):
+			out[key.Value] = d.str(value, at)
+		}
+	}
+	return out
 }
 
 // typedSigner reads an entry of trusted_signers.
@@ -100,12 +166,14 @@ func (d *draft) keyOrKeyless(n *yaml.Node, at string) {
 		return
 	case s.keyless != nil && *s.keyless:
 		s.kind = string(signers.Keyless)
-	case s.keyAt != nil:
+	case s.at["kms_key_ref"] != nil:
+		s.kind = string(signers.KMS)
+	case s.at["key"] != nil:
 		s.kind = string(signers.PublicKey)
 	case s.broken:
 		return
 	default:
-		d.fail(n, at, "says neither keyless: true nor a key")
+		d.fail(n, at, "says neither keyless: true nor a key nor a key_ref")
 		return
 	}
 	d.add(s, at)
@@ -113,83 +181,97 @@ func (d *draft) keyOrKeyless(n *yaml.Node, at string) {
 
 // add makes a signer of what was said.
 func (d *draft) add(s said, at string) {
-	switch s.kind {
-	case "registry":
+	types := "keyless, public_key, kms"
+	if !d.registered {
+		types += ", registry"
+	}
+	switch {
+	case s.kind == "registry" && d.registered:
+		d.fail(s.at["type"], at+".type", "registry names registered signers, and this is the list of them; write each out")
+		return
+	case s.kind == "registry":
 		d.addRegistry(s, at)
 		return
-	case string(signers.KMS):
-		d.fail(s.node, at+".type", "kms "+later)
-		return
-	case string(signers.Keyless), string(signers.PublicKey):
-	case "":
+	case slices.Contains([]signers.Type{signers.Keyless, signers.PublicKey, signers.KMS}, signers.Type(s.kind)):
+	case s.kind == "":
 		if !s.broken {
-			d.fail(s.node, at+".type", "is missing; write keyless, public_key or registry")
+			d.fail(s.node, at+".type", "is missing; write one of %s", types)
 		}
 		return
 	default:
-		d.fail(s.node, at+".type", "%q is none of keyless, public_key, registry", s.kind)
+		d.fail(s.node, at+".type", "%q is none of %s", s.kind, types)
 		return
 	}
-	if s.namesAt != nil {
-		d.fail(s.namesAt, at+".names", "belongs to {type: registry}")
+	if s.at["names"] != nil {
+		d.fail(s.at["names"], at+".names", "belongs to {type: registry}")
 	}
-	if s.imagesAt != nil && len(s.images) == 0 && s.imagesAt.Kind == yaml.SequenceNode {
-		d.fail(s.imagesAt, at+".images", "is an empty list, so the signer could sign no image; leave it out for all images")
+	if n := s.at["images"]; n != nil && len(s.signer.Images) == 0 && n.Kind == yaml.SequenceNode {
+		d.fail(n, at+".images", "is an empty list, so the signer could sign no image; leave it out for all images")
 	}
-	signer := signers.Signer{
-		Name: at, Type: signers.Type(s.kind), Issuer: s.issuer, Subject: s.subject, SubjectRegex: s.regex, Images: s.images,
-		NotBefore: s.notBefore, ExpiresAt: s.expiresAt, Enabled: true,
+	if n := s.at["trust_roots"]; n != nil && len(s.signer.TrustRoots) == 0 && n.Kind == yaml.SequenceNode {
+		d.fail(n, at+".trust_roots", "is an empty list, so no trust root could vouch for the signer; leave it out for all")
 	}
+	s.signer.Type = signers.Type(s.kind)
 	if s.key != "" {
 		keys, err := signers.ParseKeys(s.key)
 		if err != nil {
-			d.fail(s.keyAt, at+".key", "%s", err)
+			d.fail(s.at["key"], at+".key", "%s", err)
 			return
 		}
-		signer.Keys = keys
+		s.signer.Keys = keys
 	}
 	if s.broken {
 		return
 	}
-	if err := signer.Validate(); err != nil {
+	if err := s.signer.Validate(); err != nil {
 		d.failSigner(s, at, err)
 		return
 	}
-	d.policy.Inline = append(d.policy.Inline, signer)
+	if d.registered {
+		d.addEntry(s, at)
+		return
+	}
+	d.policy.Inline = append(d.policy.Inline, s.signer)
 }
 
-// failSigner notes each mistake of a signer, "invalid signer: field: what", at
-// the line of that field.
+// failSigner notes each mistake of a signer at the line of its field.
 func (d *draft) failSigner(s said, at string, err error) {
-	places := map[string]*yaml.Node{
-		"issuer": s.issuerAt, "subject": s.subjectAt, "subject_regex": s.regexAt, "key": s.keyAt, "images": s.imagesAt,
-	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		field, what, _ := strings.Cut(strings.TrimPrefix(line, signers.ErrInvalid.Error()+": "), ": ")
-		n := places[field]
+	for _, f := range signers.FieldErrors(err) {
+		field, _, _ := strings.Cut(f.Field, ".")
+		n := s.at[field]
 		if n == nil {
 			n = s.node
 		}
-		d.fail(n, at+"."+field, "%s", what)
+		name := f.Field
+		if called := s.called[field]; field == "kms_key_ref" && called != "" {
+			name = called
+		}
+		d.fail(n, at+"."+name, "%s", f.Problem)
 	}
 }
 
 func (d *draft) addRegistry(s said, at string) {
 	p := d.policy
-	identity := s.issuerAt != nil || s.subjectAt != nil || s.regexAt != nil || s.keyAt != nil
+	others := 0
+	for field := range s.at {
+		if field != "type" && field != "names" {
+			others++
+		}
+	}
+	namesAt := s.at["names"]
 	switch {
-	case identity || s.imagesAt != nil || s.notBefore != nil || s.expiresAt != nil:
+	case others > 0:
 		d.fail(s.node, at, "{type: registry} takes the registered signers as they are; it has no field but names")
 	case p.UseRegistered:
 		d.fail(s.node, at, "{type: registry} is there twice; put all names into one")
-	case s.namesAt != nil && s.namesAt.Kind == yaml.SequenceNode && len(s.names) == 0:
-		d.fail(s.namesAt, at+".names", "is an empty list; leave it out for all registered signers")
+	case namesAt != nil && namesAt.Kind == yaml.SequenceNode && len(s.names) == 0:
+		d.fail(namesAt, at+".names", "is an empty list; leave it out for all registered signers")
 	default:
 		p.UseRegistered, p.RegisteredNames = true, s.names
 	}
 	for i, name := range s.names {
 		if err := signers.ValidName(name); err != nil || slices.Contains(s.names[:i], name) {
-			d.fail(s.namesAt.Content[i], fmt.Sprintf("%s.names[%d]", at, i), "%q is not the name of a registered signer, or is there twice", name)
+			d.fail(namesAt.Content[i], fmt.Sprintf("%s.names[%d]", at, i), "%q is not the name of a registered signer, or is there twice", name)
 		}
 	}
 }

@@ -137,8 +137,20 @@ func readAuditHead(ctx context.Context, q querier) (AuditHead, error) {
 // was kept elsewhere, or the zero value. An error wrapping [ErrCorrupt] names
 // the first entry that does not fit. It returns the head of what was checked.
 func (s *Store) VerifyAudit(ctx context.Context, known AuditHead) (AuditHead, error) {
+	tx, err := s.read.view(ctx)
+	if err != nil {
+		return AuditHead{}, wrap("checking the audit log", err)
+	}
+	defer tx.Rollback()
+	if err := tx.patient(ctx); err != nil {
+		return AuditHead{}, wrap("checking the audit log", err)
+	}
+	return verifyAudit(ctx, tx, known)
+}
+
+func verifyAudit(ctx context.Context, q querier, known AuditHead) (AuditHead, error) {
 	const op = "checking the audit log"
-	rows, err := s.read.QueryContext(ctx, `SELECT `+auditColumns+` FROM audit ORDER BY seq`)
+	rows, err := q.QueryContext(ctx, `SELECT `+auditColumns+` FROM audit ORDER BY seq`)
 	if err != nil {
 		return AuditHead{}, wrap(op, err)
 	}

@@ -32,7 +32,7 @@ func BenchmarkOpenReadOnly(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := s.Snapshot(ctx); err != nil {
+		if _, err := s.Snapshot(ctx, nil); err != nil {
 			b.Fatal(err)
 		}
 		if err := s.Close(); err != nil {

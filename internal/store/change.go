@@ -2,8 +2,7 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -23,26 +22,45 @@ type Actor struct {
 func By(p auth.Principal, from string) Actor { return Actor{Name: p.Name, From: from} }
 
 // Tx is a change under way. It is good only inside the function that
-// [Store.Change] calls, for one goroutine.
+// [Store.Change] calls, for one goroutine. After an error of one of its methods
+// the change is to be given up.
 type Tx struct {
 	s    *Store
-	tx   *sql.Tx
+	tx   *tx
 	by   Actor
 	why  string
 	at   time.Time
 	from verdict.Active
 	// head is the end of the audit log, as far as this change has written it.
 	head AuditHead
-	// signers and tokens say what finish must digest anew.
-	signers, tokens bool
-	changed         bool
+	// touched are the kinds of inputs that finish must digest anew.
+	touched map[string]bool
+	changed bool
 }
+
+// lockChanges is held over each write transaction and the change of current that
+// follows it. Changes of one process wait here and not each on a connection of
+// its own, of which there are few.
+func (s *Store) lockChanges(ctx context.Context) error {
+	select {
+	case s.changing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for another change: %w", ctx.Err())
+	}
+}
+
+func (s *Store) unlockChanges() { <-s.changing }
 
 // Change runs fn in a transaction. What fn changes is written to the audit log,
 // and active is raised, in the same transaction: all of it or nothing. It
 // returns active as it is afterwards, which every later [Store.Active] returns
-// too; where fn changed nothing, that is the old one. fn must use the Tx, not
-// the Store, and no other goroutine.
+// too; where fn changed nothing, that is the old one. Changes are serial, over
+// all processes that share the store. fn must use the Tx, not the Store, and no
+// other goroutine.
+//
+// An [ErrUnavailable] of the commit itself leaves open whether the change was
+// made: who must know reads again.
 func (s *Store) Change(ctx context.Context, by Actor, why string, fn func(*Tx) error) (a verdict.Active, err error) {
 	if s.write == nil {
 		return verdict.Active{}, ErrReadOnly
@@ -50,17 +68,21 @@ func (s *Store) Change(ctx context.Context, by Actor, why string, fn func(*Tx) e
 	if by.Name == "" {
 		return verdict.Active{}, fmt.Errorf("%w: a change names who makes it", ErrInvalid)
 	}
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	tx, err := s.write.BeginTx(ctx, nil)
+	if err := s.lockChanges(ctx); err != nil {
+		return verdict.Active{}, err
+	}
+	defer s.unlockChanges()
+	tx, err := s.write.begin(ctx)
 	if err != nil {
 		return verdict.Active{}, wrap("changing the store", err)
 	}
 	defer tx.Rollback()
-	t := &Tx{s: s, tx: tx, by: by, why: why, at: s.now()}
-	if t.from, err = readActive(ctx, tx); err != nil {
+	t := &Tx{s: s, tx: tx, by: by, why: why, touched: map[string]bool{}}
+	// First of all: whoever changes something holds this row until the end.
+	if t.from, err = readActive(ctx, tx, tx.forUpdate()); err != nil {
 		return verdict.Active{}, err
 	}
+	t.at = s.now()
 	if t.head, err = readAuditHead(ctx, tx); err != nil {
 		return verdict.Active{}, err
 	}
@@ -80,13 +102,15 @@ func (s *Store) Change(ctx context.Context, by Actor, why string, fn func(*Tx) e
 	if err := s.commit(tx); err != nil {
 		return verdict.Active{}, err
 	}
-	s.current.Store(&a)
+	if !s.Shared() {
+		s.current.Store(&a)
+	}
 	return a, nil
 }
 
 // commit ends a transaction that may have changed active. When it fails, whether
 // it took effect is not known, so what is in memory no longer counts.
-func (s *Store) commit(tx *sql.Tx) error {
+func (s *Store) commit(tx *tx) error {
 	if err := tx.Commit(); err != nil {
 		s.current.Store(nil)
 		return wrap("committing a change", err)
@@ -96,13 +120,16 @@ func (s *Store) commit(tx *sql.Tx) error {
 
 // finish digests what was touched and raises active.
 func (t *Tx) finish(ctx context.Context) (verdict.Active, error) {
-	if t.signers {
-		if err := t.digestSigners(ctx); err != nil {
+	digests := map[string]func(context.Context) (string, error){
+		InputSigners: t.digestSigners, InputTokens: t.digestTokens, InputPolicies: t.digestPolicies,
+		InputTrustRoots: t.digestRoots, InputSecret: t.digestSecret,
+	}
+	for _, kind := range sortedKeys(t.touched) {
+		digest, err := digests[kind](ctx)
+		if err != nil {
 			return verdict.Active{}, err
 		}
-	}
-	if t.tokens {
-		if err := t.digestTokens(ctx); err != nil {
+		if err := t.setInput(ctx, kind, digest); err != nil {
 			return verdict.Active{}, err
 		}
 	}
@@ -130,66 +157,31 @@ func (t *Tx) finish(ctx context.Context) (verdict.Active, error) {
 // revision is the one that this change makes.
 func (t *Tx) revision() int64 { return t.from.Revision + 1 }
 
-// SetInput names the digest of one kind of input that comes from outside the
-// store: "policy/<name>", "params/<name>", "root/<name>" and so on. "" removes
-// it. Where nothing differs, nothing is written and active is not raised.
-func (t *Tx) SetInput(ctx context.Context, kind, digest string) error {
-	if kind == "" || kind == InputSigners || kind == InputTokens {
-		return fmt.Errorf("%w: input kind %q is not for callers to set", ErrInvalid, kind)
+// Note writes an entry of the audit log that changes nothing else. It raises
+// active, as every change does. before and after are JSON or nil.
+func (t *Tx) Note(ctx context.Context, action, object string, before, after json.RawMessage) error {
+	if action == "" || object == "" {
+		return fmt.Errorf("%w: an audit entry names an action and an object", ErrInvalid)
 	}
-	before, err := t.setInput(ctx, kind, digest)
-	if err != nil || before == digest {
-		return err
+	for _, j := range []json.RawMessage{before, after} {
+		if j != nil && !json.Valid(j) {
+			return fmt.Errorf("%w: audit entry %s: before and after are JSON", ErrInvalid, action)
+		}
 	}
-	return t.audit(ctx, "input.set", "input/"+kind, jsonString(before), jsonString(digest))
+	return t.audit(ctx, action, object, before, after)
 }
 
-// setInput returns what was there before.
-func (t *Tx) setInput(ctx context.Context, kind, digest string) (before string, err error) {
+// setInput makes a kind's digest the given one; "" removes it.
+func (t *Tx) setInput(ctx context.Context, kind, digest string) error {
 	const op = "setting an input"
-	err = t.tx.QueryRowContext(ctx, `SELECT digest FROM inputs WHERE kind = ?`, kind).Scan(&before)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return "", wrap(op, err)
+	if digest == "" {
+		return t.exec(ctx, op, `DELETE FROM inputs WHERE kind = ?`, kind)
 	}
-	switch digest {
-	case before:
-		return before, nil
-	case "":
-		return before, t.exec(ctx, op, `DELETE FROM inputs WHERE kind = ?`, kind)
-	default:
-		return before, t.exec(ctx, op, `INSERT INTO inputs (kind, digest) VALUES (?, ?)
-			ON CONFLICT (kind) DO UPDATE SET digest = excluded.digest`, kind, digest)
-	}
+	return t.exec(ctx, op, `INSERT INTO inputs (kind, digest) VALUES (?, ?)
+		ON CONFLICT (kind) DO UPDATE SET digest = excluded.digest`, kind, digest)
 }
 
 func (t *Tx) exec(ctx context.Context, op, query string, args ...any) error {
 	_, err := t.tx.ExecContext(ctx, query, args...)
 	return wrap(op, err)
-}
-
-// SetInputs makes the inputs from outside the store exactly these, in one
-// change: kinds that are not named are removed. A server calls it when it
-// starts, with what its configuration holds; active is raised only if something
-// differs.
-func (s *Store) SetInputs(ctx context.Context, by Actor, why string, in Inputs) (verdict.Active, error) {
-	return s.Change(ctx, by, why, func(t *Tx) error {
-		have, err := readInputs(ctx, t.tx)
-		if err != nil {
-			return err
-		}
-		for _, kind := range sortedKeys(have) {
-			if _, keep := in[kind]; keep || kind == InputSigners || kind == InputTokens {
-				continue
-			}
-			if err := t.SetInput(ctx, kind, ""); err != nil {
-				return err
-			}
-		}
-		for _, kind := range sortedKeys(in) {
-			if err := t.SetInput(ctx, kind, in[kind]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }

@@ -80,6 +80,10 @@ func canonicalTime(t *time.Time) *time.Time {
 type timeColumn struct{ dst *time.Time }
 
 func (c timeColumn) Scan(src any) error {
+	if t, ok := src.(time.Time); ok { // PostgreSQL has times
+		*c.dst = t.UTC()
+		return nil
+	}
 	text, ok := src.(string)
 	if !ok {
 		return fmt.Errorf("%w: a time is kept as %T", ErrCorrupt, src)
@@ -120,9 +124,35 @@ type strictColumn struct{ dst any }
 
 func (c strictColumn) Scan(src any) error { return decodeColumn(src, c.dst, true) }
 
+// canonicalColumn scans a JSON column as canonical JSON: PostgreSQL has its own
+// order of keys. NULL is nil.
+type canonicalColumn struct{ dst *json.RawMessage }
+
+func (c canonicalColumn) Scan(src any) error {
+	*c.dst = nil
+	if src == nil {
+		return nil
+	}
+	var raw json.RawMessage
+	if err := decodeColumn(src, &raw, true); err != nil {
+		return err
+	}
+	b, err := facts.Canonical(raw)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	*c.dst = b
+	return nil
+}
+
 func decodeColumn(src, dst any, strict bool) error {
-	text, ok := src.(string)
-	if !ok {
+	var text string
+	switch src := src.(type) {
+	case string:
+		text = src
+	case []byte:
+		text = string(src)
+	default:
 		return fmt.Errorf("%w: JSON is kept as %T", ErrCorrupt, src)
 	}
 	dec := json.NewDecoder(strings.NewReader(text))
@@ -174,6 +204,34 @@ func collect[T any](op string, rows *sql.Rows, scan func(rower) (T, error)) ([]T
 	return list, wrap(op, rows.Err())
 }
 
+// printable is s as both databases keep text: PostgreSQL has no zero character
+// and nothing that is not UTF-8. It is for what is shown of outside bytes; what
+// was decided from them is kept to the byte elsewhere.
+func printable(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// printableJSON is printable for the strings in JSON that we have encoded.
+func printableJSON(s string) string {
+	if !strings.Contains(s, `\u0000`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] != '\\':
+			b.WriteByte(s[i])
+		case strings.HasPrefix(s[i:], `\u0000`):
+			b.WriteString(`\ufffd`)
+			i += len(`\u0000`) - 1
+		default: // an escape, whose second byte may be a backslash
+			b.WriteString(s[i : i+2])
+			i++
+		}
+	}
+	return b.String()
+}
+
 func nullable(s string) any {
 	if s == "" {
 		return nil
@@ -198,6 +256,13 @@ func pageSize(n, def, most int) (int, error) {
 func orEmpty[T any](s []T) []T {
 	if s == nil {
 		return []T{}
+	}
+	return s
+}
+
+func orNil[T any](s []T) []T {
+	if len(s) == 0 {
+		return nil
 	}
 	return s
 }

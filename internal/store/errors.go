@@ -12,7 +12,8 @@ import (
 
 var (
 	// ErrUnavailable says that the database could not do it: locked, full,
-	// unreadable or gone. Nothing was written; the caller may ask again.
+	// unreadable or gone. Nothing was written, unless it was the commit that failed;
+	// the caller may ask again.
 	ErrUnavailable = errors.New("the store is unavailable")
 	// ErrNotFound says that there is no such row.
 	ErrNotFound = errors.New("not found")
@@ -26,7 +27,7 @@ var (
 	ErrCorrupt = errors.New("the store holds damaged data")
 	// ErrReadOnly says that the store was opened for reading.
 	ErrReadOnly = errors.New("the store is open for reading only")
-	// ErrNoStore says that the data directory holds no store.
+	// ErrNoStore says that the data directory, or the database, holds no store.
 	ErrNoStore = errors.New("there is no store")
 	// ErrNewerSchema says that a newer Signet has written this store.
 	ErrNewerSchema = errors.New("the store was written by a newer version of signet")
@@ -66,6 +67,8 @@ func wrap(op string, err error) error {
 	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrNotFound), errors.Is(err, ErrConflict),
 		errors.Is(err, ErrInvalid), errors.Is(err, ErrCorrupt), errors.Is(err, ErrReadOnly):
 		return fmt.Errorf("%s: %w", op, err)
+	case ofPostgres(err) != nil:
+		return fmt.Errorf("%s: %w: %w", op, ofPostgres(err), err)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", op, err)
 	case errors.Is(err, sql.ErrNoRows):

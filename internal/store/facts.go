@@ -2,8 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/signet-policy/signet/internal/facts"
@@ -16,7 +14,7 @@ func (s *Store) PutFacts(ctx context.Context, f facts.Facts) error {
 	if err != nil {
 		return err
 	}
-	return s.update(ctx, "keeping facts", func(exec execFunc) error { return row.insert(exec, formatTime(s.now())) })
+	return s.update(ctx, "keeping facts", func(w writer) error { return row.insert(w, formatTime(s.now())) })
 }
 
 // Facts returns stored facts. They are decoded and hashed again: what does not
@@ -62,8 +60,8 @@ func (s *Store) packFacts(f facts.Facts) (packedFacts, error) {
 	return packedFacts{digest: f.Digest(), size: len(raw), body: s.pack(raw)}, nil
 }
 
-func (p packedFacts) insert(exec execFunc, at string) error {
-	return exec(`INSERT INTO facts (digest, encoding, size, body, created_at) VALUES (?, ?, ?, ?, ?)
+func (p packedFacts) insert(w writer, at string) error {
+	return w.exec(`INSERT INTO facts (digest, encoding, size, body, created_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (digest) DO NOTHING`, p.digest, encodingZstd, p.size, p.body, at)
 }
 
@@ -81,32 +79,43 @@ func (s *Store) unpackSized(encoding string, size int, body []byte) ([]byte, err
 	return raw, nil
 }
 
-// PutObject keeps an immutable value (a policy set, parameters, a trust root)
-// under its digest, within a change. The digest is the caller's: who reads the
-// value back must compute it again.
+// PutObject keeps an immutable value (a trust root, its TUF metadata) under its
+// digest, which is that of its bytes, within a change.
 func (t *Tx) PutObject(ctx context.Context, kind, digest string, body []byte) error {
-	if kind == "" || digest == "" {
-		return fmt.Errorf("%w: an object has a kind and a digest", ErrInvalid)
+	if kind == "" || digest != facts.Digest(body) {
+		return fmt.Errorf("%w: an object has a kind and the digest of its bytes", ErrInvalid)
 	}
 	return t.exec(ctx, "keeping an object", `INSERT INTO objects (kind, digest, encoding, size, body, created_at) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (kind, digest) DO NOTHING`, kind, digest, encodingZstd, len(body), t.s.pack(body), formatTime(t.at))
 }
 
-// Object returns a value that was kept, or [ErrNotFound]. The caller must check
-// that it has the digest.
+// Object returns a value that was kept, or [ErrNotFound]. What does not hash to
+// the digest is [ErrCorrupt].
 func (s *Store) Object(ctx context.Context, kind, digest string) ([]byte, error) {
+	return s.object(ctx, s.read, kind, digest)
+}
+
+// Object returns a value as this change sees it.
+func (t *Tx) Object(ctx context.Context, kind, digest string) ([]byte, error) {
+	return t.s.object(ctx, t.tx, kind, digest)
+}
+
+func (s *Store) object(ctx context.Context, q querier, kind, digest string) ([]byte, error) {
 	op := fmt.Sprintf("reading %s %s", kind, digest)
 	var encoding string
 	var size int
 	var body []byte
-	err := s.read.QueryRowContext(ctx, `SELECT encoding, size, body FROM objects WHERE kind = ? AND digest = ?`, kind, digest).
+	err := q.QueryRowContext(ctx, `SELECT encoding, size, body FROM objects WHERE kind = ? AND digest = ?`, kind, digest).
 		Scan(&encoding, &size, &body)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, fmt.Errorf("%s: %w", op, ErrNotFound)
-	}
 	if err != nil {
 		return nil, wrap(op, err)
 	}
 	raw, err := s.unpackSized(encoding, size, body)
-	return raw, wrap(op, err)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	if facts.Digest(raw) != digest {
+		return nil, fmt.Errorf("%s: %w: it does not hash to its digest", op, ErrCorrupt)
+	}
+	return raw, nil
 }

@@ -69,10 +69,10 @@ func ParseCursor(s string) (Cursor, error) {
 }
 
 // query reads one index from one place on. The first filter that is set, in the
-// order of how few rows each usually leaves, chooses the index, and by name, so
-// that nothing talks SQLite into another one; the other filters are checked row
-// by row.
-func (f Filter) query(after *Cursor, limit int) (string, []any) {
+// order of how few rows each usually leaves, chooses the index, on SQLite by
+// name, so that nothing talks it into another one; the other filters are checked
+// row by row. PostgreSQL chooses by itself, from what it knows of the rows.
+func (f Filter) query(d dialect, after *Cursor, limit int) (string, []any) {
 	filters := []struct{ index, condition, value string }{
 		{"verifications_assessment", "v.assessment_id = ?", f.AssessmentID},
 		{"verifications_digest", "v.image_digest = ?", f.Digest},
@@ -99,14 +99,19 @@ func (f Filter) query(after *Cursor, limit int) (string, []any) {
 		}
 		where, args = append(where, c.condition), append(args, c.value)
 	}
-	from, at, id := "signature_verifications v INDEXED BY verifications_time", "v.created_at", "v.id"
-	switch index {
-	case "":
-	case bySigner: // CROSS JOIN keeps SQLite to this order
+	from, at, id := "signature_verifications v", "v.created_at", "v.id"
+	switch {
+	case index == bySigner && d.postgres:
+		from = "verification_signers s JOIN signature_verifications v ON v.id = s.verification_id"
+		at, id = "s.created_at", "s.verification_id"
+	case index == bySigner: // CROSS JOIN keeps SQLite to this order
 		from = "verification_signers s CROSS JOIN signature_verifications v ON v.id = s.verification_id"
 		at, id = "s.created_at", "s.verification_id"
+	case d.postgres:
+	case index == "":
+		from += " INDEXED BY verifications_time"
 	default:
-		from = "signature_verifications v INDEXED BY " + index
+		from += " INDEXED BY " + index
 	}
 	if upper, ok := f.upper(after); ok {
 		where, args = append(where, "("+at+", "+id+") < (?, ?)"), append(args, formatTime(upper.CreatedAt), upper.ID)

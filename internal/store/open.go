@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +18,6 @@ import (
 
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/verdict"
-	"github.com/signet-policy/signet/migrations"
 )
 
 // FileName is the database in the data directory; SQLite keeps two more files
@@ -31,13 +29,20 @@ const lockName = "signet.lock"
 
 // Config says which store to open, and how.
 type Config struct {
-	// DataDir holds the store. It is made where it is missing, for the owner
-	// alone.
+	// URL names a PostgreSQL database ("postgres://user@host/db?sslmode=…"), which
+	// several processes may share. "" is SQLite in DataDir.
+	URL string
+	// Migrate brings a PostgreSQL database of an older version up to date when it
+	// is opened for writing; else that is [ErrOlderSchema]. SQLite is always
+	// migrated.
+	Migrate bool
+	// DataDir holds the SQLite store. It is made where it is missing, for the
+	// owner alone.
 	DataDir string
 	// ReadOnly opens an existing store without taking the directory's lock, while
 	// another process may be writing. Otherwise the lock is taken, and the store
 	// is made and migrated: who may write is who holds the lock, so that what it
-	// keeps in memory of active is never behind.
+	// keeps in memory of active is never behind. PostgreSQL has no such lock.
 	ReadOnly bool
 	// SecretFile holds the installation's secret (see auth.ParseSecret); "" keeps
 	// a random one in the store.
@@ -50,21 +55,26 @@ type Config struct {
 type Store struct {
 	cfg   Config
 	lock  *dirLock
-	read  *sql.DB
-	write *sql.DB // nil when open for reading
+	read  *db
+	write *db // nil when open for reading
+	// actives is for reading active of a shared store, which each request waits for,
+	// so that it waits for nothing else; nil otherwise.
+	actives *db
 
-	// changing is held over each write transaction and the change of current
-	// that follows it.
-	changing sync.Mutex
+	changing chan struct{} // see lockChanges
 	// current is active while it is known for sure: nil after a commit of which
-	// the outcome is not known, and always nil when open for reading.
+	// the outcome is not known, and always nil when open for reading, or shared.
 	current atomic.Pointer[verdict.Active]
 
-	secret  auth.Secret
-	records recorder
-	enc     *zstd.Encoder
-	dec     *zstd.Decoder
+	fileSecret auth.Secret // where SecretFile is configured
+	records    recorder
+	enc        *zstd.Encoder
+	dec        *zstd.Decoder
 }
+
+// Shared says that other processes may write to the store as well, so that
+// [Store.Active] is read from the database each time.
+func (s *Store) Shared() bool { return s.cfg.URL != "" }
 
 // Exists says whether dir holds a store. It is cheap: nothing is opened.
 func Exists(dir string) bool {
@@ -72,56 +82,112 @@ func Exists(dir string) bool {
 	return err == nil && st.Mode().IsRegular()
 }
 
-// Open opens the store in cfg.DataDir. Errors: [InUseError] when another process
-// writes there, [ErrNewerSchema], [ErrUnavailable]; when opened for reading also
-// [ErrNoStore] and [ErrOlderSchema].
+// Open opens the store that cfg names. Errors: [InUseError] when another process
+// writes to the data directory, [ErrNewerSchema], [ErrUnavailable]; when opened
+// for reading also [ErrNoStore] and [ErrOlderSchema], which is one of PostgreSQL's
+// without [Config.Migrate] too.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
-	return open(ctx, cfg, migrations.SQLite())
+	return open(ctx, cfg, schemaOf(cfg))
 }
 
 func open(ctx context.Context, cfg Config, schema fs.FS) (_ *Store, err error) {
-	if cfg.DataDir == "" {
-		return nil, fmt.Errorf("opening the store: %w: DataDir is empty", ErrInvalid)
-	}
-	dir, err := filepath.Abs(cfg.DataDir)
+	s, err := prepare(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("opening the store: %w", err)
+		return nil, err
 	}
-	cfg.DataDir = dir
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	s := &Store{cfg: cfg}
 	defer func() {
 		if err != nil {
 			_ = s.Close() // the first error is the one to report
 		}
 	}()
-	if err := s.openCodec(); err != nil {
+	if cfg.ReadOnly {
+		if err := s.openReaders(); err != nil {
+			return nil, err
+		}
+		if err := s.checkReadable(ctx, schema); err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	if err := s.openWriter(); err != nil {
 		return nil, err
 	}
-	if cfg.ReadOnly {
-		err = s.openForReading(ctx, schema)
+	if s.Shared() && !cfg.Migrate {
+		err = checkSchema(ctx, s.write, schema)
 	} else {
-		err = s.openForWriting(ctx, schema)
+		err = migrate(ctx, s.write, schema)
 	}
 	if err != nil {
+		return nil, err
+	}
+	if err := s.settle(ctx); err != nil {
+		return nil, err
+	}
+	s.records.start(s)
+	if s.Shared() {
+		s.read = s.write
+		return s, nil
+	}
+	if _, err := s.reload(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.openReaders(); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Store) openForReading(ctx context.Context, schema fs.FS) error {
-	if !Exists(s.cfg.DataDir) {
-		return fmt.Errorf("%w in %s: signet serve, or signet token create, makes one", ErrNoStore, s.cfg.DataDir)
+// prepare checks cfg and makes a Store that has no database yet.
+func prepare(cfg Config) (*Store, error) {
+	if cfg.URL == "" {
+		if cfg.DataDir == "" {
+			return nil, fmt.Errorf("opening the store: %w: DataDir is empty", ErrInvalid)
+		}
+		dir, err := filepath.Abs(cfg.DataDir)
+		if err != nil {
+			return nil, fmt.Errorf("opening the store: %w", err)
+		}
+		cfg.DataDir = dir
 	}
-	if err := s.openReaders(); err != nil {
-		return err
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Store{cfg: cfg, changing: make(chan struct{}, 1)}
+	if cfg.SecretFile != "" {
+		var err error
+		if s.fileSecret, err = secretFromFile(cfg.SecretFile); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.openCodec(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// checkReadable says whether there is a store, and one that this binary reads.
+func (s *Store) checkReadable(ctx context.Context, schema fs.FS) error {
+	if s.Shared() {
+		switch have, err := schemaVersion(ctx, s.read); {
+		case err != nil:
+			return err
+		case have == 0:
+			return fmt.Errorf("%w in the database: signet migrate up makes one", ErrNoStore)
+		}
 	}
 	return checkSchema(ctx, s.read, schema)
 }
 
-func (s *Store) openForWriting(ctx context.Context, schema fs.FS) error {
+// openWriter opens the database for writing, on SQLite under the lock of its
+// directory. The schema may be any.
+func (s *Store) openWriter() (err error) {
+	if s.Shared() {
+		if s.write, err = openPostgres(s.cfg, maxConnections); err != nil {
+			return err
+		}
+		s.actives, err = openPostgres(s.cfg, activeConnections)
+		return err
+	}
 	if err := os.MkdirAll(s.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
@@ -134,7 +200,7 @@ func (s *Store) openForWriting(ctx context.Context, schema fs.FS) error {
 	if err := makePrivate(path); err != nil {
 		return err
 	}
-	s.write, err = sql.Open("sqlite", dsn(path, "rw",
+	write, err := sql.Open("sqlite", dsn(path, "rw",
 		"_txlock", "immediate",
 		"_journal_mode", "WAL",
 		// What was acknowledged must outlive a power cut: a signer disabled just
@@ -145,29 +211,28 @@ func (s *Store) openForWriting(ctx context.Context, schema fs.FS) error {
 	if err != nil {
 		return wrap("opening the store", err)
 	}
-	s.write.SetMaxOpenConns(1)
-	s.write.SetMaxIdleConns(1)
-	if err := migrate(ctx, s.write, schema); err != nil {
-		return err
-	}
-	if err := s.loadSecret(ctx); err != nil {
-		return err
-	}
-	if _, err := s.reload(ctx); err != nil {
-		return err
-	}
-	s.records.start(s)
-	return s.openReaders()
+	write.SetMaxOpenConns(1)
+	write.SetMaxIdleConns(1)
+	s.write = &db{DB: write}
+	return nil
 }
 
 func (s *Store) openReaders() (err error) {
-	s.read, err = sql.Open("sqlite", dsn(s.path(), "ro", "_query_only", "1"))
+	if s.Shared() {
+		s.read, err = openPostgres(s.cfg, maxConnections)
+		return err
+	}
+	if !Exists(s.cfg.DataDir) {
+		return fmt.Errorf("%w in %s: signet serve, or signet token create, makes one", ErrNoStore, s.cfg.DataDir)
+	}
+	read, err := sql.Open("sqlite", dsn(s.path(), "ro", "_query_only", "1"))
 	if err != nil {
 		return wrap("opening the store", err)
 	}
 	n := max(4, runtime.GOMAXPROCS(0))
-	s.read.SetMaxOpenConns(n)
-	s.read.SetMaxIdleConns(n)
+	read.SetMaxOpenConns(n)
+	read.SetMaxIdleConns(n)
+	s.read = &db{DB: read}
 	return nil
 }
 
@@ -177,8 +242,11 @@ func (s *Store) Close() error {
 	var errs []error
 	// Readers first: who closes last writes the log back into the file, and a
 	// reader cannot.
-	if s.read != nil {
+	if s.read != nil && s.read != s.write {
 		errs = append(errs, s.read.Close())
+	}
+	if s.actives != nil {
+		errs = append(errs, s.actives.Close())
 	}
 	if s.write != nil {
 		errs = append(errs, s.write.Close())

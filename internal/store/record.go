@@ -42,7 +42,7 @@ func (s *Store) Record(ctx context.Context, r Record) error {
 	if err != nil {
 		return fmt.Errorf("recording a verdict: %w", err)
 	}
-	return s.records.record(ctx, row.insert)
+	return s.records.record(ctx, &recording{id: row.id, order: row.order(), write: row.insert})
 }
 
 // packedRecord is a verdict ready to be written.
@@ -52,6 +52,8 @@ type packedRecord struct {
 	id      string
 	values  []any
 	signers []string
+	// revision is the one that the names of signers belong to.
+	revision int64
 }
 
 func (s *Store) packRecord(r Record) (*packedRecord, error) {
@@ -59,7 +61,7 @@ func (s *Store) packRecord(r Record) (*packedRecord, error) {
 		return nil, err
 	}
 	v := r.Verdict
-	p := &packedRecord{at: formatTime(r.Decided), id: v.ID, signers: met(r.Frames)}
+	p := &packedRecord{at: formatTime(r.Decided), id: v.ID, signers: met(r.Frames), revision: v.Active.Revision}
 	if d := r.Facts.Digest(); d != "" {
 		f, err := s.packFacts(r.Facts)
 		if err != nil {
@@ -71,7 +73,7 @@ func (s *Store) packRecord(r Record) (*packedRecord, error) {
 	if err != nil {
 		return nil, err
 	}
-	labels, err := canonicalJSON(orEmptyMap(r.Labels))
+	labels, err := labelsJSON(r.Labels)
 	if err != nil {
 		return nil, err
 	}
@@ -82,11 +84,12 @@ func (s *Store) packRecord(r Record) (*packedRecord, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: frames: %w", ErrInvalid, err)
 	}
+	// What an image says of itself is outside bytes.
 	p.values = []any{
-		v.ID, nullable(r.AssessmentID), v.Image, imageName(v.Pinned), v.Digest,
-		v.Signature.Found, v.Signature.Valid, v.Signature.Signer, v.Signature.Issuer, formatTimePtr(v.Signature.SignedAt),
-		v.SLSA.Level, builder(v.SLSA), nullable(firstReason(v)), p.at, string(v.Decision), v.Allowed, reasons,
-		r.Principal, labels, nullable(v.FactsDigest), v.Active.Revision, v.Active.Digest, v.Build,
+		v.ID, nullable(printable(r.AssessmentID)), printable(v.Image), printable(imageName(v.Pinned)), printable(v.Digest),
+		v.Signature.Found, v.Signature.Valid, printable(v.Signature.Signer), printable(v.Signature.Issuer), formatTimePtr(v.Signature.SignedAt),
+		v.SLSA.Level, builder(v.SLSA), nullable(printable(firstReason(v))), p.at, string(v.Decision), v.Allowed, printableJSON(reasons),
+		printable(r.Principal), labels, nullable(v.FactsDigest), v.Active.Revision, v.Active.Digest, v.Build, nil,
 		s.pack(frames), s.pack(r.Body),
 	}
 	return p, nil
@@ -114,26 +117,118 @@ func (r Record) validate() error {
 const verificationColumns = `id, assessment_id, image_ref, image_name, image_digest,
 	signature_found, signature_valid, signer_identity, signer_issuer, signed_at,
 	slsa_level, slsa_builder, verification_error, created_at, decision, allowed, reasons,
-	principal, labels, facts_digest, active_revision, active_digest, build`
+	principal, labels, facts_digest, active_revision, active_digest, build, repeats`
 
-func (p *packedRecord) insert(exec execFunc) error {
+func (p *packedRecord) insert(w writer) error {
 	if p.facts != nil {
-		if err := p.facts.insert(exec, p.at); err != nil {
+		if err := p.facts.insert(w, p.at); err != nil {
 			return err
 		}
 	}
-	err := exec(`INSERT INTO signature_verifications (`+verificationColumns+`, frames, verdict)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, p.values...)
+	err := w.exec(`INSERT INTO signature_verifications (`+verificationColumns+`, frames, verdict)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, p.values...)
 	if err != nil {
 		return err
 	}
 	for _, name := range p.signers {
-		err := exec(`INSERT INTO verification_signers (signer, created_at, verification_id) VALUES (?, ?, ?)`, name, p.at, p.id)
+		// A signer that stands in a policy is in no history, and has no id.
+		err := w.exec(`INSERT INTO verification_signers (signer, created_at, verification_id, signer_id) VALUES (?, ?, ?,
+			(SELECT id FROM signer_history WHERE name = ? AND from_revision <= ? AND (until_revision IS NULL OR until_revision > ?) LIMIT 1))`,
+			printable(name), p.at, p.id, name, p.revision, p.revision)
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// order is by what another replica may write at the same time: the facts.
+func (p *packedRecord) order() string {
+	if p.facts == nil {
+		return ""
+	}
+	return p.facts.digest
+}
+
+// countDigests notes verdicts' digests with each registered signer that they were
+// allowed because of. A verdict names one signing time: where several signers met
+// its requirements, it may be another's, so none is noted. All of a transaction is
+// noted at its end and in one order, so that two replicas never wait for each
+// other.
+func countDigests(w writer, ids []any) error {
+	const later = `(excluded.created_at, excluded.verification_id) > (signer_digests.created_at, signer_digests.verification_id)`
+	return w.exec(`INSERT INTO signer_digests (signer_id, image_digest, created_at, verification_id, image_ref, signed_at, count)
+		SELECT signer_id, image_digest, created_at, id, image_ref, signed_at, verdicts FROM (
+			SELECT x.*, count(*) OVER (PARTITION BY signer_id, image_digest) AS verdicts,
+				row_number() OVER (PARTITION BY signer_id, image_digest ORDER BY created_at DESC, id DESC) AS place FROM (
+				SELECT DISTINCT s.signer_id, v.image_digest, v.created_at, v.id, v.image_ref,
+					CASE WHEN (SELECT count(*) FROM verification_signers o WHERE o.verification_id = v.id) = 1 THEN v.signed_at END AS signed_at
+				FROM verification_signers s JOIN signature_verifications v ON v.id = s.verification_id
+				WHERE s.verification_id IN (?`+strings.Repeat(", ?", len(ids)-1)+`) AND s.signer_id IS NOT NULL AND v.allowed) x) y
+		WHERE place = 1 ORDER BY signer_id, image_digest
+		ON CONFLICT (signer_id, image_digest) DO UPDATE SET count = signer_digests.count + excluded.count,
+			created_at = CASE WHEN `+later+` THEN excluded.created_at ELSE signer_digests.created_at END,
+			verification_id = CASE WHEN `+later+` THEN excluded.verification_id ELSE signer_digests.verification_id END,
+			image_ref = CASE WHEN `+later+` THEN excluded.image_ref ELSE signer_digests.image_ref END,
+			signed_at = CASE WHEN `+later+` THEN excluded.signed_at ELSE signer_digests.signed_at END`, ids...)
+}
+
+// Repeat is an answer from a cache that is recorded as a row of its own, because
+// it belongs to an assessment.
+type Repeat struct {
+	// Original is the id of the verdict that was computed, ID that of the new row.
+	Original string
+	ID       string
+	// Body is exactly what was answered.
+	Body []byte
+	// Principal who asked; AssessmentID and Labels are the caller's words.
+	Principal    string
+	AssessmentID string
+	Labels       map[string]string
+	// At is when it was answered; it orders the lists.
+	At time.Time
+}
+
+// Repeat keeps an answer that repeats a verdict: with that one's facts, frames
+// and columns, but for those of the Repeat. [ErrNotFound] when the original is
+// not kept, [ErrConflict] for an id that is there already.
+func (s *Store) Repeat(ctx context.Context, r Repeat) error {
+	const op = "recording a repeated verdict"
+	if s.write == nil {
+		return ErrReadOnly
+	}
+	if r.ID == "" || strings.ContainsRune(r.ID, cursorSeparator) || r.Original == "" || len(r.Body) == 0 || r.At.IsZero() {
+		return fmt.Errorf("%s: %w: it has an id, an original, a body and a time", op, ErrInvalid)
+	}
+	labels, err := labelsJSON(r.Labels)
+	if err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	at, body := formatTime(r.At), s.pack(r.Body)
+	return s.records.record(ctx, &recording{id: r.ID, order: r.Original, write: func(w writer) error {
+		n, err := w.affected(`INSERT INTO signature_verifications (id, assessment_id, created_at, principal, labels, repeats, verdict, `+repeatedColumns+`)
+			SELECT ?, ?, ?, ?, ?, id, ?, `+repeatedColumns+` FROM signature_verifications WHERE id = ?`+w.tx.forKeyShare(),
+			r.ID, nullable(printable(r.AssessmentID)), at, printable(r.Principal), labels, body, r.Original)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("verdict %q: %w", r.Original, ErrNotFound)
+		}
+		return w.exec(`INSERT INTO verification_signers (signer, created_at, verification_id, signer_id)
+			SELECT signer, ?, ?, signer_id FROM verification_signers WHERE verification_id = ?`, at, r.ID, r.Original)
+	}})
+}
+
+// repeatedColumns are what a repeated verdict has of its original.
+const repeatedColumns = `image_ref, image_name, image_digest,
+	signature_found, signature_valid, signer_identity, signer_issuer, signed_at,
+	slsa_level, slsa_builder, verification_error, decision, allowed, reasons,
+	facts_digest, active_revision, active_digest, build, frames`
+
+func labelsJSON(labels map[string]string) (string, error) {
+	text, err := canonicalJSON(orEmptyMap(labels))
+	return printableJSON(text), err
 }
 
 // met names the trusted signers that met a requirement of any policy.
@@ -170,5 +265,5 @@ func builder(s verdict.SLSA) any {
 	if s.Builder == nil {
 		return nil
 	}
-	return *s.Builder
+	return printable(*s.Builder)
 }

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -15,27 +17,52 @@ const (
 	batchTimeout = 10 * time.Second
 )
 
-// execFunc runs one statement of a transaction.
-type execFunc func(query string, args ...any) error
+// writer runs the statements of a transaction.
+type writer struct {
+	ctx context.Context //nolint:containedctx // it lives as long as the call that it is made for
+	tx  *tx
+}
 
-// update runs fn in a transaction that changes nothing that is in force.
-func (s *Store) update(ctx context.Context, op string, fn func(execFunc) error) error {
+func (w writer) exec(query string, args ...any) error {
+	_, err := w.tx.ExecContext(w.ctx, query, args...)
+	return err
+}
+
+// affected tells how many rows the statement changed.
+func (w writer) affected(query string, args ...any) (int64, error) {
+	res, err := w.tx.ExecContext(w.ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// update runs fn in a transaction that changes nothing that is in force. Where it
+// fails through another transaction, fn is run again.
+func (s *Store) update(ctx context.Context, op string, fn func(writer) error) error {
 	if s.write == nil {
 		return ErrReadOnly
 	}
-	tx, err := s.write.BeginTx(ctx, nil)
+	const attempts = 3
+	var err error
+	for range attempts {
+		if err = s.updateOnce(ctx, fn); !again(err) {
+			break
+		}
+	}
+	return wrap(op, err)
+}
+
+func (s *Store) updateOnce(ctx context.Context, fn func(writer) error) error {
+	tx, err := s.write.begin(ctx)
 	if err != nil {
-		return wrap(op, err)
+		return err
 	}
 	defer tx.Rollback()
-	err = fn(func(query string, args ...any) error {
-		_, err := tx.ExecContext(ctx, query, args...)
+	if err := fn(writer{ctx, tx}); err != nil {
 		return err
-	})
-	if err != nil {
-		return wrap(op, err)
 	}
-	return wrap(op, tx.Commit())
+	return tx.Commit()
 }
 
 // recorder writes verdicts that arrive together in one transaction: a commit
@@ -52,7 +79,11 @@ type recorder struct {
 
 // recording is one verdict on its way.
 type recording struct {
-	write func(execFunc) error
+	id string
+	// order is what another replica may lock at the same time: a transaction takes
+	// several in this order, as all replicas do.
+	order string
+	write func(writer) error
 	done  chan error
 }
 
@@ -68,10 +99,10 @@ func (r *recorder) stop() {
 	r.done.Wait()
 }
 
-// record waits until write has been committed. When ctx ends first, it may be
+// record waits until rec has been committed. When ctx ends first, it may be
 // committed all the same.
-func (r *recorder) record(ctx context.Context, write func(execFunc) error) error {
-	rec := &recording{write: write, done: make(chan error, 1)}
+func (r *recorder) record(ctx context.Context, rec *recording) error {
+	rec.done = make(chan error, 1)
 	r.mu.Lock()
 	if r.closed || r.s == nil {
 		r.mu.Unlock()
@@ -130,13 +161,16 @@ func (r *recorder) write(batch []*recording) {
 func (r *recorder) commit(batch []*recording) error {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
-	err := r.s.update(ctx, "recording a verdict", func(exec execFunc) error {
-		for _, rec := range batch {
-			if err := rec.write(exec); err != nil {
+	slices.SortStableFunc(batch, func(a, b *recording) int { return strings.Compare(a.order, b.order) })
+	err := r.s.update(ctx, "recording a verdict", func(w writer) error {
+		ids := make([]any, len(batch))
+		for i, rec := range batch {
+			if err := rec.write(w); err != nil {
 				return err
 			}
+			ids[i] = rec.id
 		}
-		return nil
+		return countDigests(w, ids)
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		// Not the caller's deadline: the database was too slow.

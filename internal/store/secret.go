@@ -6,19 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/facts"
 )
 
-// Secret returns the installation's secret: the secret file's, or the one in the
-// store. Keys are made from it with [auth.Secret.Derive].
+// Secret returns the installation's secret: the secret file's, as it was when
+// the store was opened, or the one in the store, as it is now. Keys are made
+// from it with [auth.Secret.Derive]; they are good for as long as the input
+// [InputSecret] stays.
 func (s *Store) Secret(ctx context.Context) (auth.Secret, error) {
-	if s.secret != (auth.Secret{}) {
-		return s.secret, nil
-	}
-	// Open for reading: it is seldom wanted, so it is read when it is.
 	if s.cfg.SecretFile != "" {
-		return secretFromFile(s.cfg.SecretFile)
+		return s.fileSecret, nil
 	}
 	secret, err := readSecret(ctx, s.read)
 	if err != nil {
@@ -27,21 +27,137 @@ func (s *Store) Secret(ctx context.Context) (auth.Secret, error) {
 	return secret, nil
 }
 
-// loadSecret reads the secret, or makes one where the store is new.
-func (s *Store) loadSecret(ctx context.Context) (err error) {
-	if s.cfg.SecretFile != "" {
-		s.secret, err = secretFromFile(s.cfg.SecretFile)
+// RotateSecret makes a new random secret. Whatever was made with the one before
+// (cached answers, sessions) is void from then on. [ErrInvalid] where a secret
+// file is configured: it is changed there.
+func (t *Tx) RotateSecret(ctx context.Context) error {
+	if t.s.cfg.SecretFile != "" {
+		return fmt.Errorf("%w: the secret is in %s: write a new one there and start all servers again", ErrInvalid, t.s.cfg.SecretFile)
+	}
+	before, err := t.digestSecret(ctx)
+	if err != nil {
 		return err
 	}
-	s.secret, err = readSecret(ctx, s.write)
+	secret, err := auth.NewSecret()
+	if err != nil {
+		return err
+	}
+	err = t.exec(ctx, "keeping the secret", `UPDATE secret SET value = ?, created_at = ? WHERE one = 1`, secret.Bytes(), formatTime(t.at))
+	if err != nil {
+		return err
+	}
+	after, err := t.digestSecret(ctx)
+	if err != nil {
+		return err
+	}
+	t.touched[InputSecret] = true
+	return t.audit(ctx, "secret.rotate", "secret", jsonString(before), jsonString(after))
+}
+
+// digestSecret is of a key that is derived from the secret: it shows that the
+// secret is another, and is no help to find it.
+func (t *Tx) digestSecret(ctx context.Context) (string, error) {
+	secret := t.s.fileSecret
+	if t.s.cfg.SecretFile == "" {
+		var err error
+		if secret, err = readSecret(ctx, t.tx); err != nil {
+			return "", wrap("reading the secret", err)
+		}
+	}
+	key, err := secret.Derive("identity")
+	if err != nil {
+		return "", err
+	}
+	return facts.Digest(key[:]), nil
+}
+
+// settle brings what is in force into step with this version and its
+// configuration: it makes the secret of a new store, and takes over what an older
+// version has left. Most often there is nothing to do.
+func (s *Store) settle(ctx context.Context) error {
+	_, err := s.Change(ctx, Actor{Name: "signet", From: "start"}, "the store was opened", func(t *Tx) error {
+		if err := t.makeSecret(ctx); err != nil {
+			return err
+		}
+		secret, err := t.digestSecret(ctx)
+		if err != nil {
+			return err
+		}
+		in, err := readInputs(ctx, t.tx)
+		if err != nil {
+			return err
+		}
+		if t.from.Revision == 0 {
+			return t.begin(ctx, in, secret)
+		}
+		return t.takeOver(ctx, in, secret)
+	})
+	return err
+}
+
+func (t *Tx) makeSecret(ctx context.Context) error {
+	if t.s.cfg.SecretFile != "" {
+		return nil
+	}
+	_, err := readSecret(ctx, t.tx)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return wrap("reading the secret", err)
 	}
-	if s.secret, err = auth.NewSecret(); err != nil {
+	secret, err := auth.NewSecret()
+	if err != nil {
 		return err
 	}
-	_, err = s.write.ExecContext(ctx, `INSERT INTO secret (one, value, created_at) VALUES (1, ?, ?)`, s.secret.Bytes(), formatTime(s.now()))
-	return wrap("keeping the secret", err)
+	return t.exec(ctx, "keeping the secret", `INSERT INTO secret (one, value, created_at) VALUES (1, ?, ?)`, secret.Bytes(), formatTime(t.at))
+}
+
+// begin puts the secret into revision 0, which nobody has changed yet.
+func (t *Tx) begin(ctx context.Context, in Inputs, secret string) error {
+	if in[InputSecret] == secret {
+		return nil
+	}
+	if err := t.setInput(ctx, InputSecret, secret); err != nil {
+		return err
+	}
+	digest, err := Inputs{InputSecret: secret}.digest()
+	if err != nil {
+		return err
+	}
+	return t.exec(ctx, "beginning the store", `UPDATE active SET digest = ? WHERE one = 1`, digest)
+}
+
+// takeOver digests everything anew where an older version has written, and
+// notices another secret file.
+func (t *Tx) takeOver(ctx context.Context, in Inputs, secret string) error {
+	var bare int // signers without a digest
+	if err := t.tx.QueryRowContext(ctx, `SELECT count(*) FROM trusted_signers WHERE digest = ''`).Scan(&bare); err != nil {
+		return wrap("reading the signers", err)
+	}
+	upgrade := bare > 0 || in[InputSecret] == ""
+	for _, kind := range sortedKeys(in) {
+		if slices.Contains(inputKinds, kind) {
+			continue
+		}
+		upgrade = true
+		if err := t.setInput(ctx, kind, ""); err != nil {
+			return err
+		}
+	}
+	switch {
+	case upgrade:
+		for _, kind := range inputKinds {
+			t.touched[kind] = true
+		}
+		before, err := facts.Canonical(in)
+		if err != nil {
+			return err
+		}
+		return t.audit(ctx, "store.upgrade", "store", before, nil)
+	case in[InputSecret] != secret:
+		t.touched[InputSecret] = true
+		return t.audit(ctx, "secret.change", "secret", jsonString(in[InputSecret]), jsonString(secret))
+	default:
+		return nil
+	}
 }
 
 func readSecret(ctx context.Context, q querier) (auth.Secret, error) {

@@ -35,8 +35,9 @@ func (t *Tx) PutSetup(ctx context.Context, tok auth.Token) error {
 }
 
 // UseSetup uses the setup token up, in the transaction that makes the first
-// administrator. Its errors are those of [auth.Tokens.Authenticate]; a token that
-// was used is [auth.ErrRevoked].
+// administrator. Its errors are those of [auth.Tokens.Authenticate]; a setup token
+// that was used, or that is no longer needed because there are API tokens, is
+// [auth.ErrRevoked].
 func (t *Tx) UseSetup(ctx context.Context, plain string) error {
 	id, hash, err := auth.Parse(plain)
 	if err != nil {
@@ -46,8 +47,9 @@ func (t *Tx) UseSetup(ctx context.Context, plain string) error {
 	var kept []byte
 	var expires time.Time
 	var used *time.Time
-	err = t.tx.QueryRowContext(ctx, `SELECT token_id, hash, expires_at, used_at FROM setup WHERE one = 1`).
-		Scan(&keptID, &kept, timeColumn{&expires}, timePtrColumn{&used})
+	var tokens int64
+	err = t.tx.QueryRowContext(ctx, `SELECT token_id, hash, expires_at, used_at, (SELECT count(*) FROM tokens) FROM setup WHERE one = 1`).
+		Scan(&keptID, &kept, timeColumn{&expires}, timePtrColumn{&used}, &tokens)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return auth.ErrUnknown
@@ -55,7 +57,7 @@ func (t *Tx) UseSetup(ctx context.Context, plain string) error {
 		return wrap("reading the setup", err)
 	case id != keptID || subtle.ConstantTimeCompare(hash[:], kept) != 1:
 		return auth.ErrUnknown
-	case used != nil:
+	case used != nil || tokens > 0:
 		return auth.ErrRevoked
 	case !t.at.Before(expires):
 		return auth.ErrExpired

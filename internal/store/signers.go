@@ -33,9 +33,13 @@ type SignerRow struct {
 	Fingerprints []string `json:"fingerprints"`
 	// Claims constrain a certificate's claims; Images are globs. Whoever cannot
 	// enforce what is here must not use the row.
-	Claims  map[string]string `json:"claims"`
-	Images  []string          `json:"images"`
-	Enabled bool              `json:"enabled"`
+	Claims map[string]string `json:"claims"`
+	Images []string          `json:"images"`
+	// TrustRoots are the names of the roots that may vouch for it; none: any.
+	TrustRoots []string `json:"trust_roots"`
+	// AutoRotate takes a new key of a kms signer without asking.
+	AutoRotate bool `json:"auto_rotate"`
+	Enabled    bool `json:"enabled"`
 	// NotBefore and ExpiresAt bound when the signer is trusted, SignedFrom and
 	// SignedUntil which verified signing times count; nil is unbounded.
 	NotBefore   *time.Time `json:"not_before"`
@@ -58,17 +62,65 @@ type SignerRow struct {
 func (r SignerRow) inForce() SignerRow {
 	r.Owner, r.Note, r.CreatedBy, r.UpdatedBy, r.Version = "", "", "", "", 0
 	r.CreatedAt, r.UpdatedAt = time.Time{}, time.Time{}
+	r.AutoRotate = false
 	return r
 }
 
-// digestSignerRows is over the rows in the order of their ids; "" for none.
-func digestSignerRows(rows []SignerRow) (string, error) {
-	if len(rows) == 0 {
-		return "", nil
+// digest is of what changes a verdict. It is kept beside the row, so that a
+// change among thousands of signers does not read them all.
+func (r SignerRow) digest() (string, error) {
+	body, err := facts.Canonical(r.inForce())
+	if err != nil {
+		return "", fmt.Errorf("digesting signer %q: %w", r.Name, err)
 	}
-	list := make([]SignerRow, len(rows))
+	return facts.Digest(body), nil
+}
+
+// digestSignerRows is over the rows in the order of their ids; "" for none. A
+// second digest is what a store of schema 1 had for the same rows, if it could
+// have had them.
+func digestSignerRows(rows []SignerRow) ([]string, error) {
+	pairs := make([][2]string, len(rows))
+	for i := range rows {
+		if err := rows[i].complete(); err != nil { // what schema 1 did not have
+			return nil, err
+		}
+		digest, err := rows[i].digest()
+		if err != nil {
+			return nil, err
+		}
+		pairs[i] = [2]string{rows[i].ID, digest}
+	}
+	digest, err := digestPairs(pairs)
+	if err != nil {
+		return nil, err
+	}
+	first, err := digestSchema1(rows)
+	if err != nil || first == "" {
+		return []string{digest}, err
+	}
+	return []string{digest, first}, nil
+}
+
+// digestSchema1 is how a store of schema 1 digested its signers, which had
+// neither trust roots nor rotation; "" where rows have them, or there are none.
+// Revisions made then
+// say it still.
+func digestSchema1(rows []SignerRow) (string, error) {
+	type row struct {
+		SignerRow
+		TrustRoots *struct{} `json:"trust_roots,omitempty"`
+		AutoRotate *struct{} `json:"auto_rotate,omitempty"`
+	}
+	list := make([]row, len(rows))
 	for i, r := range rows {
-		list[i] = r.inForce()
+		if len(r.TrustRoots) > 0 || r.AutoRotate {
+			return "", nil
+		}
+		list[i].SignerRow = r.inForce()
+	}
+	if len(list) == 0 {
+		return "", nil
 	}
 	body, err := facts.Canonical(list)
 	if err != nil {
@@ -88,6 +140,7 @@ func (r *SignerRow) complete() error {
 		return fmt.Errorf("%w: signer subject kind: %q is not exact or regex", ErrInvalid, r.SubjectKind)
 	}
 	r.Fingerprints, r.Images, r.Claims = orEmpty(r.Fingerprints), orEmpty(r.Images), orEmptyMap(r.Claims)
+	r.TrustRoots = orEmpty(r.TrustRoots)
 	r.NotBefore, r.ExpiresAt = canonicalTime(r.NotBefore), canonicalTime(r.ExpiresAt)
 	r.SignedFrom, r.SignedUntil = canonicalTime(r.SignedFrom), canonicalTime(r.SignedUntil)
 	return nil
@@ -95,17 +148,19 @@ func (r *SignerRow) complete() error {
 
 const signerColumns = `id, name, signer_type, oidc_issuer, subject_kind, subject_pattern, public_key, kms_key_ref,
 	fingerprints, claims, images, enabled, not_before, expires_at, signed_from, signed_until, owner, note,
-	created_by, created_at, updated_by, updated_at, version`
+	created_by, created_at, updated_by, updated_at, version, trust_roots, auto_rotate`
 
 func scanSigner(row rower) (SignerRow, error) {
 	var r SignerRow
 	err := row.Scan(&r.ID, &r.Name, &r.Type, &r.Issuer, &r.SubjectKind, &r.SubjectPattern, &r.PublicKey, &r.KMSKeyRef,
 		jsonColumn{&r.Fingerprints}, jsonColumn{&r.Claims}, jsonColumn{&r.Images}, &r.Enabled,
 		timePtrColumn{&r.NotBefore}, timePtrColumn{&r.ExpiresAt}, timePtrColumn{&r.SignedFrom}, timePtrColumn{&r.SignedUntil},
-		&r.Owner, &r.Note, &r.CreatedBy, timeColumn{&r.CreatedAt}, &r.UpdatedBy, timeColumn{&r.UpdatedAt}, &r.Version)
+		&r.Owner, &r.Note, &r.CreatedBy, timeColumn{&r.CreatedAt}, &r.UpdatedBy, timeColumn{&r.UpdatedAt}, &r.Version,
+		jsonColumn{&r.TrustRoots}, &r.AutoRotate)
 	return r, err
 }
 
+// values are those of signerColumns, and the digest.
 func (r SignerRow) values() ([]any, error) {
 	fingerprints, err := canonicalJSON(r.Fingerprints)
 	if err != nil {
@@ -119,16 +174,28 @@ func (r SignerRow) values() ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	roots, err := canonicalJSON(r.TrustRoots)
+	if err != nil {
+		return nil, err
+	}
+	digest, err := r.digest()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	return []any{
 		r.ID, r.Name, r.Type, r.Issuer, r.SubjectKind, r.SubjectPattern, r.PublicKey, r.KMSKeyRef,
 		fingerprints, claims, images, r.Enabled,
 		formatTimePtr(r.NotBefore), formatTimePtr(r.ExpiresAt), formatTimePtr(r.SignedFrom), formatTimePtr(r.SignedUntil),
 		r.Owner, r.Note, r.CreatedBy, formatTime(r.CreatedAt), r.UpdatedBy, formatTime(r.UpdatedAt), r.Version,
+		roots, r.AutoRotate, digest,
 	}, nil
 }
 
 // Signers lists all registered signers by id, that is, by age.
 func (s *Store) Signers(ctx context.Context) ([]SignerRow, error) { return readSigners(ctx, s.read) }
+
+// Signers is [Store.Signers] as this change sees them.
+func (t *Tx) Signers(ctx context.Context) ([]SignerRow, error) { return readSigners(ctx, t.tx) }
 
 func readSigners(ctx context.Context, q querier) ([]SignerRow, error) {
 	const op = "reading the signers"
@@ -199,11 +266,11 @@ func (t *Tx) writeSigner(ctx context.Context, r SignerRow, isNew bool) error {
 		return err
 	}
 	if isNew {
-		return t.exec(ctx, "keeping a signer", `INSERT INTO trusted_signers (`+signerColumns+`)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
+		return t.exec(ctx, "keeping a signer", `INSERT INTO trusted_signers (`+signerColumns+`, digest)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
 	}
-	return t.exec(ctx, "keeping a signer", `UPDATE trusted_signers SET (`+signerColumns+`)
-		= (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?`, append(values, r.ID)...)
+	return t.exec(ctx, "keeping a signer", `UPDATE trusted_signers SET (`+signerColumns+`, digest)
+		= (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?`, append(values, r.ID)...)
 }
 
 // DeleteSigner removes a signer of that version; [ErrNotFound] and [ErrConflict]
@@ -245,87 +312,63 @@ func (t *Tx) freeName(ctx context.Context, name, id string) error {
 
 // signerChanged audits the change and keeps the history.
 func (t *Tx) signerChanged(ctx context.Context, action, id string, before, after *SignerRow) error {
-	const op = "keeping a signer's history"
-	was, err := signerJSON(before)
+	was, err := bodyOf(before)
 	if err != nil {
-		return err
+		return fmt.Errorf("signer: %w", err)
 	}
-	is, err := signerJSON(after)
+	is, err := bodyOf(after)
 	if err != nil {
-		return err
+		return fmt.Errorf("signer: %w", err)
 	}
-	rev := t.revision()
-	// A second change in one transaction replaces the first: no verdict saw it.
-	if err := t.exec(ctx, op, `DELETE FROM signer_history WHERE id = ? AND from_revision = ?`, id, rev); err != nil {
-		return err
-	}
-	if err := t.exec(ctx, op, `UPDATE signer_history SET until_revision = ? WHERE id = ? AND until_revision IS NULL`, rev, id); err != nil {
-		return err
-	}
+	name := ""
 	if after != nil {
-		err := t.exec(ctx, op, `INSERT INTO signer_history (id, from_revision, until_revision, body) VALUES (?, ?, NULL, ?)`, id, rev, string(is))
-		if err != nil {
-			return err
-		}
+		name = after.Name
 	}
-	t.signers = true
+	if err := t.remember(ctx, "signer_history", id, name, before != nil, is); err != nil {
+		return err
+	}
+	t.touched[InputSigners] = true
 	return t.audit(ctx, action, "signer/"+id, was, is)
 }
 
-func signerJSON(r *SignerRow) ([]byte, error) {
-	if r == nil {
-		return nil, nil
-	}
-	b, err := facts.Canonical(r)
+// digestSigners reads the digests of the rows alone. Rows of schema 1 have none
+// yet.
+func (t *Tx) digestSigners(ctx context.Context) (string, error) {
+	const op = "reading the signers"
+	rows, err := t.tx.QueryContext(ctx, `SELECT `+signerColumns+` FROM trusted_signers WHERE digest = '' ORDER BY id`)
 	if err != nil {
-		return nil, fmt.Errorf("%w: signer: %w", ErrInvalid, err)
+		return "", wrap(op, err)
 	}
-	return b, nil
-}
-
-func (t *Tx) digestSigners(ctx context.Context) error {
-	rows, err := readSigners(ctx, t.tx)
+	fresh, err := collect(op, rows, scanSigner)
 	if err != nil {
-		return err
+		return "", err
 	}
-	digest, err := digestSignerRows(rows)
+	for _, r := range fresh {
+		digest, err := r.digest()
+		if err != nil {
+			return "", err
+		}
+		if err := t.exec(ctx, "digesting a signer", `UPDATE trusted_signers SET digest = ? WHERE id = ?`, digest, r.ID); err != nil {
+			return "", err
+		}
+	}
+	rows, err = t.tx.QueryContext(ctx, `SELECT id, digest FROM trusted_signers ORDER BY id`)
 	if err != nil {
-		return err
+		return "", wrap(op, err)
 	}
-	_, err = t.setInput(ctx, InputSigners, digest)
-	return err
+	pairs, err := collect(op, rows, scanPair)
+	if err != nil {
+		return "", err
+	}
+	digest, err := digestPairs(pairs)
+	if err != nil {
+		return "", fmt.Errorf("digesting the signers: %w", err)
+	}
+	return digest, nil
 }
 
 // SignersAt returns the signers that were in force under a revision, by id. They
 // must hash to what the revision says, else [ErrCorrupt].
 func (s *Store) SignersAt(ctx context.Context, revision int64) ([]SignerRow, error) {
-	op := fmt.Sprintf("reading the signers of revision %d", revision)
-	if revision == 0 {
-		return []SignerRow{}, nil // the empty installation
-	}
-	rev, err := s.Revision(ctx, revision)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.read.QueryContext(ctx, `SELECT body FROM signer_history
-		WHERE from_revision <= ? AND (until_revision IS NULL OR until_revision > ?) ORDER BY id`, revision, revision)
-	if err != nil {
-		return nil, wrap(op, err)
-	}
-	list, err := collect(op, rows, func(r rower) (SignerRow, error) {
-		var row SignerRow
-		err := r.Scan(strictColumn{&row})
-		return row, err
-	})
-	if err != nil {
-		return nil, err
-	}
-	digest, err := digestSignerRows(list)
-	if err != nil {
-		return nil, err
-	}
-	if digest != rev.Inputs[InputSigners] {
-		return nil, fmt.Errorf("%s: %w: they hash to %q, and the revision says %q", op, ErrCorrupt, digest, rev.Inputs[InputSigners])
-	}
-	return list, nil
+	return stateAt(ctx, s, InputSigners, "signer_history", revision, digestSignerRows)
 }

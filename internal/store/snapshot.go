@@ -2,40 +2,60 @@ package store
 
 import (
 	"context"
-	"database/sql"
 
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
-// Snapshot is everything in force that the store holds, as of one revision.
+// Snapshot is everything in force, as of one revision.
 type Snapshot struct {
-	Active  verdict.Active
-	Inputs  Inputs
-	Tokens  []auth.Token
-	Signers []SignerRow
+	Active verdict.Active
+	Inputs Inputs
+	// Lists that are Unchanged are nil.
+	Tokens   []auth.Token
+	Signers  []SignerRow
+	Policies []PolicyRow
+	Roots    []RootRow
+	// Unchanged names the kinds of inputs whose lists were not read, because the
+	// caller has them.
+	Unchanged map[string]bool
 }
 
 // Snapshot reads everything in force in one transaction, so that all of it
-// belongs to the revision that it names.
-func (s *Store) Snapshot(ctx context.Context) (Snapshot, error) {
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+// belongs to the revision that it names. have are the Inputs of a Snapshot that
+// the caller has, or nil: a list that gave the digest there is not read again.
+// What changes no verdict (a signer's note, a token's last use) has no part in
+// a digest, and may be older in a list that was not read again.
+func (s *Store) Snapshot(ctx context.Context, have Inputs) (Snapshot, error) {
+	tx, err := s.read.view(ctx)
 	if err != nil {
 		return Snapshot{}, wrap("reading what is in force", err)
 	}
 	defer tx.Rollback()
-	var snap Snapshot
-	if snap.Active, err = readActive(ctx, tx); err != nil {
+	snap := Snapshot{Unchanged: map[string]bool{}}
+	if snap.Active, err = readActive(ctx, tx, ""); err != nil {
 		return Snapshot{}, err
 	}
 	if snap.Inputs, err = readInputs(ctx, tx); err != nil {
 		return Snapshot{}, err
 	}
-	if snap.Tokens, err = readTokens(ctx, tx); err != nil {
-		return Snapshot{}, err
+	lists := []struct {
+		kind string
+		read func() error
+	}{
+		{InputTokens, func() (err error) { snap.Tokens, err = readTokens(ctx, tx); return err }},
+		{InputSigners, func() (err error) { snap.Signers, err = readSigners(ctx, tx); return err }},
+		{InputPolicies, func() (err error) { snap.Policies, err = readPolicies(ctx, tx); return err }},
+		{InputTrustRoots, func() (err error) { snap.Roots, err = readRoots(ctx, tx); return err }},
 	}
-	if snap.Signers, err = readSigners(ctx, tx); err != nil {
-		return Snapshot{}, err
+	for _, l := range lists {
+		if d, ok := snap.Inputs[l.kind]; ok && d == have[l.kind] {
+			snap.Unchanged[l.kind] = true
+			continue
+		}
+		if err := l.read(); err != nil {
+			return Snapshot{}, err
+		}
 	}
 	return snap, nil
 }

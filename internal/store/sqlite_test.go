@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/verdict"
@@ -74,7 +76,7 @@ func TestListPlans(t *testing.T) {
 			for _, after := range []*Cursor{nil, cursor} {
 				f.Since = since
 				f.Until = since
-				query, args := f.query(after, 50)
+				query, args := f.query(dialect{}, after, 50)
 				plan := explain(t, s, query, args...)
 				name := fmt.Sprintf("filter %07b since %v after %v:\n%s\n%s", set, !since.IsZero(), after != nil, query, plan)
 				if strings.Contains(plan, "TEMP B-TREE") {
@@ -98,20 +100,42 @@ func TestListPlans(t *testing.T) {
 	}
 }
 
+func TestSignerVerdictPlans(t *testing.T) {
+	s := openTemp(t, Config{})
+	for _, after := range []*Cursor{nil, {CreatedAt: at, ID: "x"}} {
+		query, args := signerVerdictsQuery("id", after, 50)
+		plan := explain(t, s, query, args...)
+		if !strings.Contains(plan, "signer_digests_time") || strings.Contains(plan, "SCAN") || strings.Contains(plan, "TEMP B-TREE") {
+			t.Errorf("after %v: %s\n%s", after, query, plan)
+		}
+		if after != nil && !strings.Contains(plan, "<") {
+			t.Errorf("reads from the newest although there is a cursor:\n%s", plan)
+		}
+	}
+}
+
+// repeatedQueries are what a running server asks again and again.
+var repeatedQueries = []string{
+	`SELECT ` + verificationColumns + `, frames, verdict FROM signature_verifications WHERE id = ?`,
+	`SELECT encoding, size, body FROM facts WHERE digest = ?`,
+	`SELECT encoding, size, body FROM objects WHERE kind = ? AND digest = ?`,
+	`SELECT verification_id, principal, minute, count FROM verdict_uses WHERE verification_id = ? ORDER BY minute, principal`,
+	`SELECT ` + auditColumns + ` FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?`,
+	`SELECT ` + auditColumns + ` FROM audit WHERE object = ? AND seq < ? ORDER BY seq DESC LIMIT ?`,
+	`SELECT ` + signerColumns + ` FROM trusted_signers WHERE name = ?`,
+	`SELECT 1 FROM signature_verifications WHERE facts_digest = ?`,
+	`SELECT 1 FROM verification_signers WHERE verification_id = ?`,
+	`SELECT id FROM signer_history WHERE name = ? AND from_revision <= ? AND (until_revision IS NULL OR until_revision > ?) LIMIT 1`,
+	`SELECT ` + policyColumns + ` FROM policies WHERE name = ?`,
+	`SELECT ` + rootColumns + ` FROM trust_roots WHERE name = ?`,
+	`SELECT kind, key, checked_at, error, detail FROM upkeep WHERE kind = ? ORDER BY key`,
+	`SELECT max(digest) FROM (SELECT digest FROM facts WHERE digest > ? ORDER BY digest LIMIT 500) x`,
+}
+
 // Every other query that a running server repeats finds its rows by an index.
 func TestOtherPlans(t *testing.T) {
 	s := openTemp(t, Config{})
-	for _, q := range []string{
-		`SELECT ` + verificationColumns + `, frames, verdict FROM signature_verifications WHERE id = ?`,
-		`SELECT encoding, size, body FROM facts WHERE digest = ?`,
-		`SELECT encoding, size, body FROM objects WHERE kind = ? AND digest = ?`,
-		`SELECT verification_id, principal, minute, count FROM verdict_uses WHERE verification_id = ? ORDER BY minute, principal`,
-		`SELECT ` + auditColumns + ` FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?`,
-		`SELECT ` + auditColumns + ` FROM audit WHERE object = ? AND seq < ? ORDER BY seq DESC LIMIT ?`,
-		`SELECT ` + signerColumns + ` FROM trusted_signers WHERE name = ?`,
-		`SELECT 1 FROM signature_verifications WHERE facts_digest = ?`,
-		`SELECT 1 FROM verification_signers WHERE verification_id = ?`,
-	} {
+	for _, q := range repeatedQueries {
 		args := make([]any, strings.Count(q, "?"))
 		for i := range args {
 			args[i] = "x"
@@ -188,13 +212,20 @@ func TestDamagedRowsAreNotUsed(t *testing.T) {
 		{"a verdict's frames of another kind", `UPDATE signature_verifications SET frames = verdict`, func(s *Store) error { _, err := s.Verdict(ctx, "v"); return err }},
 		{"a verdict's reasons", `UPDATE signature_verifications SET reasons = 'x'`, func(s *Store) error { _, _, err := s.Verdicts(ctx, Filter{}, Page{}); return err }},
 		{"a verdict's time", `UPDATE signature_verifications SET created_at = 'yesterday'`, func(s *Store) error { _, _, err := s.Verdicts(ctx, Filter{}, Page{}); return err }},
-		{"a signer's images", `UPDATE trusted_signers SET images = '["a"'`, func(s *Store) error { _, err := s.Snapshot(ctx); return err }},
+		{"a signer's images", `UPDATE trusted_signers SET images = '["a"'`, func(s *Store) error { _, err := s.Snapshot(ctx, nil); return err }},
 		{"a signer's history", `UPDATE signer_history SET body = replace(body, '"enabled":true', '"enabled":false')`, func(s *Store) error { _, err := s.SignersAt(ctx, 1); return err }},
 		{"a constraint from the future", `UPDATE signer_history SET body = replace(body, '"enabled"', '"only_on_sundays":true,"enabled"')`, func(s *Store) error { _, err := s.SignersAt(ctx, 1); return err }},
 		{"a missing signer's history", `DELETE FROM signer_history`, func(s *Store) error { _, err := s.SignersAt(ctx, 1); return err }},
 		{"a token's hash", `PRAGMA ignore_check_constraints = 1; UPDATE tokens SET hash = x'00'`, func(s *Store) error { _, err := s.Tokens(ctx); return err }},
-		{"active gone", `DELETE FROM active`, func(s *Store) error { _, err := s.Snapshot(ctx); return err }},
-		{"an object", `UPDATE objects SET body = x'00'`, func(s *Store) error { _, err := s.Object(ctx, "policy", "d"); return err }},
+		{"active gone", `DELETE FROM active`, func(s *Store) error { _, err := s.Snapshot(ctx, nil); return err }},
+		{"an object", `UPDATE objects SET body = x'00'`, func(s *Store) error { _, err := s.Object(ctx, "policy", facts.Digest([]byte("x"))); return err }},
+		{"an object of other bytes", `UPDATE objects SET digest = 'sha256:x'`, func(s *Store) error {
+			if _, err := s.Object(ctx, "policy", facts.Digest([]byte("x"))); err == nil {
+				return nil
+			}
+			_, err := s.Object(ctx, "policy", "sha256:x")
+			return err
+		}},
 		{"a revision's inputs", `UPDATE revisions SET inputs = '[]'`, func(s *Store) error { _, err := s.Revision(ctx, 1); return err }},
 		{"a secret of zeros", `UPDATE secret SET value = zeroblob(32)`, func(s *Store) error {
 			r := openTemp(t, Config{DataDir: s.cfg.DataDir, ReadOnly: true})
@@ -214,7 +245,7 @@ func TestDamagedRowsAreNotUsed(t *testing.T) {
 				if _, err := tx.PutSigner(ctx, SignerRow{Name: "s", Type: "keyless", Enabled: true}); err != nil {
 					return err
 				}
-				return errors.Join(tx.CreateToken(ctx, aToken(t)), tx.PutObject(ctx, "policy", "d", []byte("x")))
+				return errors.Join(tx.CreateToken(ctx, aToken(t)), tx.PutObject(ctx, "policy", facts.Digest([]byte("x")), []byte("x")))
 			}); err != nil {
 				t.Fatal(err)
 			}
@@ -237,7 +268,7 @@ func TestAuditIsAppendOnly(t *testing.T) {
 	ctx := t.Context()
 	s := openTemp(t, Config{})
 	for i := range 3 {
-		if _, err := s.Change(ctx, alice, "", func(tx *Tx) error { return tx.SetInput(ctx, "policy/x", fmt.Sprint(i)) }); err != nil {
+		if _, err := s.Change(ctx, alice, "", func(tx *Tx) error { return setPolicy(ctx, tx, fmt.Sprint(i)) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -284,7 +315,7 @@ func TestChangedAuditIsFound(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := openTemp(t, Config{})
 			for i := range 5 {
-				if _, err := s.Change(ctx, alice, "w", func(tx *Tx) error { return tx.SetInput(ctx, "policy/x", fmt.Sprint(i)) }); err != nil {
+				if _, err := s.Change(ctx, alice, "w", func(tx *Tx) error { return setPolicy(ctx, tx, fmt.Sprint(i)) }); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -328,7 +359,7 @@ func forged(t *testing.T, s *Store, seq string) string {
 func everything(ctx context.Context, t *testing.T, s *Store, id string) map[string]error {
 	t.Helper()
 	f := someFacts(t, "sha256:"+strings.Repeat("f", 20000))
-	_, change := s.Change(ctx, alice, "", func(tx *Tx) error { return tx.PutObject(ctx, "k", "d2", randomish(t)) })
+	_, change := s.Change(ctx, alice, "", func(tx *Tx) error { return tx.PutObject(ctx, "k", facts.Digest(randomish(t)), randomish(t)) })
 	return map[string]error{
 		"Change":   change,
 		"PutFacts": s.PutFacts(ctx, f),
@@ -470,7 +501,7 @@ func TestClosed(t *testing.T) {
 			t.Errorf("%s on a closed store: %v", name, err)
 		}
 	}
-	if _, err := s.Snapshot(ctx); !errors.Is(err, ErrUnavailable) {
+	if _, err := s.Snapshot(ctx, nil); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("Snapshot on a closed store: %v", err)
 	}
 	r := openTemp(t, Config{DataDir: s.cfg.DataDir, ReadOnly: true})
@@ -494,7 +525,7 @@ func TestUnreadable(t *testing.T) {
 	}
 	checks := map[string]error{}
 	_, checks["Active"] = r.Active(ctx)
-	_, checks["Snapshot"] = r.Snapshot(ctx)
+	_, checks["Snapshot"] = r.Snapshot(ctx, nil)
 	_, checks["Signers"] = r.Signers(ctx)
 	_, checks["Facts"] = r.Facts(ctx, "d")
 	_, checks["Verdict"] = r.Verdict(ctx, "v")
@@ -521,14 +552,14 @@ func TestFailedCommitReadsActiveAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.Change(ctx, alice, "", func(tx *Tx) error {
-		if err := tx.SetInput(ctx, "policy/x", "sha256:1"); err != nil {
+		if err := setPolicy(ctx, tx, "sha256:1"); err != nil {
 			return err
 		}
 		// A reference to nothing, which is looked at only at the commit.
 		if err := tx.exec(ctx, "test", `PRAGMA defer_foreign_keys = 1`); err != nil {
 			return err
 		}
-		return tx.exec(ctx, "test", `INSERT INTO verification_signers VALUES ('s', 't', 'nobody')`)
+		return tx.exec(ctx, "test", `INSERT INTO verification_signers VALUES ('s', 't', 'nobody', NULL)`)
 	})
 	if err == nil {
 		t.Fatal("the commit did not fail")
@@ -543,7 +574,7 @@ func TestFailedCommitReadsActiveAgain(t *testing.T) {
 	if got, err := s.Active(ctx); err != nil || got.Revision != 41 || got.Digest != before.Digest {
 		t.Errorf("active reads %+v (%v)", got, err)
 	}
-	after, err := s.Change(ctx, alice, "", func(tx *Tx) error { return tx.SetInput(ctx, "policy/x", "sha256:2") })
+	after, err := s.Change(ctx, alice, "", func(tx *Tx) error { return setPolicy(ctx, tx, "sha256:2") })
 	if err != nil || after.Revision != 42 {
 		t.Errorf("the next change makes %+v (%v)", after, err)
 	}
@@ -570,7 +601,7 @@ func TestKnownColumns(t *testing.T) {
 func TestPragmas(t *testing.T) {
 	s := openTemp(t, Config{})
 	tests := []struct {
-		db           *sql.DB
+		db           *db
 		pragma, want string
 	}{
 		{s.write, "journal_mode", "wal"}, {s.write, "synchronous", "2"}, {s.write, "foreign_keys", "1"}, {s.write, "busy_timeout", "5000"},
@@ -585,4 +616,47 @@ func TestPragmas(t *testing.T) {
 	if _, err := s.read.ExecContext(t.Context(), `DELETE FROM active`); err == nil {
 		t.Error("a reader's connection writes")
 	}
+}
+
+// A cursor comes back from outside: it is an error, or one that is written again
+// as one that means the same.
+func FuzzParseCursor(f *testing.F) {
+	f.Add(Cursor{CreatedAt: at, ID: "01J"}.String())
+	f.Add("fA")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := ParseCursor(text)
+		if err != nil {
+			if !errors.Is(err, ErrInvalid) || c != (Cursor{}) {
+				t.Fatalf("ParseCursor = %+v, %v", c, err)
+			}
+			return
+		}
+		if again, err := ParseCursor(c.String()); err != nil || again != c {
+			t.Fatalf("%+v is read again as %+v (%v)", c, again, err)
+		}
+	})
+}
+
+// What is kept as JSON has no zero character and no byte that is not UTF-8,
+// whatever an image says of itself, and is otherwise what it was.
+func FuzzPrintable(f *testing.F) {
+	f.Add("a\x00b\\u0000\xff")
+	f.Add(`\\u0000`)
+	f.Fuzz(func(t *testing.T, text string) {
+		want := printable(text)
+		if !utf8.ValidString(want) || strings.ContainsRune(want, 0) {
+			t.Fatalf("printable(%q) = %q", text, want)
+		}
+		body, err := canonicalJSON(text)
+		if err != nil {
+			return // refused before it is kept
+		}
+		var got string
+		if err := json.Unmarshal([]byte(printableJSON(body)), &got); err != nil {
+			t.Fatalf("printableJSON(%s) is no JSON: %v", body, err)
+		}
+		if utf8.ValidString(text) && got != want {
+			t.Fatalf("printableJSON(%s) says %q, want %q", body, got, want)
+		}
+	})
 }

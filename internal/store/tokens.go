@@ -4,19 +4,21 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/facts"
 )
 
-const tokenColumns = `id, name, role, hash, created_by, created_at, expires_at, revoked_at, last_used_at` //nolint:gosec // names of columns, not a credential
+const tokenColumns = `id, name, role, hash, created_by, created_at, expires_at, revoked_at, last_used_at, team, images, sources` //nolint:gosec // names of columns, not a credential
 
 func scanToken(row rower) (auth.Token, error) {
 	var t auth.Token
 	var hash []byte
 	err := row.Scan(&t.ID, &t.Name, &t.Role, &hash, &t.CreatedBy, timeColumn{&t.CreatedAt}, timeColumn{&t.ExpiresAt},
-		timePtrColumn{&t.RevokedAt}, timePtrColumn{&t.LastUsedAt})
+		timePtrColumn{&t.RevokedAt}, timePtrColumn{&t.LastUsedAt},
+		&t.Team, strictColumn{&t.Images}, strictColumn{&t.Sources})
 	if err != nil {
 		return auth.Token{}, err
 	}
@@ -24,6 +26,7 @@ func scanToken(row rower) (auth.Token, error) {
 		return auth.Token{}, fmt.Errorf("%w: token %s has a hash of %d bytes", ErrCorrupt, t.ID, len(hash))
 	}
 	t.Hash = auth.Hash(hash)
+	t.Images, t.Sources = orNil(t.Images), orNil(t.Sources)
 	return t, nil
 }
 
@@ -47,8 +50,17 @@ func (t *Tx) CreateToken(ctx context.Context, tok auth.Token) error {
 	if tok.CreatedBy == "" || tok.RevokedAt != nil || !tok.CreatedAt.Before(tok.ExpiresAt) {
 		return fmt.Errorf("%w: token %s: has no creator, is revoked, or expires before it begins", ErrInvalid, tok.ID)
 	}
-	err := t.exec(ctx, "keeping a token", `INSERT INTO tokens (`+tokenColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)`,
-		tok.ID, tok.Name, string(tok.Role), tok.Hash[:], tok.CreatedBy, formatTime(tok.CreatedAt), formatTime(tok.ExpiresAt))
+	images, err := canonicalJSON(orEmpty(tok.Images))
+	if err != nil {
+		return err
+	}
+	sources, err := canonicalJSON(orEmpty(tok.Sources))
+	if err != nil {
+		return err
+	}
+	err = t.exec(ctx, "keeping a token", `INSERT INTO tokens (`+tokenColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?)`,
+		tok.ID, tok.Name, string(tok.Role), tok.Hash[:], tok.CreatedBy, formatTime(tok.CreatedAt), formatTime(tok.ExpiresAt),
+		tok.Team, images, sources)
 	if err != nil {
 		return err
 	}
@@ -56,7 +68,7 @@ func (t *Tx) CreateToken(ctx context.Context, tok auth.Token) error {
 	if err != nil {
 		return err
 	}
-	t.tokens = true
+	t.touched[InputTokens] = true
 	return t.audit(ctx, "token.create", "token/"+tok.ID, nil, after)
 }
 
@@ -82,7 +94,7 @@ func (t *Tx) RevokeToken(ctx context.Context, id string) error {
 	if err := t.exec(ctx, "revoking a token", `UPDATE tokens SET revoked_at = ? WHERE id = ?`, formatTime(t.at), id); err != nil {
 		return err
 	}
-	t.tokens = true
+	t.touched[InputTokens] = true
 	return t.audit(ctx, "token.revoke", "token/"+id, before, after)
 }
 
@@ -93,10 +105,10 @@ func (s *Store) TouchTokens(ctx context.Context, used map[string]time.Time) erro
 	if len(used) == 0 {
 		return nil
 	}
-	return s.update(ctx, "noting the use of tokens", func(exec execFunc) error {
+	return s.update(ctx, "noting the use of tokens", func(w writer) error {
 		for _, id := range sortedKeys(used) {
 			at := formatTime(used[id])
-			err := exec(`UPDATE tokens SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at < ?)`, at, id, at)
+			err := w.exec(`UPDATE tokens SET last_used_at = ? WHERE id = ? AND (last_used_at IS NULL OR last_used_at < ?)`, at, id, at)
 			if err != nil {
 				return err
 			}
@@ -115,6 +127,11 @@ type tokenInForce struct {
 	CreatedAt time.Time  `json:"created_at"`
 	ExpiresAt time.Time  `json:"expires_at"`
 	RevokedAt *time.Time `json:"revoked_at"`
+	// What schema 1 did not have is left out where it says nothing, so that older
+	// tokens keep their digest.
+	Team    string         `json:"team,omitempty"`
+	Images  []string       `json:"images,omitempty"`
+	Sources []netip.Prefix `json:"sources,omitempty"`
 	// HashDigest is the SHA-256 of the hash: it shows that the hash was changed,
 	// and is no help to make one.
 	HashDigest string `json:"hash_digest"`
@@ -123,7 +140,7 @@ type tokenInForce struct {
 func inForce(t auth.Token) tokenInForce {
 	return tokenInForce{
 		ID: t.ID, Name: t.Name, Role: t.Role, CreatedBy: t.CreatedBy, CreatedAt: t.CreatedAt.UTC(), ExpiresAt: t.ExpiresAt.UTC(),
-		RevokedAt: canonicalTime(t.RevokedAt), HashDigest: facts.Digest(t.Hash[:]),
+		RevokedAt: canonicalTime(t.RevokedAt), Team: t.Team, Images: t.Images, Sources: t.Sources, HashDigest: facts.Digest(t.Hash[:]),
 	}
 }
 
@@ -135,15 +152,18 @@ func tokenJSON(t auth.Token) (json.RawMessage, error) {
 	return b, nil
 }
 
-func (t *Tx) digestTokens(ctx context.Context) error {
+func (t *Tx) digestTokens(ctx context.Context) (string, error) {
 	const op = "reading the tokens"
 	rows, err := t.tx.QueryContext(ctx, `SELECT `+tokenColumns+` FROM tokens ORDER BY id`)
 	if err != nil {
-		return wrap(op, err)
+		return "", wrap(op, err)
 	}
 	list, err := collect(op, rows, scanToken)
 	if err != nil {
-		return err
+		return "", err
+	}
+	if len(list) == 0 { // as of all that is in force
+		return "", nil
 	}
 	forms := make([]tokenInForce, len(list))
 	for i, tok := range list {
@@ -151,8 +171,7 @@ func (t *Tx) digestTokens(ctx context.Context) error {
 	}
 	body, err := facts.Canonical(forms)
 	if err != nil {
-		return fmt.Errorf("digesting the tokens: %w", err)
+		return "", fmt.Errorf("digesting the tokens: %w", err)
 	}
-	_, err = t.setInput(ctx, InputTokens, facts.Digest(body))
-	return err
+	return facts.Digest(body), nil
 }

@@ -38,6 +38,9 @@ type Row struct {
 	FactsDigest       *string           `json:"facts_digest"`
 	Active            verdict.Active    `json:"active"`
 	Build             string            `json:"build"`
+	// Repeats is the verdict that this row repeats, because it was answered from a
+	// cache; nil where it was computed. The row that it names may be gone.
+	Repeats *string `json:"repeats,omitempty"`
 }
 
 // Stored is one verdict whole.
@@ -54,7 +57,7 @@ func (r *Row) dest() []any {
 		&r.ID, &r.AssessmentID, &r.ImageRef, &r.ImageName, &r.ImageDigest,
 		&r.SignatureFound, &r.SignatureValid, &r.SignerIdentity, &r.SignerIssuer, timePtrColumn{&r.SignedAt},
 		&r.SLSALevel, &r.SLSABuilder, &r.VerificationError, timeColumn{&r.CreatedAt}, &r.Decision, &r.Allowed, jsonColumn{&r.Reasons},
-		&r.Principal, jsonColumn{&r.Labels}, &r.FactsDigest, &r.Active.Revision, &r.Active.Digest, &r.Build,
+		&r.Principal, jsonColumn{&r.Labels}, &r.FactsDigest, &r.Active.Revision, &r.Active.Digest, &r.Build, &r.Repeats,
 	}
 }
 
@@ -92,7 +95,7 @@ func (s *Store) Verdicts(ctx context.Context, f Filter, p Page) ([]Row, *Cursor,
 	if err := f.validate(); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", op, err)
 	}
-	query, args := f.query(p.After, limit+1)
+	query, args := f.query(s.read.dialect, p.After, limit+1)
 	rows, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, nil, wrap(op, err)
@@ -105,10 +108,63 @@ func (s *Store) Verdicts(ctx context.Context, f Filter, p Page) ([]Row, *Cursor,
 	if err != nil {
 		return nil, nil, err
 	}
+	return cut(list, limit, func(r Row) Cursor { return Cursor{CreatedAt: r.CreatedAt, ID: r.ID} })
+}
+
+// cut takes the row that was read beyond a page away, and tells from it that
+// there is a next page.
+func cut[T any](list []T, limit int, at func(T) Cursor) ([]T, *Cursor, error) {
 	if len(list) <= limit {
 		return list, nil, nil
 	}
 	list = list[:limit]
-	last := list[limit-1]
-	return list, &Cursor{CreatedAt: last.CreatedAt, ID: last.ID}, nil
+	c := at(list[limit-1])
+	return list, &c, nil
+}
+
+// SignerVerdict is a digest that was allowed because of a signer.
+type SignerVerdict struct {
+	Digest string
+	// ImageRef is as it was asked for the last time; VerdictID, At and SignedAt
+	// are of the last verdict.
+	ImageRef  string
+	VerdictID string
+	At        time.Time
+	SignedAt  *time.Time
+	// Count is how many verdicts are kept.
+	Count int64
+}
+
+// SignerVerdicts lists the digests that were allowed because of a registered
+// signer, whatever its name was then, the latest first, and returns the cursor of
+// the next page, nil after the last. limit is 1 to 1000; 0 means 50.
+func (s *Store) SignerVerdicts(ctx context.Context, signerID string, after *Cursor, limit int) ([]SignerVerdict, *Cursor, error) {
+	const op = "listing a signer's verdicts"
+	limit, err := pageSize(limit, 50, 1000)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", op, err)
+	}
+	query, args := signerVerdictsQuery(signerID, after, limit+1)
+	rows, err := s.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, nil, wrap(op, err)
+	}
+	list, err := collect(op, rows, func(r rower) (SignerVerdict, error) {
+		var v SignerVerdict
+		err := r.Scan(&v.Digest, &v.ImageRef, &v.VerdictID, timeColumn{&v.At}, timePtrColumn{&v.SignedAt}, &v.Count)
+		return v, err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return cut(list, limit, func(v SignerVerdict) Cursor { return Cursor{CreatedAt: v.At, ID: v.VerdictID} })
+}
+
+func signerVerdictsQuery(signerID string, after *Cursor, limit int) (string, []any) {
+	where, args := "signer_id = ?", []any{signerID}
+	if after != nil {
+		where, args = where+" AND (created_at, verification_id) < (?, ?)", append(args, formatTime(after.CreatedAt), after.ID)
+	}
+	return `SELECT image_digest, image_ref, verification_id, created_at, signed_at, count FROM signer_digests
+		WHERE ` + where + ` ORDER BY created_at DESC, verification_id DESC LIMIT ?`, append(args, limit)
 }

@@ -7,6 +7,10 @@
 //     writes OCI layouts.
 //   - registrytest is a registry on loopback that can misbehave, with helpers that
 //     publish images and evidence the way cosign does.
+//   - kmstest has doubles of Vault, AWS KMS and Google's Cloud KMS on loopback, which
+//     sign with real keys.
+//   - pgtest has PostgreSQL databases and redistest Redis servers of a test's own.
+//   - tuftest is a private TUF repository on loopback.
 //   - require says what a test needs that may be missing on a machine.
 //
 // Nothing outside tests and generators of test data imports it.

@@ -5,9 +5,10 @@
 // Start with [Parse] for a trusted_root.json, [ParseAll] for a file that may
 // hold several (JSON lines), or [Embedded] for the public-good instance. A
 // [Root] is immutable and is never merged with another: a log of one root must
-// not vouch for a certificate of the other. [Refresh] brings the newest
-// trusted_root.json of a TUF repository; it is never called by this package
-// itself, so that being offline is the caller's decision alone.
+// not vouch for a certificate of the other. [Older] compares a root with the one
+// that it would replace. [Refresh] brings the newest trusted_root.json of a TUF
+// repository; it is never called by this package itself, so that being offline
+// is the caller's decision alone.
 //
 // Parsing a root whole costs about a fifth of a millisecond, so nothing is put
 // off: a root that is wrong in any part is refused when it is read.

@@ -9,6 +9,9 @@ var (
 	// of it, or has no source of time at all.
 	ErrRequires = errors.New("the trust root cannot give the proofs required of it")
 
+	// ErrOlder says that a root is older than the one in use, see [Older].
+	ErrOlder = errors.New("the trust root is older than the one in use")
+
 	// ErrRollback says that a TUF repository offered something older than what
 	// was seen before (TUF specification 5.3 to 5.6).
 	ErrRollback = errors.New("the TUF repository offers an older version than the one already seen")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sigstore/sigstore-go/pkg/root"
 
+	"github.com/signet-policy/signet/internal/glob"
 	"github.com/signet-policy/signet/internal/strictjson"
 )
 
@@ -43,6 +44,7 @@ type Root struct {
 	requires  Requires
 	material  *root.TrustedRoot
 	refreshed time.Time
+	scope     glob.Scope
 }
 
 // Parse reads a trusted_root.json (media type
@@ -202,6 +204,35 @@ func (r *Root) Refreshed(at time.Time) *Root {
 	c.refreshed = at.UTC()
 	return &c
 }
+
+// For is the same root, which may vouch only for evidence of images that one of
+// the globs matches (package glob); none: of all images. The error is about a
+// pattern.
+func (r *Root) For(images []string) (*Root, error) {
+	scope, err := glob.NewScope(images)
+	if err != nil {
+		return nil, fmt.Errorf("trust root %s: images: %w", r.name, err)
+	}
+	c := *r
+	c.scope = scope
+	return &c, nil
+}
+
+// Renewed is the same root with other content, of which nothing is known to be
+// current: its name, what it requires and the images that it may vouch for stay.
+// Errors are those of [Parse].
+func (r *Root) Renewed(trustedRootJSON []byte) (*Root, error) {
+	next, err := Parse(r.name, trustedRootJSON, &r.requires)
+	if err != nil {
+		return nil, err
+	}
+	next.scope = r.scope
+	return next, nil
+}
+
+// Covers says whether the root may vouch for evidence of an image, by its
+// normalised name.
+func (r *Root) Covers(name string) bool { return r.scope.Covers(name) }
 
 // Info is what a person or a policy may know about a root.
 type Info struct {

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"crypto"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
@@ -37,8 +36,8 @@ func (a Artifact) Subject() (facts.Subject, error) {
 }
 
 // Artifact verifies bundles about an artifact. keys are candidates for every
-// item. Errors are that of ctx, or wrap [ErrArtifact].
-func (v *Verifier) Artifact(ctx context.Context, a Artifact, items []evidence.Item, keys []crypto.PublicKey) (facts.Facts, error) {
+// item, nil for none. Errors are that of ctx, or wrap [ErrArtifact].
+func (v *Verifier) Artifact(ctx context.Context, a Artifact, items []evidence.Item, keys Keys) (facts.Facts, error) {
 	t, err := a.target()
 	if err != nil {
 		return facts.Facts{}, err

@@ -97,13 +97,13 @@ func (c corpusCase) facts(t *testing.T, dir string, v *verify.Verifier, k check,
 	}
 	if c.Kind == "oci-layout" {
 		s, items := layout{t, filepath.Join(dir, c.Path)}.image(c.Digest)
-		f, err = v.Image(t.Context(), s, items, scope)
+		f, err = v.Image(t.Context(), s, items, verify.KeyList(scope...))
 	} else {
 		b, rerr := os.ReadFile(filepath.Join(dir, c.Path))
 		if rerr != nil {
 			t.Fatal(rerr)
 		}
-		f, err = v.Artifact(t.Context(), c.artifact(t, dir, k), []evidence.Item{{Kind: evidence.KindBundle, Bytes: b}}, scope)
+		f, err = v.Artifact(t.Context(), c.artifact(t, dir, k), []evidence.Item{{Kind: evidence.KindBundle, Bytes: b}}, verify.KeyList(scope...))
 	}
 	if err != nil {
 		t.Fatal(err)

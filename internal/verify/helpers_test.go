@@ -44,7 +44,7 @@ func verifierWith(t testing.TB, limits evidence.Limits, roots ...*trust.Root) *v
 
 func artifactFacts(t testing.TB, v *verify.Verifier, a verify.Artifact, items []evidence.Item, scope ...crypto.PublicKey) facts.Facts {
 	t.Helper()
-	f, err := v.Artifact(t.Context(), a, items, scope)
+	f, err := v.Artifact(t.Context(), a, items, verify.KeyList(scope...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ import (
 	"crypto"
 	"crypto/ed25519"
 	"crypto/x509"
+	"slices"
+	"sync"
 
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
@@ -11,22 +13,98 @@ import (
 	"github.com/signet-policy/signet/internal/trust"
 )
 
-// candidates are the keys to try for an item: those in its own log entries, those
-// that its hint names, then those in scope. The first two kinds are few and
-// named by the item; if none of them signed and there are more keys in scope than
-// may be tried, nothing is tried at all, so that the order of keys never decides.
-type candidates struct {
-	named []*candidate
-	scope []*candidate
+// Keys are the public keys in scope for what is verified. An item that names its
+// key costs one look-up, however many there are; all of them are only asked for
+// when an item names none that signed it. (An alias, so that other packages can
+// write the same interface without importing this one.)
+type Keys = interface {
+	// ByFingerprint gives the key whose SubjectPublicKeyInfo has that SHA-256 in
+	// lower-case hex, nil where none in scope has.
+	ByFingerprint(fingerprint string) crypto.PublicKey
+	// InScope gives all keys, each once, or some of them and true where there are
+	// more than most.
+	InScope(most int) (keys []crypto.PublicKey, more bool)
 }
 
-func (v *Verifier) candidates(p *item, scope []*candidate) candidates {
-	var c candidates
-	have := map[string]bool{}
-	add := func(list *[]*candidate, k *candidate) {
-		if !have[k.fingerprint] {
-			have[k.fingerprint] = true
-			*list = append(*list, k)
+// KeyList is [Keys] of a few. Keys that can verify nothing are left out.
+func KeyList(keys ...crypto.PublicKey) Keys { return keyList(inScope(keys)) }
+
+type keyList []*candidate
+
+func (l keyList) ByFingerprint(fingerprint string) crypto.PublicKey {
+	for _, c := range l {
+		if c.fingerprint == fingerprint {
+			return c.key
+		}
+	}
+	return nil
+}
+
+func (l keyList) InScope(most int) ([]crypto.PublicKey, bool) {
+	more := len(l) > most
+	var keys []crypto.PublicKey
+	for _, c := range l[:min(len(l), most)] {
+		keys = append(keys, c.key)
+	}
+	return keys, more
+}
+
+// Together is the keys of several [Keys].
+func Together(all ...Keys) Keys { return together(all) }
+
+type together []Keys
+
+func (t together) ByFingerprint(fingerprint string) crypto.PublicKey {
+	for _, keys := range t {
+		if key := keys.ByFingerprint(fingerprint); key != nil {
+			return key
+		}
+	}
+	return nil
+}
+
+func (t together) InScope(most int) ([]crypto.PublicKey, bool) {
+	var found []crypto.PublicKey
+	for _, keys := range t {
+		some, more := keys.InScope(most)
+		if more {
+			return some, true
+		}
+		found = append(found, some...)
+	}
+	return keyList(inScope(found)).InScope(most)
+}
+
+// mostHinted is how many keys a hint can name, see hinted.
+const mostHinted = 1
+
+// keySet is the keys in scope while items are verified.
+type keySet struct {
+	Keys
+	// all gives those that any item could have tried, once they are needed.
+	all func() ([]*candidate, bool)
+}
+
+func (v *Verifier) keySet(keys Keys) keySet {
+	if keys == nil {
+		keys = KeyList()
+	}
+	// Those that an item names are tried apart, and do not count.
+	most := v.limits.CandidateKeys + v.limits.LogEntries + mostHinted
+	return keySet{keys, sync.OnceValues(func() ([]*candidate, bool) {
+		found, more := keys.InScope(most)
+		return inScope(found), more
+	})}
+}
+
+// named are the keys that an item names: those in its own log entries, then those
+// in scope that its hint names. They are few, and tried before any others.
+func (v *Verifier) named(p *item, scope keySet) []*candidate {
+	var named []*candidate
+	add := func(key crypto.PublicKey) {
+		k, err := newCandidate(key)
+		if err == nil && !slices.ContainsFunc(named, k.same) {
+			named = append(named, k)
 		}
 	}
 	for _, e := range p.entries {
@@ -37,19 +115,28 @@ func (v *Verifier) candidates(p *item, scope []*candidate) candidates {
 		if _, certificate := key.(*x509.Certificate); certificate || key == nil {
 			continue
 		}
-		if k, err := newCandidate(key); err == nil {
-			add(&c.named, k)
+		add(key)
+	}
+	for _, fingerprint := range hinted(p.hint) {
+		if key := scope.ByFingerprint(fingerprint); key != nil {
+			add(key)
 		}
 	}
-	for _, k := range scope {
-		if k.hinted(p.hint) {
-			add(&c.named, k)
+	return named
+}
+
+// others are the keys in scope that an item does not name; false where there are
+// more than may be tried. Then none is tried at all, so that the order of keys
+// never decides.
+func (v *Verifier) others(named []*candidate, scope keySet) ([]*candidate, bool) {
+	all, more := scope.all()
+	var others []*candidate
+	for _, k := range all {
+		if !slices.ContainsFunc(named, k.same) {
+			others = append(others, k)
 		}
 	}
-	for _, k := range scope {
-		add(&c.scope, k)
-	}
-	return c
+	return others, !more && len(others) <= v.limits.CandidateKeys
 }
 
 // keyRoots are the roots to verify a key-signed item with: those that know one of

@@ -122,21 +122,20 @@ func newCandidate(key crypto.PublicKey) (*candidate, error) {
 	return &candidate{key: key, fingerprint: fingerprintDER(spki), schemes: ways}, nil
 }
 
-// hinted says whether a bundle's public key hint names this key: the base64 or
-// hex SHA-256 of its SubjectPublicKeyInfo, as cosign writes it.
-func (c *candidate) hinted(hint string) bool {
-	if hint == "" {
-		return false
-	}
-	if hint == c.fingerprint {
-		return true
+func (c *candidate) same(o *candidate) bool { return c.fingerprint == o.fingerprint }
+
+// hinted are the fingerprints that a bundle's public key hint may stand for: it is
+// the base64 or hex SHA-256 of the key's SubjectPublicKeyInfo, as cosign writes it.
+func hinted(hint string) []string {
+	if len(hint) == hex.EncodedLen(sha256.Size) {
+		return []string{hint}
 	}
 	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding, base64.RawStdEncoding, base64.RawURLEncoding} {
-		if raw, err := enc.DecodeString(hint); err == nil && hex.EncodeToString(raw) == c.fingerprint {
-			return true
+		if raw, err := enc.DecodeString(hint); err == nil && len(raw) == sha256.Size {
+			return []string{hex.EncodeToString(raw)}
 		}
 	}
-	return false
+	return nil
 }
 
 // signed is what a signature is over, hashed at most once per algorithm however

@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -277,4 +278,78 @@ func TestCertificateEntryForKey(t *testing.T) {
 	certified.Entries = keyed.Entries
 	certified.Envelope = keyed.Envelope
 	b.rejected(facts.CodeLogEntryInvalid, b.bundle(certified))
+}
+
+// askedKeys counts what is asked of the keys in scope.
+type askedKeys struct {
+	verify.Keys
+	lookups, lists int
+}
+
+func (k *askedKeys) ByFingerprint(fingerprint string) crypto.PublicKey {
+	k.lookups++
+	return k.Keys.ByFingerprint(fingerprint)
+}
+
+func (k *askedKeys) InScope(most int) ([]crypto.PublicKey, bool) {
+	k.lists++
+	return k.Keys.InScope(most)
+}
+
+// Thousands of keys may be in scope, so an item that names its key costs a look-up,
+// and they are listed once however many items name none.
+func TestKeysAreLookedUp(t *testing.T) {
+	b := newBench(t, sigstack.Options{})
+	key := b.Key("k", sigstack.ECDSAP256SHA256)
+	ev := b.Sign(sigstack.SignRequest{Image: image, Key: key})
+	ev.Hint = key.Hint()
+	named := b.bundle(ev)
+	ev.Hint = ""
+	unnamed := b.bundle(ev)
+	again := ev.Clone()
+	again.Hint = "another"
+	for name, tt := range map[string]struct {
+		items          []evidence.Item
+		lookups, lists int
+	}{
+		"named":              {[]evidence.Item{named}, 1, 0},
+		"not named":          {[]evidence.Item{unnamed}, 0, 1},
+		"two that are not":   {[]evidence.Item{unnamed, b.bundle(again)}, 0, 1},
+		"keyless":            {[]evidence.Item{b.bundle(b.Sign(keylessV2()))}, 0, 0},
+		"its log entry's":    {[]evidence.Item{b.bundle(b.Sign(sigstack.SignRequest{Image: image, Key: key, Log: sigstack.RekorV1()}))}, 1, 0},
+		"nothing whatsoever": {nil, 0, 0},
+	} {
+		keys := &askedKeys{Keys: verify.KeyList(b.Key("other", sigstack.ECDSAP256SHA256).Public(), key.Public())}
+		f, err := b.v.Image(t.Context(), facts.Subject{Digest: image}, tt.items, keys)
+		b.must(err)
+		if len(f.Signatures()) != len(tt.items) {
+			t.Errorf("%s: %d signatures of %d items: %+v", name, len(f.Signatures()), len(tt.items), f.Rejections())
+		}
+		if keys.lookups != tt.lookups || keys.lists != tt.lists {
+			t.Errorf("%s: %d look-ups and %d lists, want %d and %d", name, keys.lookups, keys.lists, tt.lookups, tt.lists)
+		}
+	}
+}
+
+func TestTogether(t *testing.T) {
+	b := newBench(t, sigstack.Options{})
+	k1, k2, k3 := b.Key("1", sigstack.ECDSAP256SHA256), b.Key("2", sigstack.ECDSAP256SHA256), b.Key("3", sigstack.ECDSAP256SHA256)
+	keys := verify.Together(verify.KeyList(k1.Public(), k2.Public()), verify.KeyList(k2.Public(), k3.Public()))
+	for _, k := range []*sigstack.Key{k1, k2, k3} {
+		if got := keys.ByFingerprint(k.Fingerprint()); got == nil || fingerprint(t, got) != k.Fingerprint() {
+			t.Errorf("%v is not found", k.Fingerprint())
+		}
+	}
+	if got := keys.ByFingerprint("00"); got != nil {
+		t.Errorf("a stranger's key is %v", got)
+	}
+	for most, want := range map[int]struct {
+		keys int
+		more bool
+	}{1: {1, true}, 2: {2, true}, 3: {3, false}, 4: {3, false}} {
+		got, more := keys.InScope(most)
+		if len(got) != want.keys || more != want.more {
+			t.Errorf("%d at most: %d keys, more %v; want %d, %v", most, len(got), more, want.keys, want.more)
+		}
+	}
 }

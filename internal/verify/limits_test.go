@@ -10,6 +10,7 @@ import (
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
+	"github.com/signet-policy/signet/internal/verify"
 )
 
 // Threat 38: log entries, timestamps and subjects without end; the limit is named.
@@ -107,7 +108,7 @@ func TestMutilatedBundlesThreat40(t *testing.T) {
 				variants = append(variants, bundleItem(raw))
 			})
 		}
-		f, err := b.v.Image(t.Context(), facts.Subject{Digest: image}, variants, keys(key.Public()))
+		f, err := b.v.Image(t.Context(), facts.Subject{Digest: image}, variants, verify.KeyList(key.Public()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/verify"
 )
 
 const samplesDir = "../../test/testdata/samples"
@@ -54,7 +55,7 @@ func TestSamples(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			s, items := layout{t, filepath.Join(samplesDir, c.Layout)}.image(c.Digest)
 			s.Platforms = nil // the cases speak of the image itself
-			f, err := v.Image(t.Context(), s, ofDigest(items, c.Digest), keys(other, signer))
+			f, err := v.Image(t.Context(), s, ofDigest(items, c.Digest), verify.KeyList(other, signer))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,7 +1,6 @@
 package verify_test
 
 import (
-	"crypto"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,6 +8,7 @@ import (
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
+	"github.com/signet-policy/signet/internal/verify"
 )
 
 // Threat 23: an inclusion proof is about the tree of its checkpoint, whether the
@@ -60,7 +60,7 @@ func TestImageNeverNeedsArtifact(t *testing.T) {
 	} {
 		item := b.bundle(b.Sign(req))
 		item.SubjectDigest = facts.Digest(manifest)
-		f, err := b.v.Image(t.Context(), facts.Subject{Digest: item.SubjectDigest}, []evidence.Item{item}, []crypto.PublicKey{key.Public()})
+		f, err := b.v.Image(t.Context(), facts.Subject{Digest: item.SubjectDigest}, []evidence.Item{item}, verify.KeyList(key.Public()))
 		if err != nil {
 			t.Fatal(err)
 		}

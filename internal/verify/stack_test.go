@@ -100,7 +100,7 @@ func (b *bench) facts(items []evidence.Item, scope ...crypto.PublicKey) facts.Fa
 
 func imageFacts(t testing.TB, v *verify.Verifier, items []evidence.Item, scope ...crypto.PublicKey) facts.Facts {
 	t.Helper()
-	f, err := v.Image(t.Context(), facts.Subject{Digest: image}, items, scope)
+	f, err := v.Image(t.Context(), facts.Subject{Digest: image}, items, verify.KeyList(scope...))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,9 +113,11 @@ func checkLimits(l *evidence.Limits) error {
 }
 
 // Image verifies the evidence that was found for an image: for its own digest and
-// those of its platforms. keys are the public keys in scope for the image; they
-// are tried for every item that a bare key signed. The error is only that of ctx.
-func (v *Verifier) Image(ctx context.Context, s facts.Subject, items []evidence.Item, keys []crypto.PublicKey) (facts.Facts, error) {
+// those of its platforms. keys are the public keys in scope for the image, nil for
+// none; they are tried for every item that a bare key signed. The error is only
+// that of ctx.
+func (v *Verifier) Image(ctx context.Context, s facts.Subject, items []evidence.Item, keys Keys) (facts.Facts, error) {
+	v = v.covering(s.Name())
 	known := map[string]*target{}
 	for _, d := range append([]string{s.Digest}, platformDigests(s)...) {
 		if t, ok := imageTarget(d); ok {
@@ -130,6 +132,22 @@ func (v *Verifier) Image(ctx context.Context, s facts.Subject, items []evidence.
 	})
 }
 
+// covering is the same verifier with the roots that may vouch for an image alone.
+func (v *Verifier) covering(name string) *Verifier {
+	roots := make([]*trust.Root, 0, len(v.roots))
+	for _, r := range v.roots {
+		if r.Covers(name) {
+			roots = append(roots, r)
+		}
+	}
+	if len(roots) == len(v.roots) {
+		return v
+	}
+	c := *v
+	c.roots = roots
+	return &c
+}
+
 func platformDigests(s facts.Subject) []string {
 	out := make([]string, len(s.Platforms))
 	for i, p := range s.Platforms {
@@ -139,12 +157,12 @@ func platformDigests(s facts.Subject) []string {
 }
 
 // all verifies items in parallel and collects the facts.
-func (v *Verifier) all(ctx context.Context, s facts.Subject, items []evidence.Item, keys []crypto.PublicKey, about func(*evidence.Item) (*target, *rejection)) (facts.Facts, error) {
+func (v *Verifier) all(ctx context.Context, s facts.Subject, items []evidence.Item, keys Keys, about func(*evidence.Item) (*target, *rejection)) (facts.Facts, error) {
 	if err := ctx.Err(); err != nil {
 		return facts.Facts{}, err
 	}
 	items = distinct(items)
-	scope := inScope(keys)
+	scope := v.keySet(keys)
 	outcomes := make([]outcome, len(items))
 	one := func(ctx context.Context, i int) error {
 		weight := v.weight(&items[i])
@@ -247,7 +265,7 @@ type outcome struct {
 }
 
 // guarded verifies one item; a panic on the way is a rejection.
-func (v *Verifier) guarded(ctx context.Context, e *evidence.Item, scope []*candidate, about func(*evidence.Item) (*target, *rejection)) (o outcome, err error) {
+func (v *Verifier) guarded(ctx context.Context, e *evidence.Item, scope keySet, about func(*evidence.Item) (*target, *rejection)) (o outcome, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			v.onPanic(Panic{Value: r, Stack: debug.Stack(), Item: e.ID})
@@ -286,26 +304,30 @@ func (v *Verifier) guarded(ctx context.Context, e *evidence.Item, scope []*candi
 
 // verify tries the roots, and for a key-signed item the keys, until one verifies.
 // Otherwise it gives the rejection of the attempt that came furthest.
-func (v *Verifier) verify(ctx context.Context, e *evidence.Item, p *item, t *target, scope []*candidate) (*proof, *trust.Root, *rejection, error) {
+func (v *Verifier) verify(ctx context.Context, e *evidence.Item, p *item, t *target, scope keySet) (*proof, *trust.Root, *rejection, error) {
+	if len(v.roots) == 0 {
+		return nil, nil, reject(facts.CodeCertificateUntrusted, "no trust root may vouch for evidence of this image").at(stepStranger), nil
+	}
 	if p.leaf != nil {
 		return v.tryRoots(ctx, v.roots, nil, func(r *trust.Root) (*proof, *rejection) {
 			return v.remembered(e, t, r, "", func() (*proof, *rejection) { return v.attempt(p, t, r).certificate() })
 		})
 	}
-	c := v.candidates(p, scope)
+	named := v.named(p, scope)
 	roots := v.keyRoots(p)
-	proof, by, rej, err := v.tryKeys(ctx, e, p, t, roots, c.named)
+	proof, by, rej, err := v.tryKeys(ctx, e, p, t, roots, named)
 	if err != nil || proof != nil || furtherThanKeys(rej) {
 		return proof, by, rej, err
 	}
-	if n := len(c.scope); n > v.limits.CandidateKeys {
-		return nil, nil, reject(facts.CodeTooManyCandidateKeys, "signed with a key that the evidence does not name, and %d keys are in scope, more than the limit candidate_keys of %d", n, v.limits.CandidateKeys), nil
+	others, ok := v.others(named, scope)
+	if !ok {
+		return nil, nil, reject(facts.CodeTooManyCandidateKeys, "signed with a key that the evidence does not name, and more keys are in scope than the limit candidate_keys of %d", v.limits.CandidateKeys), nil
 	}
-	proof, by, last, err := v.tryKeys(ctx, e, p, t, roots, c.scope)
+	proof, by, last, err := v.tryKeys(ctx, e, p, t, roots, others)
 	if err != nil || proof != nil || furtherThanKeys(last) {
 		return proof, by, last, err
 	}
-	return nil, nil, noMatch(p, len(c.named)+len(c.scope), rej, last), nil
+	return nil, nil, noMatch(p, len(named)+len(others), rej, last), nil
 }
 
 // furtherThanKeys says whether a key made the signature, and something else was

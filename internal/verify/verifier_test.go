@@ -134,7 +134,7 @@ func TestConcurrentUse(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			f, err := b.v.Image(context.Background(), facts.Subject{Digest: image}, items, keys(key.Public()))
+			f, err := b.v.Image(context.Background(), facts.Subject{Digest: image}, items, verify.KeyList(key.Public()))
 			if err != nil || f.Digest() != want {
 				t.Errorf("%s, %v", f.Digest(), err)
 			}

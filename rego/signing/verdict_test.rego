@@ -1,7 +1,7 @@
 package signing_test
 
 import data.signing
-import data.signing.fixture_test as fixture
+import data.signing.lib.fixture_test as fixture
 
 test_signed_by_a_trusted_signer if {
 	signing.verdict == fixture.allowed(["sha256:dev"]) with input as fixture.good
@@ -60,17 +60,60 @@ test_denies_when_lists_are_missing if {
 	[violation.code | some violation in verdict.violations] == ["no_trusted_signer"]
 }
 
+_finding(code) := {"code": code, "message": "m", "remediation": "r"}
+
+_of(rule, code) := object.union(_finding(code), {"rule": rule})
+
 test_rules_have_the_last_word if {
+	objects := {"mine": {"violation": {_finding("objection")}}}
+	verdict := signing.verdict with input as fixture.good
+		with data.params as fixture.params
+		with signing.rules as objects
+	verdict.allow == false
+	verdict.violations == [_of("signing.rules.mine", "objection")]
+}
+
+test_rules_that_find_nothing if {
+	signing.verdict == fixture.allowed(["sha256:dev"]) with input as fixture.good
+		with data.params as fixture.params
+		with signing.rules as {"mine": {"violation": set(), "helper": {1}}, "other": {"helper": true}}
+}
+
+test_the_requirement_has_the_last_word_too if {
 	not signing.allow with input as fixture.good
 		with data.params as fixture.params
-		with signing.rules.violation as {[0, {"code": "objection"}]}
+		with signing.lib.requirement.violation as {[0, {"code": "objection"}]}
+}
+
+# A violation without "contains" holds no findings. It denies.
+test_a_violation_that_is_no_set_denies if {
+	every malformed in [true, false, "text", [_finding("a")], {"key": _finding("a")}] {
+		verdict := signing.verdict with input as fixture.good
+			with data.params as fixture.params
+			with signing.rules as {"mine": {"violation": malformed}}
+		verdict.allow == false
+		"rule_malformed" in {violation.code | some violation in verdict.violations}
+	}
+}
+
+test_warnings_of_rules_inform if {
+	remarks := {"mine": {"warning": {_finding("b"), _finding("a")}}, "also": {"warning": {_finding("c")}}}
+	signing.verdict == object.union(fixture.allowed(["sha256:dev"]), {"warnings": [
+		_of("signing.rules.also", "c"),
+		_of("signing.rules.mine", "a"),
+		_of("signing.rules.mine", "b"),
+	]}) with input as fixture.good
+		with data.params as fixture.params
+		with signing.rules as remarks
 }
 
 # Violations come in the order in which a reader should see them, none lost.
 test_violations_are_ordered if {
-	rules := {[20, {"code": "b"}], [3, {"code": "c"}], [20, {"code": "a"}]}
+	required := {[20, {"code": "b"}], [3, {"code": "c"}], [20, {"code": "a"}]}
+	objects := {"z": {"violation": {_finding("d")}}, "a": {"violation": {_finding("f"), _finding("e")}}}
 	verdict := signing.verdict with input as fixture.good
 		with data.params as fixture.params
-		with signing.rules.violation as rules
-	verdict.violations == [{"code": "c"}, {"code": "a"}, {"code": "b"}]
+		with signing.lib.requirement.violation as required
+		with signing.rules as objects
+	[violation.code | some violation in verdict.violations] == ["c", "a", "b", "e", "f", "d"]
 }

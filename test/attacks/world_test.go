@@ -73,6 +73,10 @@ func (r *records) Record(_ context.Context, rec engine.Record) error {
 	return nil
 }
 
+func (*records) Repeat(context.Context, engine.Repeat) error { return engine.ErrForgotten }
+
+func (*records) Defer(engine.Record, error) bool { return false }
+
 func (r *records) last() engine.Record {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -100,12 +104,12 @@ func newWorld(t *testing.T, o registrytest.Options) *world {
 type memo struct{ *cache.Cache }
 
 func (m memo) Get(key [32]byte) ([]byte, bool) {
-	value, _, ok := m.Cache.Get("verified", key, time.Now())
+	value, _, _, ok := m.Cache.Get(context.Background(), "verified", key, time.Now())
 	return value, ok
 }
 
 func (m memo) Put(key [32]byte, value []byte) {
-	m.Cache.Put("verified", key, value, time.Now().Add(time.Hour))
+	m.Cache.Put(context.Background(), "verified", key, value, time.Now().Add(time.Hour))
 }
 
 // digest of the image.

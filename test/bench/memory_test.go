@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/signet-policy/signet/internal/testkit/pgtest"
 )
 
 const (
@@ -29,6 +32,25 @@ const (
 // bytes. Each is a process of its own; the client is this one, and does as little
 // as it can, because all three share the machine.
 func BenchmarkVerdictFromMemory(b *testing.B) {
+	verdictFromMemory(b, rowMemory, filepath.Join(b.TempDir(), "data"))
+}
+
+// BenchmarkVerdictFromMemoryOnPostgres does the same with the store in PostgreSQL,
+// where every answer waits for a barrier read of the active row, because any other
+// server may have changed it.
+func BenchmarkVerdictFromMemoryOnPostgres(b *testing.B) {
+	data := filepath.Join(b.TempDir(), "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	body := fmt.Appendf(nil, "database: {url: %q}\n", pgtest.Database(b))
+	if err := os.WriteFile(filepath.Join(data, "signet.yaml"), body, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	verdictFromMemory(b, rowPostgres, data)
+}
+
+func verdictFromMemory(b *testing.B, row Row, data string) {
 	signet := builtSignet(b)
 	root, err := filepath.Abs(filepath.Join(samples, "trusted-root.json"))
 	if err != nil {
@@ -36,7 +58,6 @@ func BenchmarkVerdictFromMemory(b *testing.B) {
 	}
 	const sample = "keyless-gha"
 	host := registryOf(b, sample)
-	data := filepath.Join(b.TempDir(), "data")
 	token := createToken(b, signet, data)
 	s := startServer(b, signet, data, "--trusted-root", root, "--issuer", workflowIssuer, "--subject", workflow, "--insecure-registry", host)
 
@@ -67,7 +88,7 @@ func BenchmarkVerdictFromMemory(b *testing.B) {
 	n := time.Duration(2 * turn * len(ratios))
 	ours, theirs = (mustCPU(b, s.pid)-ours)/n, (mustCPU(b, bareProcess.Pid)-theirs)/n
 	b.ReportMetric(float64(ours)/float64(theirs), "hit/bare-cpu")
-	measured(b, rowMemory, Median(ratios), "hit/bare", "%.0f of %.0f requests/s over %d connections; server CPU %.1f µs of %.1f µs a request; medians of %d turns",
+	measured(b, row, Median(ratios), "hit/bare", "%.0f of %.0f requests/s over %d connections; server CPU %.1f µs of %.1f µs a request; medians of %d turns",
 		Median(hit), Median(base), connections, float64(ours)/1000, float64(theirs)/1000, len(ratios))
 }
 

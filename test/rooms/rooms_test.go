@@ -32,25 +32,29 @@ var (
 
 // rooms is docs/design.md, "Rooms", as a table.
 var rooms = map[string]room{
+	"client":                   {}, // for programs of others: it brings nothing along
 	"internal/facts":           {},
 	"internal/evidence":        {},
 	"internal/strictjson":      {},
-	"internal/auth":            {},
+	"internal/auth":            {rooms: []string{"internal/glob"}},
 	"internal/verdict":         {rooms: []string{"internal/facts"}},
 	"internal/signers":         {rooms: []string{"internal/facts", "internal/glob"}},
 	"internal/glob":            {},
 	"internal/signingpolicy":   {rooms: []string{"internal/facts", "internal/glob", "internal/signers", "internal/strictjson", "internal/verdict", "rego"}, outside: []string{"go.yaml.in/yaml/v3", "github.com/santhosh-tekuri/jsonschema/v6"}},
 	"internal/registry":        {rooms: []string{"internal/facts", "internal/evidence", "internal/glob", "internal/strictjson"}, outside: []string{"github.com/google/go-containerregistry/", sync, "golang.org/x/time/rate"}},
-	"internal/trust":           {rooms: []string{"internal/strictjson"}, outside: append([]string{"github.com/theupdateframework/go-tuf/v2/"}, sigstore...)},
+	"internal/trust":           {rooms: []string{"internal/glob", "internal/strictjson"}, outside: append([]string{"github.com/theupdateframework/go-tuf/v2/"}, sigstore...)},
 	"internal/verify":          {rooms: []string{"internal/facts", "internal/evidence", "internal/trust", "internal/strictjson"}, outside: append([]string{sync, "google.golang.org/protobuf/"}, sigstore...)},
-	"internal/policy":          {rooms: []string{"internal/facts", "internal/evidence", "internal/verdict", "internal/strictjson", "rego", "bundles"}, outside: []string{"github.com/open-policy-agent/opa/v1/", "github.com/santhosh-tekuri/jsonschema/v6"}},
-	"internal/cache":           {outside: []string{"github.com/maypok86/otter/v2"}},
-	"internal/store":           {rooms: []string{"internal/facts", "internal/verdict", "internal/signers", "internal/auth", "migrations"}, outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3", "golang.org/x/sys/unix", "github.com/klauspost/compress/zstd", "github.com/oklog/ulid/v2"}},
+	"internal/policy":          {rooms: []string{"internal/facts", "internal/evidence", "internal/verdict", "internal/strictjson", "rego", "bundles"}, outside: []string{"github.com/open-policy-agent/opa/v1/", "github.com/santhosh-tekuri/jsonschema/v6", "github.com/rogpeppe/go-internal/diff"}},
+	"internal/tlsfiles":        {},
+	"internal/cache":           {outside: []string{"github.com/maypok86/otter/v2", "github.com/redis/go-redis/v9", sync}},
+	"internal/store":           {rooms: []string{"internal/facts", "internal/verdict", "internal/signers", "internal/auth", "migrations"}, outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3", "golang.org/x/sys/unix", "github.com/klauspost/compress/zstd", "github.com/oklog/ulid/v2", "github.com/jackc/pgx/v5"}},
+	"internal/kms":             {rooms: []string{"internal/signers"}, outside: []string{"github.com/sigstore/sigstore/pkg/signature/", "github.com/aws/", "github.com/Azure/azure-sdk-for-go/", "github.com/hashicorp/vault/api", "cloud.google.com/go/kms/", "google.golang.org/api/", "google.golang.org/grpc"}},
 	"internal/store/storetest": {rooms: []string{"internal/store", "internal/facts", "internal/verdict", "internal/auth"}, outside: []string{"github.com/google/go-cmp/"}},
+	"internal/administration":  {rooms: []string{"client", "internal/store", "internal/signers", "internal/signingpolicy", "internal/auth", "internal/glob", "internal/facts", "internal/strictjson", "internal/trust"}},
 	"internal/schemagen":       {rooms: []string{"internal/facts"}, outside: []string{"github.com/invopop/jsonschema", "github.com/pb33f/ordered-map", "github.com/wk8/go-ordered-map"}},
 	"internal/config":          {rooms: []string{"internal/evidence"}, outside: []string{"go.yaml.in/yaml/v3"}},
 	"internal/engine":          {rooms: []string{"internal/facts", "internal/evidence", "internal/verdict", "internal/signers", "internal/auth"}, outside: []string{"github.com/oklog/ulid/v2", sync}},
-	"internal/api":             {rooms: []string{"internal/engine", "internal/auth", "internal/facts", "internal/verdict", "internal/evidence", "internal/strictjson"}, outside: []string{"github.com/labstack/echo/v4", "github.com/prometheus/client_golang/", "github.com/prometheus/client_model/"}},
+	"internal/api":             {rooms: []string{"client", "internal/administration", "internal/engine", "internal/auth", "internal/facts", "internal/verdict", "internal/evidence", "internal/strictjson"}, outside: []string{"golang.org/x/time/rate", "github.com/labstack/echo/v4", "github.com/prometheus/client_golang/", "github.com/prometheus/client_model/"}},
 }
 
 type listed struct {
@@ -85,7 +89,7 @@ func TestArrows(t *testing.T) {
 	seen := map[string]bool{}
 	for _, p := range packages(t) {
 		name := strings.TrimPrefix(p.ImportPath, module)
-		if !strings.HasPrefix(name, "internal/") || strings.HasPrefix(name, "internal/testkit") {
+		if !strings.HasPrefix(name, "internal/") && name != "client" || strings.HasPrefix(name, "internal/testkit") {
 			continue
 		}
 		r, key, ok := roomOf(name)

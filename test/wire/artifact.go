@@ -2,7 +2,6 @@ package wire
 
 import (
 	"context"
-	"crypto"
 	"fmt"
 
 	"github.com/signet-policy/signet/internal/engine"
@@ -47,7 +46,7 @@ func (a *Artifact) Collect(_ context.Context, s facts.Subject, _ evidence.Query)
 }
 
 func (a *Artifact) verifyFunc(v *verify.Verifier) engine.VerifyFunc {
-	return func(ctx context.Context, _ facts.Subject, items []evidence.Item, keys []crypto.PublicKey) (facts.Facts, error) {
+	return func(ctx context.Context, _ facts.Subject, items []evidence.Item, keys engine.Keys) (facts.Facts, error) {
 		return v.Artifact(ctx, a.Artifact, items, keys)
 	}
 }

@@ -159,12 +159,12 @@ func (s policySet) Evaluate(ctx context.Context, in *facts.Input) (verdict.Resul
 
 // withKeys verifies with the caller's keys beside those in scope.
 func withKeys(check engine.VerifyFunc, extra []signers.Key) engine.VerifyFunc {
-	return func(ctx context.Context, s facts.Subject, items []evidence.Item, keys []crypto.PublicKey) (facts.Facts, error) {
-		all := append([]crypto.PublicKey{}, keys...)
-		for _, k := range extra {
-			all = append(all, k.PublicKey)
-		}
-		return check(ctx, s, items, all)
+	var given []crypto.PublicKey
+	for _, k := range extra {
+		given = append(given, k.PublicKey)
+	}
+	return func(ctx context.Context, s facts.Subject, items []evidence.Item, keys engine.Keys) (facts.Facts, error) {
+		return check(ctx, s, items, verify.Together(keys, verify.KeyList(given...)))
 	}
 }
 

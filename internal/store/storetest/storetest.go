@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func Run(t *testing.T, open OpenFunc) {
 		{"what was acknowledged is seen by every reader", testAcknowledgedIsSeen},
 		{"a snapshot belongs to its revision", testSnapshotIsConsistent},
 		{"a change names its actor", testChangeNeedsActor},
-		{"inputs from outside", testInputs},
+		{"a context that ends is nothing else", testContextEnds},
 		{"objects", testObjects},
 		{"signers: kept as they are", testSignerRoundTrip},
 		{"signers: versions and names", testSignerConflicts},
@@ -51,7 +52,20 @@ func Run(t *testing.T, open OpenFunc) {
 		{"tokens", testTokens},
 		{"tokens: refused", testTokenRefused},
 		{"tokens: last use", testTouchTokens},
+		{"tokens: teams, images and networks", testTokenScope},
 		{"setup", testSetup},
+		{"policies", testPolicies},
+		{"policies: refused", testPolicyRefused},
+		{"trust roots", testRoots},
+		{"trust roots: refused", testRootRefused},
+		{"policies and trust roots at a revision", testPoliciesAndRootsAt},
+		{"a snapshot leaves out what is known", testSnapshotUnchanged},
+		{"a note", testNote},
+		{"leases", testLeases},
+		{"upkeep", testUpkeep},
+		{"secret: rotated", testRotateSecret},
+		{"changes are serial", testSerialChanges},
+		{"signers: many at once", testManySigners},
 		{"secret", testSecret},
 		{"audit", testAudit},
 		{"verdicts: kept whole", testRecord},
@@ -61,6 +75,11 @@ func Run(t *testing.T, open OpenFunc) {
 		{"verdicts: one that cannot be written spoils no other", testRecordOneBad},
 		{"verdicts: filters", testFilters},
 		{"verdicts: pages", testPages},
+		{"verdicts: repeated", testRepeat},
+		{"verdicts: outside bytes", testOutsideBytes},
+		{"outside bytes that are looked for", testLookedFor},
+		{"verdicts: of a signer", testSignerVerdicts},
+		{"verdicts: removed by age and number", testPrune},
 		{"facts", testFacts},
 		{"uses", testUses},
 		{"a reader does not write", testReaderDoesNotWrite},
@@ -139,6 +158,16 @@ func same(t *testing.T, want, got any) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
+}
+
+// setPolicy puts the policy default, new or not.
+func setPolicy(ctx context.Context, tx *store.Tx, body string) error {
+	old, err := tx.Policy(ctx, "default")
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	_, err = tx.PutPolicy(ctx, store.PolicyRow{Name: "default", Source: "api", Body: body, Version: old.Version})
+	return err
 }
 
 func keyless(name string) store.SignerRow {

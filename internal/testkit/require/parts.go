@@ -39,6 +39,7 @@ const (
 	partPostgres = "postgres"
 	partRace     = "race"
 	partRedis    = "redis"
+	partRegal    = "regal"
 )
 
 func parts() []part {
@@ -59,6 +60,9 @@ func parts() []part {
 		{partRace, "install a C compiler: the race detector needs one", func() (string, error) { return inPath("cc", "gcc", "clang") }},
 		{partRedis, "set SIGNET_TEST_REDIS to the URL of a server where tests may write under a prefix of their own", func() (string, error) {
 			return setting("SIGNET_TEST_REDIS")
+		}},
+		{partRegal, "run `make tools`, or set SIGNET_REGAL to its path", func() (string, error) {
+			return program("SIGNET_REGAL", func() (string, error) { return builtTool("regal") })
 		}},
 	}
 }

@@ -1,4 +1,4 @@
-// Package require is how a test says that it needs something that not every machine has: the corpus, the cosign or opa program,
+// Package require is how a test says that it needs something that not every machine has: the corpus, the cosign, opa or regal program,
 // PostgreSQL, Redis, Chromium.
 //
 //	dir := require.Corpus(t) // skips the test where there is no corpus
@@ -30,6 +30,9 @@ func Postgres(t testing.TB) string { t.Helper(); return get(t, partPostgres) }
 
 // Redis returns the URL in SIGNET_TEST_REDIS. The test writes under a prefix of its own, removes it, and touches nothing else.
 func Redis(t testing.TB) string { t.Helper(); return get(t, partRedis) }
+
+// Regal returns the path of the regal program: SIGNET_REGAL, or the one that tools/build.sh built.
+func Regal(t testing.TB) string { t.Helper(); return get(t, partRegal) }
 
 // Chromium returns the path of the browser: SIGNET_CHROMIUM, or the one in PATH.
 func Chromium(t testing.TB) string { t.Helper(); return get(t, partChromium) }

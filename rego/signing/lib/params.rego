@@ -8,6 +8,8 @@ package signing.lib
 # METADATA
 # title: Parameters
 # description: The parameters, undefined unless every one is there and has the right type.
+# custom:
+#   example: 'lib.params.threshold with data.params as fixture.params'
 params := given if {
 	given := data.params
 	is_boolean(given.require_signature)
@@ -22,6 +24,8 @@ params := given if {
 # title: Sources or null
 # description: True for null, which asks for no source, and for a list of at least one.
 # scope: document
+# custom:
+#   example: 'lib.sources_or_null(["github.com/org"])'
 sources_or_null(null)
 
 sources_or_null(sources) if {

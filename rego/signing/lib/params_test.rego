@@ -1,7 +1,7 @@
 package signing.lib_test
 
-import data.signing.fixture_test as fixture
 import data.signing.lib
+import data.signing.lib.fixture_test as fixture
 
 test_parameters_in_order if {
 	lib.params == fixture.params with data.params as fixture.params

@@ -3,6 +3,8 @@ package signing.lib
 # METADATA
 # title: Trusted signature
 # description: True for a signature that matches a trusted signer and speaks of the image or one of its platforms.
+# custom:
+#   example: 'lib.trusted(fixture.good.signatures[0]) with input as fixture.good'
 trusted(signature) if {
 	count(signature.trusted_signers) > 0
 	about_image(signature.subject_digest)
@@ -12,6 +14,8 @@ trusted(signature) if {
 # title: Digest of the image
 # description: True for the digest that was asked for, and for those of the platforms of an index.
 # scope: document
+# custom:
+#   example: 'lib.about_image("sha256:aa") with input as fixture.good'
 about_image(digest) if digest == input.subject.digest
 
 about_image(digest) if {
@@ -27,6 +31,10 @@ about_image(digest) if {
 #   and the policy does not ask keys for the log. Certificates are asked for it
 #   whatever the policy says.
 # scope: document
+# custom:
+#   example: >-
+#     lib.logged(fixture.good.signatures[0]) with input as fixture.good with data.params as
+#     fixture.params
 logged(signature) if count(signature.transparency) > 0
 
 logged(signature) if without_log(signature)
@@ -42,6 +50,8 @@ logged(signature) if {
 #   True for a signature without a log entry that could not have one. The root of a
 #   certificate, named in trust_root, has no log; for a key, no root in use has one.
 # scope: document
+# custom:
+#   example: 'lib.without_log(fixture.unlogged.signatures[0]) with input as fixture.unlogged'
 without_log(signature) if {
 	signature.signer.kind == "certificate"
 	count(signature.transparency) == 0
@@ -57,6 +67,8 @@ without_log(signature) if {
 # METADATA
 # title: Roots without a log
 # description: True when there is at least one root and each says of itself that it has no log.
+# custom:
+#   example: 'lib.all_without_log(fixture.unlogged.trust)'
 all_without_log(roots) if {
 	count(roots) > 0
 	every root in roots {

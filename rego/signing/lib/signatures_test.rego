@@ -1,7 +1,7 @@
 package signing.lib_test
 
-import data.signing.fixture_test as fixture
 import data.signing.lib
+import data.signing.lib.fixture_test as fixture
 
 _logless := {"name": "private", "digest": "sha256:01", "age": 0, "transparency_log": false}
 

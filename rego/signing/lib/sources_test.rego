@@ -1,7 +1,7 @@
 package signing.lib_test
 
-import data.signing.fixture_test as fixture
 import data.signing.lib
+import data.signing.lib.fixture_test as fixture
 
 test_normal_source if {
 	every address, want in {

@@ -1,7 +1,7 @@
 package signing.lib_test
 
-import data.signing.fixture_test as fixture
 import data.signing.lib
+import data.signing.lib.fixture_test as fixture
 
 test_who if {
 	lib.who(fixture.keyless("dev")) == "dev@example.com (issuer https://accounts.example)"

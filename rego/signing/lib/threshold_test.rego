@@ -1,7 +1,7 @@
 package signing.lib_test
 
-import data.signing.fixture_test as fixture
 import data.signing.lib
+import data.signing.lib.fixture_test as fixture
 
 _alice := fixture.trusted(fixture.keyless("alice"), ["a"])
 

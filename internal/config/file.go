@@ -1,0 +1,311 @@
+package config
+
+import (
+	"go.yaml.in/yaml/v3"
+
+	"github.com/signet-policy/signet/internal/evidence"
+)
+
+// The comments of these structs are the reference that users read: `signet
+// config docs` prints them (reference.md, made by go generate).
+
+//go:generate go run ./reference -out reference.md
+
+// File is the configuration.
+type File struct {
+	// Listen is the address of the HTTP server. Without tls it must be a loopback
+	// address, because tokens would cross the network in clear text.
+	Listen string `yaml:"listen" env:"SIGNET_LISTEN"`
+	// ListenInsecure allows plain HTTP on an address that is not loopback, for
+	// a server behind a proxy that speaks TLS.
+	ListenInsecure bool `yaml:"listen_insecure"`
+	// TLS of the address in listen. The files are read again when they change.
+	TLS TLS `yaml:"tls"`
+	// Listeners are more addresses, each with the authentication of its own, for
+	// callers that cannot send a token.
+	Listeners []Listener `yaml:"listeners"`
+	// TrustedProxies are the networks whose X-Forwarded-For is believed, for the
+	// log, for the audit log and for tokens that are bound to networks.
+	TrustedProxies []string `yaml:"trusted_proxies"`
+	// RateLimit bounds what one principal may ask.
+	RateLimit RateLimit `yaml:"rate_limit"`
+	// DataDir holds the store (SQLite), unless database.url is set. Default:
+	// $XDG_DATA_HOME/signet.
+	DataDir string `yaml:"data_dir" env:"SIGNET_DATA_DIR"`
+	// Database is a PostgreSQL instead of the file in the data directory: for
+	// several servers that share one state.
+	Database Database `yaml:"database"`
+	// Offline opens no connection but to image registries: no TUF, no KMS.
+	Offline bool `yaml:"offline" env:"SIGNET_OFFLINE"`
+	// SecretFile holds 32 bytes, hex or base64, from which keys are derived.
+	// Default: made once and kept in the store.
+	SecretFile string `yaml:"secret_file" env:"SIGNET_SECRET_FILE"`
+	Log        Log    `yaml:"log"`
+	// TrustRoots replace the embedded public-good root when given. They are put
+	// into the store at start; further ones come by the API.
+	TrustRoots []TrustRoot `yaml:"trust_roots"`
+	// Registries are settings per registry host[:port].
+	Registries map[string]Registry `yaml:"registries"`
+	// AllowRegistries are globs of names ("ghcr.io/org/**") that may be asked
+	// for; absent: all.
+	AllowRegistries []string `yaml:"allow_registries"`
+	// EvidenceRepositories maps a registry or repository to the repository where
+	// its signatures are kept, as cosign's COSIGN_REPOSITORY does; the longest
+	// match counts.
+	EvidenceRepositories map[string]string `yaml:"evidence_repositories"`
+	Network              Network           `yaml:"network"`
+	Cache                Cache             `yaml:"cache"`
+	Active               Active            `yaml:"active"`
+	// KMS is about keys in key management services.
+	KMS KMS `yaml:"kms"`
+	// Retention says how long verdicts are kept. The audit log is kept for ever.
+	Retention Retention `yaml:"retention"`
+	// MaxStaleness bounds the age of trust roots that are to be refreshed.
+	MaxStaleness Duration `yaml:"max_staleness" env:"SIGNET_MAX_STALENESS"`
+	// Limits bound what one image may cost; one that is hit is named in the verdict.
+	Limits evidence.Limits `yaml:"limits"`
+	// SigningPolicy is the policy, see docs/policy-authors.md. It is put into the
+	// store at start; further ones come by the API.
+	SigningPolicy yaml.Node `yaml:"signing_policy"`
+	// PolicyFile names a file that holds the signing_policy instead.
+	PolicyFile string `yaml:"policy_file" env:"SIGNET_POLICY_FILE"`
+
+	// Path is where the file was read from, "" for none.
+	Path string `yaml:"-"`
+	// Body is the file as read, for errors that quote it.
+	Body []byte `yaml:"-"`
+}
+
+// TLS is a certificate to present, and whose client certificates are accepted.
+type TLS struct {
+	// CertFile and KeyFile are PEM: the certificate with its chain, and its key.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// ClientCAFile holds the PEM certificates of the authorities whose client
+	// certificates are wanted from every caller (mTLS).
+	ClientCAFile string `yaml:"client_ca_file"`
+}
+
+// Listener is an address whose callers are all taken for one principal.
+type Listener struct {
+	// Address is host:port, or unix:/path/to.sock for authentication socket.
+	Address string `yaml:"address"`
+	// Protocols are those that it speaks: rest. (mcp, opa, authzen and admission
+	// come with a later version.)
+	Protocols []string `yaml:"protocols"`
+	// Authentication is token (as on the main address), mtls (a client
+	// certificate of client_ca_file), socket (whoever can open the socket's file,
+	// mode 0660), or none_on_loopback.
+	Authentication string `yaml:"authentication"`
+	// ClientNames are the names (DNS or URI names, or common name where there is
+	// none) of which a client certificate must have one; absent: any.
+	ClientNames []string `yaml:"client_names"`
+	// Principal is who its callers are taken for; not with token.
+	Principal *Principal `yaml:"principal"`
+	// TLS of this address.
+	TLS TLS `yaml:"tls"`
+}
+
+// Principal is who the callers of a listener are taken for.
+type Principal struct {
+	// Name stands in the log and beside verdicts.
+	Name string `yaml:"name"`
+	// Role is viewer, verifier, author or admin; without any authentication it is
+	// viewer or verifier.
+	Role string `yaml:"role"`
+	// Team whose signers and policies it may change; absent: everybody's.
+	Team string `yaml:"team"`
+	// Images are globs of the images that may be asked about; absent: all.
+	Images []string `yaml:"images"`
+}
+
+// RateLimit is a token bucket for each principal.
+type RateLimit struct {
+	// PerSecond is how many requests a principal may make a second, in the long
+	// run; 0: any number.
+	PerSecond float64 `yaml:"per_second"`
+	// Burst is how many it may make at once. Default: per_second, at least 1.
+	Burst int `yaml:"burst"`
+}
+
+// Database is a PostgreSQL server, version 13 or newer.
+type Database struct {
+	// URL is postgres://user@host/database?sslmode=verify-full. A password belongs
+	// into url_file, a PGPASSFILE or a certificate, not into this file.
+	URL string `yaml:"url" env:"SIGNET_DATABASE_URL"`
+	// URLFile names a file that holds the URL, password and all.
+	URLFile string `yaml:"url_file" env:"SIGNET_DATABASE_URL_FILE"`
+	// Migrate is automatic (the schema is brought up to date at start) or manual
+	// (`signet migrate up` does it, and a server on an older schema does not start).
+	Migrate string `yaml:"migrate"`
+}
+
+// Log says how the server logs, always to stderr.
+type Log struct {
+	// Level is debug, info, warn or error.
+	Level string `yaml:"level" env:"SIGNET_LOG_LEVEL"`
+	// Format is json or text.
+	Format string `yaml:"format" env:"SIGNET_LOG_FORMAT"`
+}
+
+// TrustRoot is one Sigstore instance that is trusted.
+type TrustRoot struct {
+	// Name stands in facts and verdicts.
+	Name string `yaml:"name"`
+	// Path to a trusted_root.json; relative to the configuration file.
+	Path string `yaml:"path"`
+	// Embedded takes the public-good root that Signet ships instead of a file.
+	Embedded bool `yaml:"embedded"`
+	// TUF is the URL of a TUF repository that it is refreshed from, daily.
+	TUF string `yaml:"tuf"`
+	// TUFRoot is the path of that repository's first root.json.
+	TUFRoot string `yaml:"tuf_root"`
+	// Target is the trusted root's path in that repository. Default:
+	// trusted_root.json.
+	Target string `yaml:"target"`
+	// Images are globs of the images whose evidence it may vouch for; absent: all.
+	Images []string `yaml:"images"`
+	// Requires is the floor of proofs; absent: what the root has (log, SCT), and
+	// a timestamp where it has no log.
+	Requires *Requires `yaml:"requires"`
+	// AllowOlder lets it take the place of a newer root of its name in the store,
+	// which is refused otherwise.
+	AllowOlder bool `yaml:"allow_older"`
+}
+
+// Requires is which proofs a certificate's signature must have under a root.
+type Requires struct {
+	// Log: a verified entry in a transparency log.
+	Log bool `yaml:"log"`
+	// SCT: a signed certificate timestamp.
+	SCT bool `yaml:"sct"`
+	// Timestamp: a verified RFC 3161 timestamp.
+	Timestamp bool `yaml:"timestamp"`
+}
+
+// Registry is the settings of one registry.
+type Registry struct {
+	// Insecure speaks plain HTTP, and allows loopback and private addresses.
+	Insecure bool `yaml:"insecure"`
+	// AllowPrivate allows loopback and private addresses, over https.
+	AllowPrivate bool `yaml:"allow_private"`
+	// CAFile holds PEM certificates to trust for this registry, beside the system's.
+	CAFile string `yaml:"ca_file"`
+	// Username to log in with; without credentials the Docker configuration is asked.
+	Username string `yaml:"username"`
+	// PasswordFile and PasswordEnv name where the password is; TokenFile a
+	// bearer token. Secrets are never written into this file.
+	PasswordFile string `yaml:"password_file"`
+	PasswordEnv  string `yaml:"password_env"`
+	TokenFile    string `yaml:"token_file"`
+	// TokenHosts are other hosts that may see these credentials, because they
+	// issue this registry's tokens.
+	TokenHosts []string `yaml:"token_hosts"`
+	// BlobHosts are other hosts that this registry redirects blobs to and that
+	// may be at a private address where the registry may.
+	BlobHosts []string `yaml:"blob_hosts"`
+	// Mirrors are asked for content by its digest before the registry itself, in
+	// this order; what they send is checked against the digest.
+	Mirrors []Mirror `yaml:"mirrors"`
+}
+
+// Mirror is a registry that holds copies of another one's content. Its own
+// settings (insecure, credentials, …) stand under its own host in registries.
+type Mirror struct {
+	// Host is the mirror's host[:port].
+	Host string `yaml:"host"`
+	// Prefix is put before the path of a repository there, as proxies that hold
+	// several registries want it.
+	Prefix string `yaml:"prefix"`
+	// Tags lets the mirror say which digest a tag is.
+	Tags bool `yaml:"tags"`
+	// Evidence lets the mirror say which signatures there are; only for one that
+	// copies referrers and signature tags too.
+	Evidence bool `yaml:"evidence"`
+}
+
+// Network is about connections that we open.
+type Network struct {
+	// Proxy is used for registries; the environment's proxies are ignored.
+	Proxy string `yaml:"proxy" env:"SIGNET_NETWORK_PROXY"`
+	// CAFiles are trusted beside the system's, for every registry.
+	CAFiles []string `yaml:"ca_files"`
+}
+
+// Cache bounds what is kept, and for how long an answer is repeated.
+type Cache struct {
+	// MemoryBytes bounds the cache in memory.
+	MemoryBytes int64 `yaml:"memory_bytes"`
+	// DecisionMaxAge bounds how long an answer may be repeated.
+	DecisionMaxAge Duration `yaml:"decision_max_age" env:"SIGNET_DECISION_MAX_AGE"`
+	// Redis is a second tier that servers share. It holds nothing that cannot be
+	// found out again: slow, down or emptied, it costs time and nothing else.
+	Redis Redis `yaml:"redis"`
+}
+
+// Redis says where the shared cache is; absent: there is none.
+type Redis struct {
+	// URL of a single server, redis://user@host:6379/0 or rediss:// for TLS.
+	URL string `yaml:"url" env:"SIGNET_REDIS_URL"`
+	// Mode is single, sentinel or cluster. Default: single.
+	Mode string `yaml:"mode"`
+	// Addresses of the sentinels, or of some of the cluster's nodes.
+	Addresses []string `yaml:"addresses"`
+	// SentinelMaster is the name that the sentinels know the master by.
+	SentinelMaster string `yaml:"sentinel_master"`
+	// SentinelUsername and SentinelPasswordFile log in at the sentinels themselves.
+	SentinelUsername     string `yaml:"sentinel_username"`
+	SentinelPasswordFile string `yaml:"sentinel_password_file"`
+	// Username of an ACL user; its password is in password_file or password_env.
+	Username string `yaml:"username"`
+	// PasswordFile and PasswordEnv name where the password is.
+	PasswordFile string `yaml:"password_file"`
+	PasswordEnv  string `yaml:"password_env"`
+	// DB is the number of the database; not with cluster.
+	DB int `yaml:"db"`
+	// TLS is used where the URL says rediss, or any of it is set.
+	TLS RedisTLS `yaml:"tls"`
+	// Prefix of every key.
+	Prefix string `yaml:"prefix"`
+	// Timeout of one call; past it the value is taken to be absent.
+	Timeout Duration `yaml:"timeout"`
+}
+
+// RedisTLS is used where the URL says rediss, or any of this is set.
+type RedisTLS struct {
+	// Enabled speaks TLS with nothing else to say.
+	Enabled bool `yaml:"enabled"`
+	// CAFile holds the PEM certificates that the server's must come from.
+	// Default: the system's.
+	CAFile string `yaml:"ca_file"`
+	// CertFile and KeyFile are the client certificate to present.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// ServerName is the name in the server's certificate, where it is not the host's.
+	ServerName string `yaml:"server_name"`
+}
+
+// Active says what happens when the store cannot be read.
+type Active struct {
+	// Grace accepts the last known state for that long; 0: unknown at once.
+	Grace Duration `yaml:"grace" env:"SIGNET_ACTIVE_GRACE"`
+}
+
+// KMS is about keys in key management services.
+type KMS struct {
+	// AllowedHosts are the endpoints that a reference may name itself
+	// (awskms://HOST/…); absent: none.
+	AllowedHosts []string `yaml:"allowed_hosts"`
+	// Refresh is how often keys are read again.
+	Refresh Duration `yaml:"refresh"`
+	// Timeout of one call.
+	Timeout Duration `yaml:"timeout"`
+}
+
+// Retention says how long verdicts are kept.
+type Retention struct {
+	// MaxAge removes verdicts that are older; 0: none.
+	MaxAge Duration `yaml:"max_age"`
+	// MaxVerdicts removes the oldest above this number; 0: none.
+	MaxVerdicts int64 `yaml:"max_verdicts"`
+}

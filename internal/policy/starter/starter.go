@@ -1,0 +1,237 @@
+// Package starter writes the files of a policy bundle of one's own, and keeps
+// the library in it up to date. [Init] makes a bundle that works at once;
+// [Vendor] compares its library with the one of this program.
+package starter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+
+	"github.com/signet-policy/signet/bundles"
+	"github.com/signet-policy/signet/rego"
+)
+
+// ErrInvalid wraps what the caller can mend: files in the way, no bundle.
+var ErrInvalid = errors.New("not possible")
+
+const (
+	manifest = ".manifest"
+	lib      = "signing/lib"
+)
+
+// Library gives the files that a bundle takes from Signet, by their paths in it:
+// the entrypoint, signing/lib, the schema of the input, and the capabilities. Of
+// the library's tests only the fixtures are among them.
+func Library() (map[string][]byte, error) {
+	files := map[string][]byte{"schemas/input.json": rego.InputSchema, "capabilities.json": rego.Capabilities}
+	err := fs.WalkDir(rego.Modules, "signing", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(name, "_test.rego") && path.Base(name) != "fixture_test.rego" {
+			return err
+		}
+		files[name], err = rego.Modules.ReadFile(name)
+		return err
+	})
+	return files, err
+}
+
+// own gives the files of a new bundle that belong to its author.
+func own() (map[string][]byte, error) {
+	files := map[string][]byte{}
+	tree, err := fs.Sub(bundles.Starter, "starter")
+	if err != nil {
+		return nil, err
+	}
+	err = fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		files[name], err = fs.ReadFile(tree, name)
+		return err
+	})
+	return files, err
+}
+
+// Init writes a new bundle into dir, which may be there if none of the files is,
+// and returns the paths of what it wrote. On failure nothing new is left behind.
+func Init(dir string) ([]string, error) {
+	files, err := Library()
+	if err != nil {
+		return nil, err
+	}
+	mine, err := own()
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(files, mine)
+	names := slices.Sorted(maps.Keys(files))
+	for _, name := range names {
+		if _, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(name))); !errors.Is(err, fs.ErrNotExist) {
+			if err == nil {
+				err = fmt.Errorf("%w: %s is there already; choose another folder, or update the library in this one: signet policy vendor", ErrInvalid, filepath.Join(dir, name))
+			}
+			return nil, err
+		}
+	}
+	var made []string // in the order in which they were made
+	undo := func(err error) error {
+		for _, name := range slices.Backward(made) {
+			err = errors.Join(err, os.Remove(name))
+		}
+		return err
+	}
+	for _, name := range names {
+		if err := create(dir, name, files[name], &made); err != nil {
+			return nil, undo(err)
+		}
+	}
+	return names, nil
+}
+
+// create writes a file that is not there yet, and notes what it made for it.
+func create(dir, name string, body []byte, made *[]string) error {
+	full := filepath.Join(dir, filepath.FromSlash(name))
+	var missing []string
+	for at := filepath.Dir(full); ; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); err == nil || at == filepath.Dir(at) {
+			break
+		}
+		missing = append(missing, at)
+	}
+	for _, folder := range slices.Backward(missing) {
+		if err := os.Mkdir(folder, 0o755); err != nil { //nolint:gosec // a policy is for others to read
+			return err
+		}
+		*made = append(*made, folder)
+	}
+	f, err := os.OpenFile(full, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode(name)) //nolint:gosec // within the caller's folder
+	if err != nil {
+		return err
+	}
+	*made = append(*made, full)
+	_, err = f.Write(body)
+	return errors.Join(err, f.Close())
+}
+
+func mode(name string) fs.FileMode {
+	if path.Ext(name) == ".sh" {
+		return 0o755
+	}
+	return 0o644
+}
+
+// Update is what Vendor found.
+type Update struct {
+	// From and To are versions of the library: what the bundle says that it has,
+	// "" where it says nothing, and what this program has.
+	From, To string
+	// Diff is a unified diff of every file that differs; empty when none does.
+	Diff []byte
+	// Changed are the files that differ.
+	Changed []string
+}
+
+// Vendor brings the library in dir to the version of this program, unless dry,
+// and says what differs.
+func Vendor(dir string, dry bool) (Update, error) {
+	u := Update{To: rego.LibraryVersion}
+	current, err := os.ReadFile(filepath.Join(dir, manifest)) //nolint:gosec // within the caller's folder
+	if err != nil {
+		return u, fmt.Errorf("%w: %s is no policy bundle: %w; make one with signet policy init", ErrInvalid, dir, err)
+	}
+	want, err := Library()
+	if err != nil {
+		return u, err
+	}
+	if err := strangers(dir, want); err != nil {
+		return u, err
+	}
+	if want[manifest], u.From, err = withVersion(current); err != nil {
+		return u, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		have, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name))) //nolint:gosec // within the caller's folder
+		old := name
+		if errors.Is(err, fs.ErrNotExist) {
+			have, err, old = nil, nil, "/dev/null"
+		}
+		if err != nil {
+			return u, err
+		}
+		if d := diff.Diff(old, have, name, want[name]); d != nil {
+			u.Diff, u.Changed = append(u.Diff, d...), append(u.Changed, name)
+		}
+	}
+	if dry {
+		return u, nil
+	}
+	for _, name := range u.Changed {
+		if err := replace(filepath.Join(dir, filepath.FromSlash(name)), want[name]); err != nil {
+			return u, fmt.Errorf("updating %s: %w; run the same again", name, err)
+		}
+	}
+	return u, nil
+}
+
+// strangers refuses files in the library's folder that are not the library's:
+// they would be taken for it, and would stay when it moves on.
+func strangers(dir string, want map[string][]byte) error {
+	err := fs.WalkDir(os.DirFS(dir), lib, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if _, ours := want[name]; !ours {
+			return fmt.Errorf("%w: %s is not part of the library; move it to signing/rules", ErrInvalid, name)
+		}
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+var versionField = regexp.MustCompile(`("library"\s*:\s*")([^"]*)(")`)
+
+// withVersion gives the manifest with this program's version of the library. The
+// rest of the text stays as its author wrote it.
+func withVersion(body []byte) (after []byte, before string, err error) {
+	at := versionField.FindSubmatch(body)
+	if at == nil {
+		return nil, "", fmt.Errorf(`%w: %s does not name its library; write "library": "" into metadata.signet, and run the same again`, ErrInvalid, manifest)
+	}
+	return versionField.ReplaceAll(body, []byte("${1}"+rego.LibraryVersion+"${3}")), string(at[2]), nil
+}
+
+// replace writes a file whole or not at all.
+func replace(full string, body []byte) error {
+	if old, err := os.ReadFile(full); err == nil && bytes.Equal(old, body) { //nolint:gosec // within the caller's folder
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil { //nolint:gosec // a policy is for others to read
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(full), ".vendor-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(body)
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), full)
+	}
+	if err != nil {
+		err = errors.Join(err, os.Remove(f.Name()))
+	}
+	return err
+}

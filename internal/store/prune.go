@@ -1,0 +1,188 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Retention says which verdicts are kept.
+type Retention struct {
+	// MaxAge removes verdicts that are older; 0 removes none for its age.
+	MaxAge time.Duration
+	// MaxRows keeps that many of the newest; 0 keeps any number.
+	MaxRows int64
+}
+
+const (
+	// pruneBatch bounds one transaction of Prune, so that nobody waits for it long.
+	pruneBatch = 500
+	// factsGrace spares facts that no verdict names yet.
+	factsGrace = time.Hour
+	// lastID is greater than any id.
+	lastID = "\U0010FFFF"
+)
+
+// Prune removes verdicts that a Retention does not keep, with their uses and
+// what their signers say of them, and then facts that no verdict names. The
+// audit log, revisions, histories and objects stay. It works in small
+// transactions: one that fails leaves the ones before. It returns how many
+// verdicts were removed.
+func (s *Store) Prune(ctx context.Context, r Retention) (deleted int64, err error) {
+	const op = "removing old verdicts"
+	if r.MaxAge < 0 || r.MaxRows < 0 {
+		return 0, fmt.Errorf("%s: %w: age or number is negative", op, ErrInvalid)
+	}
+	if s.write == nil {
+		return 0, ErrReadOnly
+	}
+	end, err := s.pruneEnd(ctx, r)
+	if err != nil {
+		return 0, wrap(op, err)
+	}
+	for end != nil {
+		n, err := s.pruneVerdicts(ctx, *end)
+		deleted += n
+		if err != nil {
+			return deleted, wrap(op, err)
+		}
+		if n < pruneBatch {
+			break
+		}
+	}
+	if err := s.pruneUses(ctx); err != nil {
+		return deleted, wrap("removing old uses", err)
+	}
+	return deleted, wrap("removing old facts", s.pruneFacts(ctx))
+}
+
+// pruneUses removes uses that were counted after their verdict had gone, or whose
+// verdict was never kept: those of ids that are less than any that is there.
+func (s *Store) pruneUses(ctx context.Context) error {
+	before := formatTime(s.now().Add(-factsGrace))
+	return s.update(ctx, "removing old uses", func(w writer) error {
+		return w.exec(`DELETE FROM verdict_uses WHERE minute < ?
+			AND verification_id < coalesce((SELECT min(id) FROM signature_verifications), ?)`, before, lastID)
+	})
+}
+
+// pruneEnd is the place up to which verdicts go, that one included; nil for none.
+func (s *Store) pruneEnd(ctx context.Context, r Retention) (*Cursor, error) {
+	var end *Cursor
+	if r.MaxRows > 0 {
+		var c Cursor
+		err := s.read.QueryRowContext(ctx, `SELECT created_at, id FROM signature_verifications ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET ?`, r.MaxRows).
+			Scan(timeColumn{&c.CreatedAt}, &c.ID)
+		switch {
+		case err == nil:
+			end = &c
+		case !errors.Is(err, sql.ErrNoRows):
+			return nil, err
+		}
+	}
+	if r.MaxAge > 0 {
+		// So that everything of that time goes too.
+		byAge := Cursor{CreatedAt: s.now().Add(-r.MaxAge), ID: lastID}
+		if end == nil || byAge.CreatedAt.After(end.CreatedAt) {
+			end = &byAge
+		}
+	}
+	return end, nil
+}
+
+func (s *Store) pruneVerdicts(ctx context.Context, end Cursor) (n int64, err error) {
+	err = s.update(ctx, "removing old verdicts", func(w writer) error {
+		rows, err := w.tx.QueryContext(ctx, `SELECT id FROM signature_verifications WHERE (created_at, id) <= (?, ?)
+			ORDER BY created_at, id LIMIT ?`+w.tx.forUpdate(), formatTime(end.CreatedAt), end.ID, pruneBatch)
+		if err != nil {
+			return err
+		}
+		ids, err := collect("reading old verdicts", rows, func(r rower) (any, error) {
+			var id string
+			err := r.Scan(&id)
+			return id, err
+		})
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		in := "(?" + strings.Repeat(", ?", len(ids)-1) + ")"
+		if err := w.uncount(in, ids); err != nil {
+			return err
+		}
+		for _, q := range []string{
+			`DELETE FROM verdict_uses WHERE verification_id IN ` + in,
+			`DELETE FROM verification_signers WHERE verification_id IN ` + in,
+		} {
+			if err := w.exec(q, ids...); err != nil {
+				return err
+			}
+		}
+		n, err = w.affected(`DELETE FROM signature_verifications WHERE id IN `+in, ids...)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// uncount takes verdicts that go out of what their signers say of them.
+func (w writer) uncount(in string, ids []any) error {
+	type count struct {
+		signer, digest string
+		n              int64
+	}
+	rows, err := w.tx.QueryContext(w.ctx, `SELECT signer_id, image_digest, count(*) FROM (
+			SELECT DISTINCT s.signer_id, v.image_digest, v.id FROM verification_signers s JOIN signature_verifications v ON v.id = s.verification_id
+			WHERE s.verification_id IN `+in+` AND s.signer_id IS NOT NULL AND v.allowed) x
+		GROUP BY signer_id, image_digest ORDER BY signer_id, image_digest`, ids...)
+	if err != nil {
+		return err
+	}
+	counts, err := collect("counting old verdicts", rows, func(r rower) (count, error) {
+		var c count
+		err := r.Scan(&c.signer, &c.digest, &c.n)
+		return c, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range counts {
+		// The newest verdict goes last, so the row that names it stands until then.
+		for _, q := range []string{
+			`UPDATE signer_digests SET count = count - ? WHERE signer_id = ? AND image_digest = ?`,
+			`DELETE FROM signer_digests WHERE count <= ? AND signer_id = ? AND image_digest = ?`,
+		} {
+			if err := w.exec(q, c.n, c.signer, c.digest); err != nil {
+				return err
+			}
+			c.n = 0
+		}
+	}
+	return nil
+}
+
+// pruneFacts goes through all facts in the order of their digests.
+func (s *Store) pruneFacts(ctx context.Context) error {
+	before := formatTime(s.now().Add(-factsGrace))
+	last := ""
+	for {
+		var end sql.NullString
+		err := s.read.QueryRowContext(ctx, `SELECT max(digest) FROM (SELECT digest FROM facts WHERE digest > ? ORDER BY digest LIMIT ?) x`,
+			last, pruneBatch).Scan(&end)
+		if err != nil || !end.Valid {
+			return err
+		}
+		err = s.update(ctx, "removing old facts", func(w writer) error {
+			return w.exec(`DELETE FROM facts WHERE digest > ? AND digest <= ? AND created_at < ?
+				AND NOT EXISTS (SELECT 1 FROM signature_verifications v WHERE v.facts_digest = facts.digest)`, last, end.String, before)
+		})
+		if err != nil {
+			return err
+		}
+		last = end.String
+	}
+}

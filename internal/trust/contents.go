@@ -1,0 +1,121 @@
+package trust
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sigstore/sigstore-go/pkg/root"
+)
+
+// Contents sums up what is in a root.
+type Contents struct {
+	CertificateAuthorities int
+	TransparencyLogs       int
+	CTLogs                 int
+	TimestampAuthorities   int
+	// NewestSince is the latest start of a validity among all of them, UTC; zero
+	// where none has a start.
+	NewestSince time.Time
+}
+
+// parts counts everything.
+func (c Contents) parts() int {
+	return c.CertificateAuthorities + c.TransparencyLogs + c.CTLogs + c.TimestampAuthorities
+}
+
+// Contents sums up what is in the root.
+func (r *Root) Contents() Contents {
+	c := Contents{
+		CertificateAuthorities: len(r.material.FulcioCertificateAuthorities()),
+		TransparencyLogs:       len(r.material.RekorLogs()),
+		CTLogs:                 len(r.material.CTLogs()),
+		TimestampAuthorities:   len(r.material.TimestampingAuthorities()),
+	}
+	for _, p := range r.validities() {
+		if p.start.After(c.NewestSince) {
+			c.NewestSince = p.start.UTC()
+		}
+	}
+	return c
+}
+
+// validity is from when to when a part of a root counts; a zero end is none. id
+// tells the part apart from all others.
+type validity struct {
+	id         string
+	start, end time.Time
+}
+
+func (r *Root) validities() []validity {
+	var all []validity
+	for _, ca := range r.material.FulcioCertificateAuthorities() {
+		if f, ok := ca.(*root.FulcioCertificateAuthority); ok {
+			all = append(all, validity{"ca " + certificateID(f.Root, f.Intermediates), f.ValidityPeriodStart, f.ValidityPeriodEnd})
+		}
+	}
+	for kind, logs := range map[string]map[string]*root.TransparencyLog{"log ": r.material.RekorLogs(), "ct ": r.material.CTLogs()} {
+		for id, log := range logs {
+			all = append(all, validity{kind + id, log.ValidityPeriodStart, log.ValidityPeriodEnd})
+		}
+	}
+	for _, tsa := range r.authorities() {
+		all = append(all, validity{"tsa " + certificateID(tsa.Root, append(slices.Clone(tsa.Intermediates), tsa.Leaf)), tsa.ValidityPeriodStart, tsa.ValidityPeriodEnd})
+	}
+	return all
+}
+
+// certificateID names an authority by its chain.
+func certificateID(top *x509.Certificate, between []*x509.Certificate) string {
+	h := sha256.New()
+	for _, c := range append([]*x509.Certificate{top}, between...) {
+		if c != nil {
+			sum := sha256.Sum256(c.Raw)
+			h.Write(sum[:])
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// reopened counts the parts that have an end in the root in use, and none in next.
+func reopened(next, inUse *Root) int {
+	ended := map[string]bool{}
+	for _, p := range inUse.validities() {
+		ended[p.id] = !p.end.IsZero()
+	}
+	n := 0
+	for _, p := range next.validities() {
+		if ended[p.id] && p.end.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+// Older says whether next is older than the root in use, and why, for people. A
+// trusted_root.json has neither date nor version, but an instance only ever adds
+// to it: so the one whose newest part begins earlier is older, and with equal
+// newest parts the one that has fewer, or lacks the end that was set to a part
+// since. Who takes that away on purpose has to say that an older root is meant.
+func Older(next, inUse *Root) (older bool, why string) {
+	n, u := next.Contents(), inUse.Contents()
+	switch {
+	case n.NewestSince.Before(u.NewestSince):
+		return true, fmt.Sprintf("its newest part begins %s, and that of the root in use begins %s", since(n.NewestSince), since(u.NewestSince))
+	case n.NewestSince.Equal(u.NewestSince) && n.parts() < u.parts():
+		return true, fmt.Sprintf("it has %d authorities and logs, and the root in use has %d, the newest of both beginning %s", n.parts(), u.parts(), since(n.NewestSince))
+	case n.NewestSince.Equal(u.NewestSince) && reopened(next, inUse) > 0:
+		return true, fmt.Sprintf("%d of its authorities and logs have no end of validity, and have one in the root in use", reopened(next, inUse))
+	}
+	return false, ""
+}
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return "at no stated time"
+	}
+	return t.Format(time.RFC3339)
+}
