@@ -260,7 +260,7 @@ func invalidFields(list []fieldProblem) *problem {
 	case len(list) == 1 && p.field == "":
 		p.detail = list[0].Detail
 	case len(list) == 1:
-		p.detail = "The field " + names[0] + " is not right: " + list[0].Detail
+		p.detail = "The field " + names[0] + " is not right: " + lowerFirst(list[0].Detail)
 	case len(list) <= mostNamed:
 		p.detail = strconv.Itoa(len(list)) + " fields are not right: " + strings.Join(names, ", ") + "."
 	default:

@@ -43,7 +43,8 @@ func endpoints() []endpoint {
 	return []endpoint{
 		{"GET", v1 + "/signers", "", "", nil, reads, "Signers {Query: Type: State: Owner: Enabled:<nil> Limit:50 After:}", 200, "", ""},
 		{"GET", v1 + "/signers?query=a%20b&type=kms&state=disabled&owner=web&limit=7&cursor=x", "", "", nil, reads, "Signers {Query:a b Type:kms State:disabled Owner:web Enabled:<nil> Limit:7 After:x}", 200, "", ""},
-		{"POST", v1 + "/signers", mediaJSON, newName, nil, administers, "CreateSigner " + fmt.Sprintf("%+v", client.Signer{Name: "ci", Type: "keyless"}), 201, `"3"`, v1signer},
+		{"POST", v1 + "/signers", mediaJSON, newName, nil, administers, "CreateSigner " + fmt.Sprintf("%+v", client.Signer{Name: "ci", Type: "keyless", Enabled: true}), 201, `"3"`, v1signer},
+		{"POST", v1 + "/signers", mediaJSON, `{"name":"ci","type":"keyless","enabled":false}`, nil, administers, "CreateSigner " + fmt.Sprintf("%+v", client.Signer{Name: "ci", Type: "keyless"}), 201, `"3"`, v1signer},
 		{"GET", v1 + "/signers/export", "", "", nil, reads, "ExportSigners", 200, "", ""},
 		{"POST", v1 + "/signers/import", mediaYAML, "a: b", nil, administers, "ImportSigners a: b {DryRun:false Replace:false}", 200, "", ""},
 		{"POST", v1 + "/signers/import?dry_run=true&replace=true", mediaJSON, "{}", nil, administers, "ImportSigners {} {DryRun:true Replace:true}", 200, "", ""},
@@ -161,7 +162,7 @@ func TestAdministrationErrors(t *testing.T) {
 	}{
 		{"several mistakes", fields, 422, codeInvalidFields, `2 fields are not right: "issuer", "images[0]".`},
 		{"wrapped mistakes", fmt.Errorf("x: %w", fields), 422, codeInvalidFields, `2 fields are not right: "issuer", "images[0]".`},
-		{"one mistake", fields[:1], 422, codeInvalidFields, `The field "issuer" is not right: Is missing.`},
+		{"one mistake", fields[:1], 422, codeInvalidFields, `The field "issuer" is not right: is missing.`},
 		{"a mistake of the whole", administration.FieldErrors{{Problem: "is empty"}}, 422, codeInvalidFields, "Is empty."},
 		{"not there", fmt.Errorf("no such signer: %w", administration.ErrNotFound), 404, codeNotFound, "No such signer: not found."},
 		{"stale", administration.ErrStale, 412, codeStale, "Changed meanwhile."},

@@ -57,7 +57,7 @@ func TestListVerdicts(t *testing.T) {
 		err  error
 		want told
 	}{
-		{fmt.Errorf("%w: odd", ErrCursor), told{422, codeInvalidFields, "query.cursor", `The field "query.cursor" is not right: It is none of this list. Take it from the page before, unchanged, or begin without it.`}},
+		{fmt.Errorf("%w: odd", ErrCursor), told{422, codeInvalidFields, "query.cursor", `The field "query.cursor" is not right: it is none of this list. Take it from the page before, unchanged, or begin without it.`}},
 		{ErrUnavailable, told{503, codeStoreUnavailable, "", "What is in force could not be read, so nothing was decided. Ask again in a moment; the operator finds the cause in the server's log and at /readyz."}},
 	} {
 		b.verdicts.list = func(context.Context, VerdictFilter, string, int) (client.Page[client.Verification], error) {

@@ -60,10 +60,16 @@ type quick interface{ plain(body []byte) bool }
 
 // withJSON makes an endpoint of a function that takes a decoded body.
 func withJSON[T any](example string, later []string, serve func(context.Context, *call, *T) (reply, error)) func(context.Context, *call) (reply, error) {
+	return withJSONOver(*new(T), example, later, serve)
+}
+
+// withJSONOver is [withJSON] for a body whose absent fields are those of initial.
+func withJSONOver[T any](initial T, example string, later []string, serve func(context.Context, *call, *T) (reply, error)) func(context.Context, *call) (reply, error) {
 	return func(ctx context.Context, c *call) (reply, error) {
 		req := new(T)
+		*req = initial
 		if q, ok := any(req).(quick); !ok || !q.plain(c.body) {
-			req = new(T)
+			*req = initial
 			if p := decode(c.body, req, example, later...); p != nil {
 				return reply{}, p
 			}

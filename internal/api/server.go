@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/auth"
 )
@@ -120,7 +121,7 @@ func (s *Server) administrationRoutes() []*route {
 	document := []string{mediaYAML, mediaJSON}
 	return []*route{
 		{method: http.MethodGet, path: v1 + "/signers", need: auth.Read, query: []string{"query", "type", "state", "owner", "enabled", "limit", "cursor"}, serve: s.by(s.listSigners)},
-		{method: http.MethodPost, path: v1 + "/signers", need: auth.Administer, body: true, serve: byJSON(s, signerExample, s.createSigner)},
+		{method: http.MethodPost, path: v1 + "/signers", need: auth.Administer, body: true, serve: byJSONOver(s, client.Signer{Enabled: true}, signerExample, s.createSigner)},
 		{method: http.MethodGet, path: v1 + "/signers/export", need: auth.Read, serve: s.by(s.exportSigners)},
 		{method: http.MethodPost, path: v1 + "/signers/import", need: auth.Administer, body: true, large: true, media: document, query: []string{"dry_run", "replace"}, serve: s.by(s.importSigners)},
 		{method: http.MethodGet, path: v1 + "/signers/:id", need: auth.Read, serve: s.by(s.getSigner)},
@@ -161,8 +162,13 @@ func (s *Server) administrationRoutes() []*route {
 
 // byJSON is [Server.by] for an endpoint that takes a decoded body.
 func byJSON[T any](s *Server, example string, serve func(context.Context, *call, administration.Caller, *T) (reply, error)) func(context.Context, *call) (reply, error) {
+	return byJSONOver(s, *new(T), example, serve)
+}
+
+// byJSONOver is [byJSON] for a body whose absent fields are those of initial.
+func byJSONOver[T any](s *Server, initial T, example string, serve func(context.Context, *call, administration.Caller, *T) (reply, error)) func(context.Context, *call) (reply, error) {
 	return s.by(func(ctx context.Context, c *call, by administration.Caller) (reply, error) {
-		return withJSON(example, nil, func(ctx context.Context, c *call, req *T) (reply, error) { return serve(ctx, c, by, req) })(ctx, c)
+		return withJSONOver(initial, example, nil, func(ctx context.Context, c *call, req *T) (reply, error) { return serve(ctx, c, by, req) })(ctx, c)
 	})
 }
 
