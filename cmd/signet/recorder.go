@@ -50,7 +50,7 @@ func newRecorder(s verdictStore, log *slog.Logger) *recorder {
 
 func storeRecord(rec engine.Record) store.Record {
 	return store.Record{
-		Verdict: rec.Verdict, Body: rec.Body, Facts: rec.Facts, Frames: rec.Frames,
+		Verdict: rec.Verdict, Body: rec.Body, Facts: rec.Facts, Frames: rec.Frames, ImageName: rec.ImageName,
 		Principal: rec.Principal, AssessmentID: rec.AssessmentID, Labels: rec.Labels, Decided: rec.Decided,
 	}
 }

@@ -26,10 +26,12 @@ type Cache interface {
 
 // Record is one computed verdict with all that is needed to reproduce it.
 type Record struct {
-	Verdict   *verdict.Verdict
-	Body      []byte
-	Facts     facts.Facts
-	Frames    map[string]facts.Frame // by policy
+	Verdict *verdict.Verdict
+	Body    []byte
+	Facts   facts.Facts
+	Frames  map[string]facts.Frame // by policy
+	// ImageName is the image's normalised name, found or not.
+	ImageName string
 	Principal string
 	// AssessmentID and Labels are the caller's words, recorded and nothing else.
 	AssessmentID string
@@ -371,7 +373,7 @@ func (e *Engine) finish(ctx context.Context, st *State, req Request, asked Asked
 	}
 	if e.cfg.Recorder != nil {
 		rec := Record{
-			Verdict: v, Body: body, Facts: g.Facts, Frames: frames, Principal: req.Principal,
+			Verdict: v, Body: body, Facts: g.Facts, Frames: frames, ImageName: asked.Name(), Principal: req.Principal,
 			AssessmentID: req.AssessmentID, Labels: req.Labels, Decided: v.EvaluatedAt,
 		}
 		if err := e.cfg.Recorder.Record(ctx, rec); err != nil && (st.GraceNote == "" || !e.cfg.Recorder.Defer(rec, err)) {

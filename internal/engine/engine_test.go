@@ -556,6 +556,22 @@ func TestAnswerEndsWhenARootGoesStale(t *testing.T) {
 	}
 }
 
+// A verdict is found by the image's name, whether the image was found or not.
+func TestRecordedUnderItsName(t *testing.T) {
+	w := newWorld(t)
+	w.ask(Request{})
+	w.source.resolveErr = &evidence.Problem{Code: evidence.CodeUnavailable, Message: "down"}
+	w.ask(Request{Refresh: true})
+	for i, r := range w.recorder.records {
+		if r.ImageName != "registry.test/org/app" {
+			t.Errorf("verdict %d (%s) is recorded under %q", i, r.Verdict.Decision, r.ImageName)
+		}
+	}
+	if len(w.recorder.records) != 2 {
+		t.Errorf("%d verdicts are recorded", len(w.recorder.records))
+	}
+}
+
 func TestWhatCannotBeRecordedIsNotGiven(t *testing.T) {
 	w := newWorld(t)
 	w.recorder.err = errors.New("disk full")

@@ -22,6 +22,9 @@ type Record struct {
 	Facts facts.Facts
 	// Frames by policy.
 	Frames map[string]facts.Frame
+	// ImageName is the image's normalised name without tag or digest, found or
+	// not; "" where it has none.
+	ImageName string
 	// Principal who asked.
 	Principal string
 	// AssessmentID and Labels are the caller's words, recorded and nothing else.
@@ -86,7 +89,7 @@ func (s *Store) packRecord(r Record) (*packedRecord, error) {
 	}
 	// What an image says of itself is outside bytes.
 	p.values = []any{
-		v.ID, nullable(printable(r.AssessmentID)), printable(v.Image), printable(imageName(v.Pinned)), printable(v.Digest),
+		v.ID, nullable(printable(r.AssessmentID)), printable(v.Image), printable(r.ImageName), printable(v.Digest),
 		v.Signature.Found, v.Signature.Valid, printable(v.Signature.Signer), printable(v.Signature.Issuer), formatTimePtr(v.Signature.SignedAt),
 		v.SLSA.Level, builder(v.SLSA), nullable(printable(firstReason(v))), p.at, string(v.Decision), v.Allowed, printableJSON(reasons),
 		printable(r.Principal), labels, nullable(v.FactsDigest), v.Active.Revision, v.Active.Digest, v.Build, nil,
@@ -241,16 +244,6 @@ func met(frames map[string]facts.Frame) []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
-}
-
-// imageName is the name before the digest of a pinned reference, "" where the
-// subject has none.
-func imageName(pinned string) string {
-	name, _, found := strings.Cut(pinned, "@")
-	if !found {
-		return ""
-	}
-	return name
 }
 
 // firstReason says in a sentence why an image was not simply allowed.

@@ -236,7 +236,7 @@ func Record(t testing.TB, n int, f facts.Facts, image string) store.Record {
 		trusted[facts.FactKey(a.Signature)] = []string{"builder"}
 	}
 	return store.Record{
-		Verdict: v, Body: append(body, '\n'), Facts: f, Principal: "ci", Decided: at,
+		Verdict: v, Body: append(body, '\n'), Facts: f, ImageName: image, Principal: "ci", Decided: at,
 		Labels: map[string]string{"team": "a"},
 		Frames: map[string]facts.Frame{"default": {
 			EvaluatedAt: at, ClockSkew: time.Minute,

@@ -63,7 +63,7 @@ func testRecord(t *testing.T, f *fixture) {
 	same(t, &message, got.VerificationError)
 	same(t, u.Verdict.Reasons, got.Reasons)
 	same(t, &builder, got.SLSABuilder)
-	if got.FactsDigest != nil || got.AssessmentID != nil || got.SignedAt != nil || got.ImageName != "" || got.Frames == nil {
+	if got.FactsDigest != nil || got.AssessmentID != nil || got.SignedAt != nil || got.ImageName != image || got.Frames == nil {
 		t.Errorf("an unknown is kept as %+v", got)
 	}
 }
