@@ -85,7 +85,11 @@ func (c policyFixtureCmd) facts(ctx context.Context, std streams) ([]byte, time.
 		return nil, time.Time{}, err
 	}
 	defer rt.close()
-	in, err := rt.engine.Facts(ctx, rt.state, rt.state.Policies[0], engine.Request{Image: c.Image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly}, false)
+	p, err := rt.speaks(c.Image)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	in, err := rt.engine.Facts(ctx, rt.state, p, engine.Request{Image: c.Image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly}, false)
 	switch {
 	case errors.Is(err, engine.ErrInvalid):
 		return nil, time.Time{}, &exit{code: exitUsage, err: err}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/signet-policy/signet/internal/administration"
@@ -272,7 +273,7 @@ func (s *server) hints(ctx context.Context, std streams) {
 	if st.Tokens.Len() == 0 {
 		s.firstStart(ctx, std)
 	}
-	if len(st.Policies) > 0 && st.Policies[0].Signers.Len() == 0 {
+	if !slices.ContainsFunc(st.Policies, func(p engine.Policy) bool { return p.Signers.Len() > 0 }) {
 		s.log.Warn("there are no trusted signers, so every image is denied", "do", "signet signers add --issuer URL --subject ID"+onStore(s.file))
 	}
 	for host, r := range s.file.Registries {

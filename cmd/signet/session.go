@@ -13,13 +13,32 @@ import (
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/trust"
+	"github.com/signet-policy/signet/internal/verdict"
 )
 
 // session is the engine with what is in force, for one command.
 type session struct {
 	engine *engine.Engine
 	state  *engine.State
+	images engine.Source
 	close  func()
+}
+
+// speaks is the policy whose input document a person is shown for an image: the
+// first that speaks of it, enforcing ones before others. Where none does, it is
+// the first there is.
+func (s *session) speaks(image string) (engine.Policy, error) {
+	asked, err := s.images.Parse(image)
+	if err != nil {
+		return engine.Policy{}, usage("image: %w", err)
+	}
+	best := -1
+	for i, p := range s.state.Policies {
+		if p.Applies(asked.Name()) && (best < 0 || p.Mode == verdict.Enforce && s.state.Policies[best].Mode != verdict.Enforce) {
+			best = i
+		}
+	}
+	return s.state.Policies[max(best, 0)], nil
 }
 
 // newSession connects the parts for verify and facts. What a server on this store
@@ -83,7 +102,7 @@ func newSession(ctx context.Context, std streams, common commonFlags, src source
 	if err != nil {
 		return nil, err
 	}
-	return &session{engine: eng, state: state, close: func() {}}, nil
+	return &session{engine: eng, state: state, images: images, close: func() {}}, nil
 }
 
 // newSource is the registry, or the one artifact of --bundle.

@@ -99,7 +99,10 @@ func (c factsCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer rt.close()
-	p := rt.state.Policies[0]
+	p, err := rt.speaks(c.Image)
+	if err != nil {
+		return err
+	}
 	in, err := rt.engine.Facts(ctx, rt.state, p, engine.Request{
 		Image: c.Image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly,
 	}, c.ShowUnmatched)
