@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/store"
 )
 
@@ -48,15 +49,29 @@ func newRecorder(s verdictStore, log *slog.Logger) *recorder {
 	return r
 }
 
-func storeRecord(rec engine.Record) store.Record {
-	return store.Record{
-		Verdict: rec.Verdict, Body: rec.Body, Facts: rec.Facts, Frames: rec.Frames, ImageName: rec.ImageName,
-		Principal: rec.Principal, AssessmentID: rec.AssessmentID, Labels: rec.Labels, Decided: rec.Decided,
+func storeRecord(rec engine.Record) (store.Record, error) {
+	basis, err := rec.Basis.Encode()
+	if err != nil {
+		return store.Record{}, err
 	}
+	var kept []byte // nil where there was nothing
+	if len(rec.Items) > 0 {
+		if kept, err = evidence.Keep(rec.Items); err != nil {
+			return store.Record{}, err
+		}
+	}
+	return store.Record{
+		Verdict: rec.Verdict, Body: rec.Body, Facts: rec.Facts, Frames: rec.Frames, Basis: basis, Evidence: kept, ImageName: rec.ImageName,
+		Principal: rec.Principal, AssessmentID: rec.AssessmentID, Labels: rec.Labels, Decided: rec.Decided,
+	}, nil
 }
 
 func (r *recorder) Record(ctx context.Context, rec engine.Record) error {
-	return r.store.Record(ctx, storeRecord(rec))
+	row, err := storeRecord(rec)
+	if err != nil {
+		return err
+	}
+	return r.store.Record(ctx, row)
 }
 
 func (r *recorder) Repeat(ctx context.Context, rep engine.Repeat) error {
@@ -74,12 +89,16 @@ func (r *recorder) Defer(rec engine.Record, cause error) bool {
 	if !away(cause) {
 		return false // it would never be written
 	}
+	row, err := storeRecord(rec)
+	if err != nil {
+		return false
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || len(r.waiting) >= maxDeferred {
 		return false
 	}
-	r.waiting = append(r.waiting, storeRecord(rec))
+	r.waiting = append(r.waiting, row)
 	select {
 	case r.wake <- struct{}{}:
 	default:

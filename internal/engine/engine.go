@@ -28,8 +28,12 @@ type Cache interface {
 type Record struct {
 	Verdict *verdict.Verdict
 	Body    []byte
-	Facts   facts.Facts
-	Frames  map[string]facts.Frame // by policy
+	// Basis, Facts and Items (the evidence that the facts were made of) are what it
+	// was decided on; Frames, by policy, follow from them.
+	Basis  Basis
+	Facts  facts.Facts
+	Items  []evidence.Item
+	Frames map[string]facts.Frame
 	// ImageName is the image's normalised name, found or not.
 	ImageName string
 	Principal string
@@ -279,13 +283,13 @@ func (e *Engine) Examine(ctx context.Context, st *State, req Request) (Examinati
 	if err := g.mistake(); err != nil {
 		return Examination{}, err
 	}
-	v, frames := e.judge(ctx, st, g, req)
-	body, err := encode(v)
+	_, d := e.judge(ctx, st, req, g)
+	body, err := encode(d.verdict)
 	if err != nil {
 		return Examination{}, err
 	}
-	x := Examination{Verdict: v, Body: body, Inputs: map[string]facts.Input{}}
-	for name, fr := range frames {
+	x := Examination{Verdict: d.verdict, Body: body, Inputs: map[string]facts.Input{}}
+	for name, fr := range d.frames {
 		x.Inputs[name] = facts.NewInput(g.Facts, fr)
 	}
 	return x, nil
@@ -302,7 +306,8 @@ func (e *Engine) Facts(ctx context.Context, st *State, p Policy, req Request, sh
 	if err := g.mistake(); err != nil {
 		return facts.Input{}, err
 	}
-	fr := e.frame(st, p, g, req, e.now())
+	b := e.basis(st, req, g)
+	fr := frame(st, p, &b, g.Facts, e.now())
 	fr.ShowUnmatched = showUnmatched
 	in := facts.NewInput(g.Facts, fr)
 	if g.Subject.Digest == "" { // not resolved: name at least what was asked for
@@ -360,28 +365,40 @@ func (e *Engine) compute(ctx context.Context, st *State, req Request, asked Aske
 	if err := g.mistake(); err != nil {
 		return Answer{}, err
 	}
-	v, frames := e.judge(ctx, st, g, req)
-	return e.finish(ctx, st, req, asked, key, g, v, frames), nil
+	b, d := e.judge(ctx, st, req, g)
+	return e.finish(ctx, st, req, key, g, Record{Verdict: d.verdict, Basis: b, Facts: g.Facts, Frames: d.frames}), nil
 }
 
-// finish encodes, records and caches a verdict, in this order.
-func (e *Engine) finish(ctx context.Context, st *State, req Request, asked Asked, key [32]byte, g *gathered, v *verdict.Verdict, frames map[string]facts.Frame) Answer {
-	body, err := encode(v)
-	if err != nil {
+// judge decides now over what was gathered, and raises an alarm for each policy
+// that gave no usable answer.
+func (e *Engine) judge(ctx context.Context, st *State, req Request, g *gathered) (Basis, decided) {
+	b := e.basis(st, req, g)
+	d := judge(ctx, e.cfg.Build, st, &b, g.Facts, e.now())
+	for name, err := range d.alarms {
+		e.stats.Alarms.Add(1)
+		e.cfg.Log.ErrorContext(ctx, "policy error", "policy", name, "image", req.Image, "error", err)
+	}
+	return b, d
+}
+
+// finish encodes, records and caches a verdict, in this order. rec has the verdict
+// and what it was decided on.
+func (e *Engine) finish(ctx context.Context, st *State, req Request, key [32]byte, g *gathered, rec Record) Answer {
+	v := rec.Verdict
+	var err error
+	if rec.Body, err = encode(v); err != nil {
 		e.cfg.Log.ErrorContext(ctx, "encoding a verdict", "image", req.Image, "error", err)
-		return e.unknown(st, req, asked, internalReason(), 10)
+		return e.unknown(st, req, g.Asked, internalReason(), 10)
 	}
 	if e.cfg.Recorder != nil {
-		rec := Record{
-			Verdict: v, Body: body, Facts: g.Facts, Frames: frames, ImageName: asked.Name(), Principal: req.Principal,
-			AssessmentID: req.AssessmentID, Labels: req.Labels, Decided: v.EvaluatedAt,
-		}
+		rec.Items, rec.ImageName, rec.Principal = g.items, g.Asked.Name(), req.Principal
+		rec.AssessmentID, rec.Labels, rec.Decided = req.AssessmentID, req.Labels, v.EvaluatedAt
 		if err := e.cfg.Recorder.Record(ctx, rec); err != nil && (st.GraceNote == "" || !e.cfg.Recorder.Defer(rec, err)) {
 			e.cfg.Log.ErrorContext(ctx, "recording a verdict", "image", req.Image, "error", err)
-			return e.unknown(st, req, asked, notRecorded(), retryNotRecorded)
+			return e.unknown(st, req, g.Asked, notRecorded(), retryNotRecorded)
 		}
 	}
-	a := Answer{Body: body, From: FromMiss, Decision: v.Decision, Allowed: v.Allowed, RetryAfter: v.RetryAfter}
+	a := Answer{Body: rec.Body, From: FromMiss, Decision: v.Decision, Allowed: v.Allowed, RetryAfter: v.RetryAfter}
 	e.count(v.Decision)
 	e.keep(ctx, st, key, g, a, v)
 	return a
@@ -401,7 +418,7 @@ func (e *Engine) count(d verdict.Decision) {
 // unknown makes an answer without facts, which is neither cached nor recorded.
 func (e *Engine) unknown(st *State, req Request, asked Asked, why verdict.Reason, retry int) Answer {
 	now := e.now()
-	v := e.blank(st, req, asked.Digest, facts.Subject{Registry: asked.Registry, Repository: asked.Repository, Digest: asked.Digest}, now)
+	v := blank(e.cfg.Build, st, req.Image, asked.Digest, facts.Subject{Registry: asked.Registry, Repository: asked.Repository, Digest: asked.Digest}, now)
 	v.Decision, v.Allowed = verdict.Unknown, false
 	v.Reasons = []verdict.Reason{why}
 	v.RetryAfter = retry

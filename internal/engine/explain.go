@@ -13,8 +13,8 @@ import (
 
 // sumUp fills in the parts of a verdict that repeat the facts for a reader:
 // the signature that counted (or the first that verified), the log, coverage.
-func sumUp(v *verdict.Verdict, st *State, g *gathered, req Request, counting map[string]bool, base facts.Frame) {
-	sigs := g.Facts.Signatures()
+func sumUp(v *verdict.Verdict, st *State, b *Basis, f facts.Facts, counting map[string]bool, base facts.Frame) {
+	sigs := f.Signatures()
 	var best *facts.Signature
 	for i := range sigs {
 		if _, withheld := base.Withhold(sigs[i]); withheld {
@@ -24,7 +24,7 @@ func sumUp(v *verdict.Verdict, st *State, g *gathered, req Request, counting map
 			best = &sigs[i]
 		}
 	}
-	v.Signature.Found = len(sigs) > 0 || rejectedSignature(g)
+	v.Signature.Found = len(sigs) > 0 || rejectedSignature(b, f)
 	if best != nil {
 		v.Signature.Valid = true
 		v.Signature.Signer, v.Signature.Issuer, v.Signature.SignedAt = best.Signer.Subject, best.Signer.Issuer, best.SignedAt
@@ -33,18 +33,16 @@ func sumUp(v *verdict.Verdict, st *State, g *gathered, req Request, counting map
 		}
 	}
 	v.TransparencyLog = logInfo(best, st)
-	v.Coverage = coverage(g.Subject, sigs, counting)
-	pin(v, g.Subject, req.Platform)
+	v.Coverage = coverage(b.Subject, sigs, counting)
+	pin(v, b.Subject, b.Platform)
 }
 
 // rejectedSignature says whether there was evidence that wanted to be a signature.
-func rejectedSignature(g *gathered) bool {
-	for _, i := range g.items {
-		if i.Kind == evidence.KindSimpleSigning {
-			return true
-		}
+func rejectedSignature(b *Basis, f facts.Facts) bool {
+	if b.OldSignature {
+		return true
 	}
-	for _, r := range g.Facts.Rejections() {
+	for _, r := range f.Rejections() {
 		if r.Code != facts.CodeNoSignature {
 			return true
 		}

@@ -28,29 +28,42 @@ type judged struct {
 	validUntil *time.Time
 	// counting are the keys of the signatures that count for this policy.
 	counting map[string]bool
+	// alarm is why the policy gave no usable answer.
+	alarm error
 }
 
-// judge decides over what was gathered. It records and caches nothing.
-func (e *Engine) judge(ctx context.Context, st *State, g *gathered, req Request) (*verdict.Verdict, map[string]facts.Frame) {
-	now := e.now()
-	subject := g.Subject
+// decided is a verdict with the frames, by policy, of the documents that it was
+// decided on, and which policies gave no usable answer.
+type decided struct {
+	verdict *verdict.Verdict
+	frames  map[string]facts.Frame
+	alarms  map[string]error
+}
+
+// judge decides over facts on a basis, as of now: nothing else has a part in it
+// but the build. It asks nobody, and records and caches nothing.
+func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts, now time.Time) decided {
+	subject := b.Subject
 	if subject.Digest == "" { // not resolved
-		subject = facts.Subject{Registry: g.Asked.Registry, Repository: g.Asked.Repository, Digest: g.Asked.Digest}
+		subject = facts.Subject{Registry: b.Asked.Registry, Repository: b.Asked.Repository, Digest: b.Asked.Digest}
 	}
-	v := e.blank(st, req, subject.Digest, subject, now)
-	v.FactsDigest = g.Facts.Digest()
-	v.ExpiresAt = e.expiry(st, g, now)
-	frames := map[string]facts.Frame{}
+	v := blank(build, st, b.Image, subject.Digest, subject, now)
+	v.FactsDigest = f.Digest()
+	v.ExpiresAt = expiry(st, b, now)
+	d := decided{verdict: v, frames: map[string]facts.Frame{}, alarms: map[string]error{}}
 	counting := map[string]bool{}
 
 	policies := st.scope(subject.Name())
 	for _, p := range policies {
-		j := e.judgeOne(ctx, st, p, g, req, now)
+		j := judgeOne(ctx, st, p, b, f, now)
 		v.Policies = append(v.Policies, j.verdict)
 		if p.Mode == verdict.Disabled {
 			continue
 		}
-		frames[p.Name] = j.frame
+		d.frames[p.Name] = j.frame
+		if j.alarm != nil {
+			d.alarms[p.Name] = j.alarm
+		}
 		maps.Copy(counting, j.counting)
 		v.Reasons = append(v.Reasons, j.verdict.Reasons...)
 		v.Warnings = append(v.Warnings, j.verdict.Warnings...)
@@ -61,17 +74,17 @@ func (e *Engine) judge(ctx context.Context, st *State, g *gathered, req Request)
 			v.ExpiresAt = *j.validUntil
 		}
 	}
-	e.combine(v, st, policies, req)
-	sumUp(v, st, g, req, counting, facts.Frame{EvaluatedAt: now, ClockSkew: e.cfg.Limits.ClockSkew, StaleRoots: e.staleRoots(st, now)})
+	combine(v, st, policies, b)
+	sumUp(v, st, b, f, counting, facts.Frame{EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew, StaleRoots: staleRoots(st, b, now)})
 	if v.Decision == verdict.Unknown {
 		v.ExpiresAt = now
-		v.RetryAfter = retryAfter(g.RetryAfter)
+		v.RetryAfter = retryAfter(b.RetryAfter)
 	}
-	return v, frames
+	return d
 }
 
 // combine gives the verdict its decision, and the reasons that no policy gives.
-func (e *Engine) combine(v *verdict.Verdict, st *State, policies []Policy, req Request) {
+func combine(v *verdict.Verdict, st *State, policies []Policy, b *Basis) {
 	switch {
 	case len(st.Policies) == 0:
 		v.Decision = verdict.Unknown
@@ -80,24 +93,24 @@ func (e *Engine) combine(v *verdict.Verdict, st *State, policies []Policy, req R
 		return
 	case len(policies) == 0:
 		v.Decision = verdict.Deny
-		v.Reasons = append(v.Reasons, engineReason(ReasonNoPolicy, fmt.Sprintf("No policy speaks of image %s.", req.Image),
+		v.Reasons = append(v.Reasons, engineReason(ReasonNoPolicy, fmt.Sprintf("No policy speaks of image %s.", b.Image),
 			"Write a policy whose images match it, or one without images, which speaks of all."))
 		return
 	}
 	v.Decision, v.Allowed = verdict.Combine(v.Policies)
 	if !slices.ContainsFunc(policies, func(p Policy) bool { return p.Mode != verdict.Disabled }) {
 		v.Warnings = append(v.Warnings, engineReason(ReasonPolicyDisabled,
-			fmt.Sprintf("Every policy that speaks of image %s is disabled, so nothing was checked.", req.Image),
+			fmt.Sprintf("Every policy that speaks of image %s is disabled, so nothing was checked.", b.Image),
 			"Set the policy's mode to enforce or audit."))
 	}
-	if st.GraceNote != "" {
-		v.Warnings = append(v.Warnings, engineReason(ReasonGrace, st.GraceNote, "Bring the store back."))
+	if b.GraceNote != "" {
+		v.Warnings = append(v.Warnings, engineReason(ReasonGrace, b.GraceNote, "Bring the store back."))
 	}
 }
 
 // judgeOne evaluates one policy and applies the engine's own rules, first line
 // that applies: could not find out → unknown; policy error → deny; allow; deny.
-func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *gathered, req Request, now time.Time) judged {
+func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts, now time.Time) judged {
 	j := judged{verdict: verdict.PolicyVerdict{
 		Name: p.Name, Revision: p.Set.Revision(), Digest: p.Set.Digest(), ParamsDigest: p.Set.ParamsDigest(),
 		Mode: p.Mode, Decision: verdict.Unknown,
@@ -106,24 +119,24 @@ func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *gathered,
 	if p.Mode == verdict.Disabled {
 		return j
 	}
-	j.frame = e.frame(st, p, g, req, now)
-	if g.Problem != nil {
-		j.verdict.Decision = decisionOf(g.Problem)
-		j.verdict.Reasons = append(j.verdict.Reasons, problemReason(g.Problem, req.Image))
+	j.frame = frame(st, p, b, f, now)
+	if b.Problem != nil {
+		problem := b.Problem.evidence()
+		j.verdict.Decision = decisionOf(problem)
+		j.verdict.Reasons = append(j.verdict.Reasons, problemReason(problem, b.Image))
 		return j
 	}
-	in := facts.NewInput(g.Facts, j.frame)
+	in := facts.NewInput(f, j.frame)
 	j.counting = countingSignatures(p, in)
 
 	res, err := p.Set.Evaluate(ctx, &in)
 	switch {
 	case errors.Is(err, ErrTimeLimit):
 		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonTimeLimit,
-			fmt.Sprintf("Policy %s did not answer within %s.", p.Name, e.cfg.Limits.PolicyTime), "Simplify the policy, or raise limits.policy_time."))
+			fmt.Sprintf("Policy %s did not answer within %s.", p.Name, b.Terms.PolicyTime), "Simplify the policy, or raise limits.policy_time."))
 		return j
 	case err != nil:
-		e.stats.Alarms.Add(1)
-		e.cfg.Log.ErrorContext(ctx, "policy error", "policy", p.Name, "image", req.Image, "error", err)
+		j.alarm = err
 		j.verdict.Decision = verdict.Deny
 		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonPolicyError,
 			fmt.Sprintf("Policy %s gave no usable answer: %s.", p.Name, err), "Mend the policy; its tests do not cover this input."))
@@ -137,10 +150,10 @@ func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *gathered,
 	switch {
 	case !in.Search.Complete && !(allows && p.Set.Monotone()):
 		j.verdict.Decision = verdict.Unknown
-		j.verdict.Reasons = []verdict.Reason{incompleteReason(in.Search, req.Image)}
+		j.verdict.Reasons = []verdict.Reason{incompleteReason(in.Search, b.Image)}
 	case has(in, facts.CodeTrustRootStale) && !(allows && p.Set.Monotone()):
 		j.verdict.Decision = verdict.Unknown
-		j.verdict.Reasons = []verdict.Reason{engineReason(ReasonTrustRootStale, e.staleMessage(st, j.frame),
+		j.verdict.Reasons = []verdict.Reason{engineReason(ReasonTrustRootStale, staleMessage(st, j.frame, b),
 			"Let this machine reach the root's TUF repository, or run offline with a root that you keep fresh yourself (--offline).")}
 	case allows:
 		j.verdict.Decision = verdict.Allow
@@ -160,18 +173,18 @@ func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *gathered,
 }
 
 // frame matches signers, once, in Go.
-func (e *Engine) frame(st *State, p Policy, g *gathered, req Request, now time.Time) facts.Frame {
+func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Frame {
 	fr := facts.Frame{
-		EvaluatedAt: now, ClockSkew: e.cfg.Limits.ClockSkew,
-		Request:  facts.Request{Image: req.Image, Context: req.Context, Roles: req.Roles},
-		Registry: g.Subject.Registry, Repository: g.Subject.Repository, Tag: g.Subject.Tag,
-		Search: g.Search, TrustedSigners: map[string][]string{}, Trust: trustInfo(st, now),
-		StaleRoots: e.staleRoots(st, now),
+		EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew,
+		Request:  facts.Request{Image: b.Image, Context: b.Context, Roles: b.Roles},
+		Registry: b.Subject.Registry, Repository: b.Subject.Repository, Tag: b.Subject.Tag,
+		Search: b.Search, TrustedSigners: map[string][]string{}, Trust: trustInfo(st, now),
+		StaleRoots: staleRoots(st, b, now),
 	}
-	name := g.Subject.Name()
-	accept := acceptable(g.Subject, req.Platform)
+	name := b.Subject.Name()
+	accept := acceptable(b.Subject, b.Platform)
 	edges := map[string][]string{} // principal → signer entries
-	for _, s := range g.Facts.Signatures() {
+	for _, s := range f.Signatures() {
 		if _, withheld := fr.Withhold(s); withheld {
 			continue
 		}
@@ -184,7 +197,7 @@ func (e *Engine) frame(st *State, p Policy, g *gathered, req Request, now time.T
 			edges[s.Principal] = append(edges[s.Principal], names...)
 		}
 	}
-	for _, a := range g.Facts.Attestations() {
+	for _, a := range f.Attestations() {
 		if _, withheld := fr.Withhold(a.Signature); withheld {
 			continue
 		}
@@ -229,39 +242,39 @@ func countingSignatures(p Policy, in facts.Input) map[string]bool {
 // staleRoots names the roots past their permitted staleness. What was verified
 // with them is unknown: a policy that more evidence can only help may still allow
 // on the rest, so that nobody's signature under a stale root spoils a good one.
-func (e *Engine) staleRoots(st *State, now time.Time) []string {
+func staleRoots(st *State, b *Basis, now time.Time) []string {
 	var stale []string
 	for _, r := range st.Roots {
-		if !r.RefreshedAt.IsZero() && now.Sub(r.RefreshedAt) > e.cfg.MaxStaleness {
+		if !r.RefreshedAt.IsZero() && now.Sub(r.RefreshedAt) > b.Terms.MaxStaleness {
 			stale = append(stale, r.Name)
 		}
 	}
 	return stale
 }
 
-func (e *Engine) staleMessage(st *State, fr facts.Frame) string {
+func staleMessage(st *State, fr facts.Frame, b *Basis) string {
 	for _, r := range st.Roots {
 		if slices.Contains(fr.StaleRoots, r.Name) {
 			return fmt.Sprintf("Trust root %s was last refreshed at %s, longer ago than the permitted %s, so what was verified with it is not known.",
-				r.Name, r.RefreshedAt.UTC().Format(time.RFC3339), e.cfg.MaxStaleness)
+				r.Name, r.RefreshedAt.UTC().Format(time.RFC3339), b.Terms.MaxStaleness)
 		}
 	}
 	return ""
 }
 
 // expiry is the next boundary that Go knows of.
-func (e *Engine) expiry(st *State, g *gathered, now time.Time) time.Time {
-	until := now.Add(e.cfg.DecisionMaxAge)
+func expiry(st *State, b *Basis, now time.Time) time.Time {
+	until := now.Add(b.Terms.DecisionMaxAge)
 	sooner := func(t time.Time) {
 		if !t.IsZero() && t.Before(until) {
 			until = t
 		}
 	}
-	sooner(g.tagUntil)
-	sooner(g.searchUntil)
+	sooner(b.TagUntil)
+	sooner(b.SearchUntil)
 	for _, r := range st.Roots {
 		if !r.RefreshedAt.IsZero() {
-			if end := r.RefreshedAt.Add(e.cfg.MaxStaleness); end.After(now) {
+			if end := r.RefreshedAt.Add(b.Terms.MaxStaleness); end.After(now) {
 				sooner(end)
 			}
 		}
@@ -277,11 +290,11 @@ func (e *Engine) expiry(st *State, g *gathered, now time.Time) time.Time {
 	return until.UTC().Truncate(time.Microsecond)
 }
 
-func (e *Engine) blank(st *State, req Request, digest string, s facts.Subject, now time.Time) *verdict.Verdict {
+func blank(build string, st *State, image, digest string, s facts.Subject, now time.Time) *verdict.Verdict {
 	v := &verdict.Verdict{
-		ID: newID(now), Image: req.Image, Digest: digest,
+		ID: newID(now), Image: image, Digest: digest,
 		Policies: []verdict.PolicyVerdict{}, Reasons: []verdict.Reason{}, Warnings: []verdict.Reason{}, Coverage: []verdict.Coverage{},
-		Active: st.Active, Build: e.cfg.Build, EvaluatedAt: now, ExpiresAt: now,
+		Active: st.Active, Build: build, EvaluatedAt: now, ExpiresAt: now,
 	}
 	if digest != "" {
 		v.Pinned = s.Pinned()

@@ -15,11 +15,13 @@ import (
 // Asked is an image reference, parsed and normalised without asking anybody.
 type Asked struct {
 	// Registry and Repository are "" where the subject has no name.
-	Registry, Repository string
-	Tag, Digest          string
+	Registry   string `json:"registry,omitempty"`
+	Repository string `json:"repository,omitempty"`
+	Tag        string `json:"tag,omitempty"`
+	Digest     string `json:"digest,omitempty"`
 	// Scope names the credentials that would be used, so that one caller's
 	// leases never answer for another's rights.
-	Scope string
+	Scope string `json:"-"`
 }
 
 // Name is the normalised name that policies' image globs are matched against.

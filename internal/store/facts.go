@@ -14,21 +14,14 @@ func (s *Store) PutFacts(ctx context.Context, f facts.Facts) error {
 	if err != nil {
 		return err
 	}
-	return s.update(ctx, "keeping facts", func(w writer) error { return row.insert(w, formatTime(s.now())) })
+	return s.update(ctx, "keeping facts", func(w writer) error { return row.insert(w, "facts", formatTime(s.now())) })
 }
 
 // Facts returns stored facts. They are decoded and hashed again: what does not
 // hash to the digest is [ErrCorrupt].
 func (s *Store) Facts(ctx context.Context, digest string) (facts.Facts, error) {
 	op := "reading facts " + digest
-	var encoding string
-	var size int
-	var body []byte
-	err := s.read.QueryRowContext(ctx, `SELECT encoding, size, body FROM facts WHERE digest = ?`, digest).Scan(&encoding, &size, &body)
-	if err != nil {
-		return facts.Facts{}, wrap(op, err)
-	}
-	raw, err := s.unpackSized(encoding, size, body)
+	raw, err := s.body(ctx, `SELECT encoding, size, body FROM facts WHERE digest = ?`, digest)
 	if err != nil {
 		return facts.Facts{}, wrap(op, err)
 	}
@@ -39,29 +32,55 @@ func (s *Store) Facts(ctx context.Context, digest string) (facts.Facts, error) {
 	return f, nil
 }
 
-// packedFacts is a row of facts, ready to be written.
-type packedFacts struct {
+// Evidence returns what a verdict's facts were made of, as package evidence
+// encodes it, or [ErrNotFound].
+func (s *Store) Evidence(ctx context.Context, digest string) ([]byte, error) {
+	op := "reading evidence " + digest
+	raw, err := s.body(ctx, `SELECT encoding, size, body FROM evidence WHERE digest = ?`, digest)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	if facts.Digest(raw) != digest {
+		return nil, fmt.Errorf("%s: %w: it does not hash to its digest", op, ErrCorrupt)
+	}
+	return raw, nil
+}
+
+// body reads and unpacks one body.
+func (s *Store) body(ctx context.Context, query, digest string) ([]byte, error) {
+	var encoding string
+	var size int
+	var body []byte
+	if err := s.read.QueryRowContext(ctx, query, digest).Scan(&encoding, &size, &body); err != nil {
+		return nil, err
+	}
+	return s.unpackSized(encoding, size, body)
+}
+
+// packedBody is a row of facts or of evidence, ready to be written.
+type packedBody struct {
 	digest string
 	size   int
 	body   []byte
 }
 
-func (s *Store) packFacts(f facts.Facts) (packedFacts, error) {
+func (s *Store) packFacts(f facts.Facts) (packedBody, error) {
 	if s.write == nil {
-		return packedFacts{}, ErrReadOnly
+		return packedBody{}, ErrReadOnly
 	}
 	if f.Digest() == "" {
-		return packedFacts{}, fmt.Errorf("%w: these facts were not made by verification", ErrInvalid)
+		return packedBody{}, fmt.Errorf("%w: these facts were not made by verification", ErrInvalid)
 	}
 	raw, err := f.Encode()
 	if err != nil {
-		return packedFacts{}, fmt.Errorf("%w: facts: %w", ErrInvalid, err)
+		return packedBody{}, fmt.Errorf("%w: facts: %w", ErrInvalid, err)
 	}
-	return packedFacts{digest: f.Digest(), size: len(raw), body: s.pack(raw)}, nil
+	return packedBody{digest: f.Digest(), size: len(raw), body: s.pack(raw)}, nil
 }
 
-func (p packedFacts) insert(w writer, at string) error {
-	return w.exec(`INSERT INTO facts (digest, encoding, size, body, created_at) VALUES (?, ?, ?, ?, ?)
+// insert writes it into one of the two tables, whose names are constants.
+func (p packedBody) insert(w writer, table, at string) error {
+	return w.exec(`INSERT INTO `+table+` (digest, encoding, size, body, created_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (digest) DO NOTHING`, p.digest, encodingZstd, p.size, p.body, at)
 }
 

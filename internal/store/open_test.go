@@ -252,21 +252,49 @@ func TestReadAfterCrash(t *testing.T) {
 	}
 }
 
-// later is the schema of a version to come.
-func later(t *testing.T) fstest.MapFS {
+// latest is the newest schema of this version, which both databases have.
+func latest(t *testing.T) int64 {
 	t.Helper()
-	schema := fstest.MapFS{"00003_later.sql": {Data: []byte("-- +goose Up\nALTER TABLE trusted_signers ADD COLUMN later TEXT NOT NULL DEFAULT 'x';\n")}}
-	names, err := fs.Glob(migrations.SQLite(), "*.sql")
+	n, err := newest(migrations.SQLite())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := newest(migrations.PostgreSQL()); err != nil || m != n {
+		t.Fatalf("the newest schema of PostgreSQL is %d (%v), and that of SQLite %d", m, err, n)
+	}
+	return n
+}
+
+// addition is the file of a migration that comes n after the newest.
+func addition(t *testing.T, n int64, sql string) (name string, file *fstest.MapFile) {
+	t.Helper()
+	return fmt.Sprintf("%05d_later.sql", latest(t)+n), &fstest.MapFile{Data: []byte("-- +goose Up\n" + sql)}
+}
+
+// copied is a schema that can be added to.
+func copied(t *testing.T, schema fs.FS) fstest.MapFS {
+	t.Helper()
+	out := fstest.MapFS{}
+	names, err := fs.Glob(schema, "*.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		b, err := fs.ReadFile(migrations.SQLite(), name)
+		b, err := fs.ReadFile(schema, name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		schema[name] = &fstest.MapFile{Data: b}
+		out[name] = &fstest.MapFile{Data: b}
 	}
+	return out
+}
+
+// later is the schema of a version to come.
+func later(t *testing.T) fstest.MapFS {
+	t.Helper()
+	schema := copied(t, migrations.SQLite())
+	name, file := addition(t, 1, "ALTER TABLE trusted_signers ADD COLUMN later TEXT NOT NULL DEFAULT 'x';\n")
+	schema[name] = file
 	return schema
 }
 
@@ -315,7 +343,7 @@ func TestUpgradeInPlace(t *testing.T) {
 	// Now the old version comes back.
 	for _, readOnly := range []bool{true, false} {
 		_, err := Open(ctx, Config{DataDir: dir, ReadOnly: readOnly})
-		if !errors.Is(err, ErrNewerSchema) || !strings.Contains(err.Error(), "schema 3, this one knows up to 2") {
+		if !errors.Is(err, ErrNewerSchema) || !strings.Contains(err.Error(), fmt.Sprintf("schema %d, this one knows up to %d", latest(t)+1, latest(t))) {
 			t.Errorf("read-only %v: the old version opening the new schema: %v", readOnly, err)
 		}
 	}
@@ -333,7 +361,8 @@ func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := later(t)
-	broken["00003_later.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nDROP TABLE facts;\nCREATE TABLE nonsense (;\n")}
+	name, file := addition(t, 1, "DROP TABLE facts;\nCREATE TABLE nonsense (;\n")
+	broken[name] = file
 	if _, err := open(ctx, Config{DataDir: dir}, broken); !errors.Is(err, ErrUnavailable) {
 		t.Fatalf("a broken migration: %v", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/signet-policy/signet/internal/facts"
@@ -126,10 +124,10 @@ func TestSchemaOfPostgreSQL(t *testing.T) {
 		t.Errorf("writing without migrating: %v", err)
 	}
 	have, want, pending, err := SchemaStatus(ctx, Config{URL: dsn})
-	if err != nil || have != 0 || want != 2 || len(pending) != 1 {
+	if err != nil || have != 0 || want != latest(t) || len(pending) != int(latest(t))-1 {
 		t.Errorf("its schema is %d of %d, pending %v (%v)", have, want, pending, err)
 	}
-	if from, to, err := Migrate(ctx, Config{URL: dsn}); err != nil || from != 0 || to != 2 {
+	if from, to, err := Migrate(ctx, Config{URL: dsn}); err != nil || from != 0 || to != latest(t) {
 		t.Errorf("migrated from %d to %d (%v)", from, to, err)
 	}
 	s := openPG(t, Config{URL: dsn})
@@ -138,19 +136,9 @@ func TestSchemaOfPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Now a newer version comes, and the old one is started again.
-	first, err := migrations.PostgreSQL().Open("00002_store.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer first.Close()
-	body, err := io.ReadAll(first)
-	if err != nil {
-		t.Fatal(err)
-	}
-	later := fstest.MapFS{
-		"00002_store.sql": {Data: body},
-		"00003_later.sql": {Data: []byte("-- +goose Up\nALTER TABLE trusted_signers ADD COLUMN later text NOT NULL DEFAULT 'x';\n")},
-	}
+	later := copied(t, migrations.PostgreSQL())
+	name, file := addition(t, 1, "ALTER TABLE trusted_signers ADD COLUMN later text NOT NULL DEFAULT 'x';\n")
+	later[name] = file
 	if _, err := open(ctx, Config{URL: dsn, ReadOnly: true}, later); !errors.Is(err, ErrOlderSchema) {
 		t.Errorf("the new version reading the old schema: %v", err)
 	}
@@ -168,7 +156,8 @@ func TestSchemaOfPostgreSQL(t *testing.T) {
 		}
 	}
 	// One whose migration fails leaves the old schema.
-	later["00004_broken.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nDROP TABLE leases;\nCREATE TABLE nonsense (;\n")}
+	name, file = addition(t, 2, "DROP TABLE leases;\nCREATE TABLE nonsense (;\n")
+	later[name] = file
 	if _, err := open(ctx, Config{URL: dsn, Migrate: true}, later); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a broken migration: %v", err)
 	}

@@ -20,14 +20,14 @@ type Retention struct {
 const (
 	// pruneBatch bounds one transaction of Prune, so that nobody waits for it long.
 	pruneBatch = 500
-	// factsGrace spares facts that no verdict names yet.
+	// factsGrace spares facts and evidence that no verdict names yet.
 	factsGrace = time.Hour
 	// lastID is greater than any id.
 	lastID = "\U0010FFFF"
 )
 
 // Prune removes verdicts that a Retention does not keep, with their uses and
-// what their signers say of them, and then facts that no verdict names. The
+// what their signers say of them, and then facts and evidence that no verdict names. The
 // audit log, revisions, histories and objects stay. It works in small
 // transactions: one that fails leaves the ones before. It returns how many
 // verdicts were removed.
@@ -56,7 +56,10 @@ func (s *Store) Prune(ctx context.Context, r Retention) (deleted int64, err erro
 	if err := s.pruneUses(ctx); err != nil {
 		return deleted, wrap("removing old uses", err)
 	}
-	return deleted, wrap("removing old facts", s.pruneFacts(ctx))
+	if err := s.pruneBodies(ctx, "facts", "facts_digest"); err != nil {
+		return deleted, wrap("removing old facts", err)
+	}
+	return deleted, wrap("removing old evidence", s.pruneBodies(ctx, "evidence", "evidence_digest"))
 }
 
 // pruneUses removes uses that were counted after their verdict had gone, or whose
@@ -165,20 +168,21 @@ func (w writer) uncount(in string, ids []any) error {
 	return nil
 }
 
-// pruneFacts goes through all facts in the order of their digests.
-func (s *Store) pruneFacts(ctx context.Context) error {
+// pruneBodies goes through all facts, or all evidence, in the order of their
+// digests, and removes what no verdict names in column. The names are constants.
+func (s *Store) pruneBodies(ctx context.Context, table, column string) error {
 	before := formatTime(s.now().Add(-factsGrace))
 	last := ""
 	for {
 		var end sql.NullString
-		err := s.read.QueryRowContext(ctx, `SELECT max(digest) FROM (SELECT digest FROM facts WHERE digest > ? ORDER BY digest LIMIT ?) x`,
+		err := s.read.QueryRowContext(ctx, `SELECT max(digest) FROM (SELECT digest FROM `+table+` WHERE digest > ? ORDER BY digest LIMIT ?) x`,
 			last, pruneBatch).Scan(&end)
 		if err != nil || !end.Valid {
 			return err
 		}
-		err = s.update(ctx, "removing old facts", func(w writer) error {
-			return w.exec(`DELETE FROM facts WHERE digest > ? AND digest <= ? AND created_at < ?
-				AND NOT EXISTS (SELECT 1 FROM signature_verifications v WHERE v.facts_digest = facts.digest)`, last, end.String, before)
+		err = s.update(ctx, "removing old "+table, func(w writer) error {
+			return w.exec(`DELETE FROM `+table+` WHERE digest > ? AND digest <= ? AND created_at < ?
+				AND NOT EXISTS (SELECT 1 FROM signature_verifications v WHERE v.`+column+` = `+table+`.digest)`, last, end.String, before)
 		})
 		if err != nil {
 			return err

@@ -22,6 +22,9 @@ type Record struct {
 	Facts facts.Facts
 	// Frames by policy.
 	Frames map[string]facts.Frame
+	// Basis is what else it was decided on, as the engine encodes it; Evidence is
+	// what the facts were made of, as package evidence encodes it. Either may be nil.
+	Basis, Evidence []byte
 	// ImageName is the image's normalised name without tag or digest, found or
 	// not; "" where it has none.
 	ImageName string
@@ -45,16 +48,17 @@ func (s *Store) Record(ctx context.Context, r Record) error {
 	if err != nil {
 		return fmt.Errorf("recording a verdict: %w", err)
 	}
-	return s.records.record(ctx, &recording{id: row.id, order: row.order(), write: row.insert})
+	return s.records.record(ctx, &recording{id: row.id, order: row.order(), evidence: row.evidence, write: row.insert})
 }
 
 // packedRecord is a verdict ready to be written.
 type packedRecord struct {
-	facts   *packedFacts
-	at      string
-	id      string
-	values  []any
-	signers []string
+	facts    *packedBody
+	evidence *packedBody
+	at       string
+	id       string
+	values   []any
+	signers  []string
 	// revision is the one that the names of signers belong to.
 	revision int64
 }
@@ -71,6 +75,14 @@ func (s *Store) packRecord(r Record) (*packedRecord, error) {
 			return nil, err
 		}
 		p.facts = &f
+	}
+	var basis, evidence any // NULL
+	if r.Basis != nil {
+		basis = s.pack(r.Basis)
+	}
+	if r.Evidence != nil {
+		p.evidence = &packedBody{digest: facts.Digest(r.Evidence), size: len(r.Evidence), body: s.pack(r.Evidence)}
+		evidence = p.evidence.digest
 	}
 	reasons, err := canonicalJSON(orEmpty(v.Reasons))
 	if err != nil {
@@ -93,7 +105,7 @@ func (s *Store) packRecord(r Record) (*packedRecord, error) {
 		v.Signature.Found, v.Signature.Valid, printable(v.Signature.Signer), printable(v.Signature.Issuer), formatTimePtr(v.Signature.SignedAt),
 		v.SLSA.Level, builder(v.SLSA), nullable(printable(firstReason(v))), p.at, string(v.Decision), v.Allowed, printableJSON(reasons),
 		printable(r.Principal), labels, nullable(v.FactsDigest), v.Active.Revision, v.Active.Digest, v.Build, nil,
-		s.pack(frames), s.pack(r.Body),
+		s.pack(frames), s.pack(r.Body), basis, evidence,
 	}
 	return p, nil
 }
@@ -124,12 +136,12 @@ const verificationColumns = `id, assessment_id, image_ref, image_name, image_dig
 
 func (p *packedRecord) insert(w writer) error {
 	if p.facts != nil {
-		if err := p.facts.insert(w, p.at); err != nil {
+		if err := p.facts.insert(w, "facts", p.at); err != nil {
 			return err
 		}
 	}
-	err := w.exec(`INSERT INTO signature_verifications (`+verificationColumns+`, frames, verdict)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, p.values...)
+	err := w.exec(`INSERT INTO signature_verifications (`+verificationColumns+`, frames, verdict, basis, evidence_digest)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, p.values...)
 	if err != nil {
 		return err
 	}
@@ -227,7 +239,7 @@ func (s *Store) Repeat(ctx context.Context, r Repeat) error {
 const repeatedColumns = `image_ref, image_name, image_digest,
 	signature_found, signature_valid, signer_identity, signer_issuer, signed_at,
 	slsa_level, slsa_builder, verification_error, decision, allowed, reasons,
-	facts_digest, active_revision, active_digest, build, frames`
+	facts_digest, active_revision, active_digest, build, frames, basis, evidence_digest`
 
 func labelsJSON(labels map[string]string) (string, error) {
 	text, err := canonicalJSON(orEmptyMap(labels))

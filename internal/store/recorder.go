@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -83,8 +84,11 @@ type recording struct {
 	// order is what another replica may lock at the same time: a transaction takes
 	// several in this order, as all replicas do.
 	order string
-	write func(writer) error
-	done  chan error
+	// evidence is written before all else, of the whole transaction, in the order of
+	// its digests: several verdicts, here and elsewhere, may stand on the same.
+	evidence *packedBody
+	write    func(writer) error
+	done     chan error
 }
 
 var errClosed = errors.New("the store is closed")
@@ -163,6 +167,9 @@ func (r *recorder) commit(batch []*recording) error {
 	defer cancel()
 	slices.SortStableFunc(batch, func(a, b *recording) int { return strings.Compare(a.order, b.order) })
 	err := r.s.update(ctx, "recording a verdict", func(w writer) error {
+		if err := putEvidence(w, batch, formatTime(r.s.now())); err != nil {
+			return err
+		}
 		ids := make([]any, len(batch))
 		for i, rec := range batch {
 			if err := rec.write(w); err != nil {
@@ -177,4 +184,19 @@ func (r *recorder) commit(batch []*recording) error {
 		return errors.Join(ErrUnavailable, err)
 	}
 	return err
+}
+
+func putEvidence(w writer, batch []*recording, at string) error {
+	found := map[string]*packedBody{}
+	for _, rec := range batch {
+		if rec.evidence != nil {
+			found[rec.evidence.digest] = rec.evidence
+		}
+	}
+	for _, digest := range slices.Sorted(maps.Keys(found)) {
+		if err := found[digest].insert(w, "evidence", at); err != nil {
+			return err
+		}
+	}
+	return nil
 }

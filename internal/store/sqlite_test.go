@@ -118,6 +118,8 @@ func TestSignerVerdictPlans(t *testing.T) {
 var repeatedQueries = []string{
 	`SELECT ` + verificationColumns + `, frames, verdict FROM signature_verifications WHERE id = ?`,
 	`SELECT encoding, size, body FROM facts WHERE digest = ?`,
+	`SELECT encoding, size, body FROM evidence WHERE digest = ?`,
+	`SELECT 1 FROM signature_verifications WHERE evidence_digest = ?`,
 	`SELECT encoding, size, body FROM objects WHERE kind = ? AND digest = ?`,
 	`SELECT verification_id, principal, minute, count FROM verdict_uses WHERE verification_id = ? ORDER BY minute, principal`,
 	`SELECT ` + auditColumns + ` FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?`,

@@ -55,10 +55,11 @@ func tables() []table {
 		{"upkeep", "kind, key", "kind key checked_at:time error detail:json"},
 		{"objects", "kind, digest", "kind digest encoding size:integer body:bytes created_at:time"},
 		{"facts", "digest", "digest encoding size:integer body:bytes created_at:time"},
+		{"evidence", "digest", "digest encoding size:integer body:bytes created_at:time"},
 		{"signature_verifications", "id", `id assessment_id:shown image_ref:shown image_name:shown image_digest:shown
 			signature_found:boolean signature_valid:boolean signer_identity:shown signer_issuer:shown signed_at:time
 			slsa_level:integer slsa_builder:shown verification_error:shown created_at:time decision allowed:boolean reasons:json
-			principal:shown labels:json facts_digest active_revision:integer active_digest build frames:bytes verdict:bytes repeats`},
+			principal:shown labels:json facts_digest active_revision:integer active_digest build frames:bytes verdict:bytes repeats basis:bytes evidence_digest`},
 		{"verification_signers", "signer, created_at, verification_id", "signer created_at:time verification_id signer_id"},
 		{"signer_digests", "signer_id, image_digest", "signer_id image_digest:shown created_at:time verification_id image_ref:shown signed_at:time count:integer"},
 		{"verdict_uses", "verification_id, principal, minute", "verification_id principal:shown minute:time count:integer"},

@@ -50,6 +50,10 @@ type Stored struct {
 	Body []byte
 	// Frames by policy; with the facts they give the input again.
 	Frames map[string]facts.Frame
+	// Basis is as it was recorded, and EvidenceDigest names the evidence; nil for a
+	// verdict that was recorded without.
+	Basis          []byte
+	EvidenceDigest *string
 }
 
 func (r *Row) dest() []any {
@@ -65,14 +69,19 @@ func (r *Row) dest() []any {
 func (s *Store) Verdict(ctx context.Context, id string) (Stored, error) {
 	op := fmt.Sprintf("reading verdict %q", id)
 	var v Stored
-	var frames, body []byte
-	err := s.read.QueryRowContext(ctx, `SELECT `+verificationColumns+`, frames, verdict FROM signature_verifications WHERE id = ?`, id).
-		Scan(append(v.dest(), &frames, &body)...)
+	var frames, body, basis []byte
+	err := s.read.QueryRowContext(ctx, `SELECT `+verificationColumns+`, frames, verdict, basis, evidence_digest FROM signature_verifications WHERE id = ?`, id).
+		Scan(append(v.dest(), &frames, &body, &basis, &v.EvidenceDigest)...)
 	if err != nil {
 		return Stored{}, wrap(op, err)
 	}
 	if v.Body, err = s.unpack(body); err != nil {
 		return Stored{}, wrap(op, err)
+	}
+	if basis != nil {
+		if v.Basis, err = s.unpack(basis); err != nil {
+			return Stored{}, wrap(op, err)
+		}
 	}
 	raw, err := s.unpack(frames)
 	if err != nil {

@@ -642,6 +642,7 @@ func testPrune(t *testing.T, f *fixture) {
 	}
 	wg.Wait()
 	own := Facts(t, "sha256:d0", "a@example.com").Digest()
+	ownEvidence := facts.Digest([]byte("found for " + own))
 	if err := f.AddUses(ctx, []store.Use{{VerdictID: ids[0], Principal: "p", Minute: start, Count: 1}}); err != nil {
 		t.Fatal(err)
 	}
@@ -656,6 +657,9 @@ func testPrune(t *testing.T, f *fixture) {
 	if _, err := f.reader.Facts(ctx, own); err != nil {
 		t.Error("facts that a verdict names are gone:", err)
 	}
+	if _, err := f.reader.Evidence(ctx, ownEvidence); err != nil {
+		t.Error("evidence that a verdict names is gone:", err)
+	}
 	page, _, err := f.SignerVerdicts(ctx, one.ID, nil, 1000)
 	if err != nil || len(page) != 21 {
 		t.Errorf("the signer has %d digests (%v), want 21", len(page), err)
@@ -667,6 +671,8 @@ func testPrune(t *testing.T, f *fixture) {
 	same(t, ids[n-1], left[0])
 	same(t, ids[n-500], left[499])
 	_, err = f.reader.Facts(ctx, own)
+	wantErr(t, err, store.ErrNotFound)
+	_, err = f.reader.Evidence(ctx, ownEvidence)
 	wantErr(t, err, store.ErrNotFound)
 	if _, err := f.reader.Facts(ctx, Facts(t, "sha256:shared", "a@example.com").Digest()); err != nil {
 		t.Error("facts that verdicts still name are gone:", err)

@@ -238,6 +238,7 @@ func Record(t testing.TB, n int, f facts.Facts, image string) store.Record {
 	return store.Record{
 		Verdict: v, Body: append(body, '\n'), Facts: f, ImageName: image, Principal: "ci", Decided: at,
 		Labels: map[string]string{"team": "a"},
+		Basis:  []byte(`{"image":"` + image + `:v1"}`), Evidence: []byte("found for " + f.Digest()),
 		Frames: map[string]facts.Frame{"default": {
 			EvaluatedAt: at, ClockSkew: time.Minute,
 			Request: facts.Request{Image: image + ":v1", Context: map[string]string{"env": "prod"}, Roles: []string{"verifier"}},

@@ -47,7 +47,11 @@ func testRecord(t *testing.T, f *fixture) {
 	if d := cmp.Diff(r.Frames, got.Frames, cmpopts.EquateEmpty()); d != "" {
 		t.Error(d)
 	}
-	_, err := f.Verdict(ctx, "01JDNOBODY")
+	same(t, string(r.Basis), string(got.Basis))
+	same(t, string(r.Evidence), string(must[[]byte](t)(f.reader.Evidence(ctx, *got.EvidenceDigest))))
+	_, err := f.reader.Evidence(ctx, fx.Digest())
+	wantErr(t, err, store.ErrNotFound)
+	_, err = f.Verdict(ctx, "01JDNOBODY")
 	wantErr(t, err, store.ErrNotFound)
 
 	// An unknown has no facts, and says why.
@@ -55,7 +59,7 @@ func testRecord(t *testing.T, f *fixture) {
 	builder := "https://builder"
 	u.Verdict.Decision, u.Verdict.Allowed, u.Verdict.Signature, u.Verdict.Pinned, u.Frames = verdict.Unknown, false, verdict.SignatureInfo{}, "", nil
 	u.Verdict.Digest, u.Verdict.FactsDigest = "", ""
-	u.Verdict.SLSA = verdict.SLSA{Level: 2, Builder: &builder}
+	u.Verdict.SLSA, u.Basis, u.Evidence = verdict.SLSA{Level: 2, Builder: &builder}, nil, nil
 	u.Verdict.Reasons = []verdict.Reason{{Code: "image_not_found", Message: "There is no such image."}}
 	f.record(t, u)
 	got = must[store.Stored](t)(f.Verdict(ctx, u.Verdict.ID))
@@ -63,7 +67,8 @@ func testRecord(t *testing.T, f *fixture) {
 	same(t, &message, got.VerificationError)
 	same(t, u.Verdict.Reasons, got.Reasons)
 	same(t, &builder, got.SLSABuilder)
-	if got.FactsDigest != nil || got.AssessmentID != nil || got.SignedAt != nil || got.ImageName != image || got.Frames == nil {
+	if got.FactsDigest != nil || got.AssessmentID != nil || got.SignedAt != nil || got.ImageName != image || got.Frames == nil ||
+		got.Basis != nil || got.EvidenceDigest != nil {
 		t.Errorf("an unknown is kept as %+v", got)
 	}
 }
