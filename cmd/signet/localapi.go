@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -10,6 +11,8 @@ import (
 	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
 )
 
 // localAPI is the API on the store of f, without a server, for the owner of the
@@ -26,7 +29,13 @@ func localAPI(ctx context.Context, f config.File) (handler http.Handler, done fu
 		done()
 		return nil, nil, err
 	}
-	face, err := api.New(api.Config{Decider: undecided{}, Verdicts: history{st}, Administration: admin, Build: build(), Log: log})
+	states := newInForce(inForceConfig{file: f, store: st, log: log})
+	again, err := engine.New(engine.Config{Source: unasked{}, Current: states.current, Build: build(), Limits: f.Limits, Log: log})
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	face, err := api.New(api.Config{Decider: undecided{}, Verdicts: history{st}, Past: pastVerdicts{st, states, again}, Administration: admin, Build: build(), Log: log})
 	if err != nil {
 		done()
 		return nil, nil, err
@@ -42,6 +51,21 @@ func (undecided) Current(context.Context) (*engine.State, error) { return &engin
 
 func (undecided) Decide(context.Context, *engine.State, engine.Request) (engine.Answer, error) {
 	return engine.Answer{}, fmt.Errorf("%w: verdicts are given by a server, and by signet verify", engine.ErrInvalid)
+}
+
+// unasked is the images of an engine that only decides again.
+type unasked struct{}
+
+var errUnasked = errors.New("no registry is asked here")
+
+func (unasked) Parse(string) (engine.Asked, error) { return engine.Asked{}, errUnasked }
+
+func (unasked) Resolve(context.Context, evidence.Query) (facts.Subject, error) {
+	return facts.Subject{}, errUnasked
+}
+
+func (unasked) Collect(context.Context, facts.Subject, evidence.Query) (evidence.Found, error) {
+	return evidence.Found{}, errUnasked
 }
 
 // asOwner answers every request as one of the store's owner. Who can open the

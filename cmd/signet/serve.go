@@ -201,6 +201,7 @@ func (s *server) connectEngine(parts serverParts) error {
 	s.api, err = newAPI(apiParts{
 		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(),
 		cache: s.cache, batch: batch, recorder: record, source: source,
+		past: pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
 	})
 	return err
 }
