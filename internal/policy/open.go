@@ -41,6 +41,17 @@ func Open(name string) (fs.FS, error) {
 	return dir, nil
 }
 
+// OpenArchive gives the files of a bundle archive, a .tar.gz such as "opa build"
+// writes. It says nothing about who signed it; that is what [VerifyArchive] is
+// for. Errors wrap [ErrLoad].
+func OpenArchive(archive []byte) (fs.FS, error) {
+	dir, err := unpack(bytes.NewReader(archive))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLoad, err)
+	}
+	return dir, nil
+}
+
 // unpack reads a .tar.gz into memory. A zip archive in memory is the one file
 // system of the standard library that can be filled.
 func unpack(r io.Reader) (fs.FS, error) {
