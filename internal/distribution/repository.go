@@ -39,6 +39,7 @@ type repository struct {
 	ref      name.Reference
 	location string
 	options  []remote.Option
+	wire     *wire
 
 	mu sync.Mutex
 	// puller remembers how the registry wants to be asked; nil when that must be
@@ -46,12 +47,12 @@ type repository struct {
 	puller *remote.Puller
 }
 
-func newRepository(cfg Config, u *url.URL, w *wire) (*repository, error) {
+func newRepository(cfg Config, u *url.URL, w *wire) (Source, error) {
 	ref, err := parseReference(cfg, u)
 	if err != nil {
 		return nil, err
 	}
-	return &repository{cfg: cfg, ref: ref, location: locationOf(schemeOCI, ref.Name()), options: remoteOptions(cfg, w)}, nil
+	return &repository{cfg: cfg, ref: ref, location: locationOf(schemeOCI, ref.Name()), options: remoteOptions(cfg, w), wire: w}, nil
 }
 
 func parseReference(cfg Config, u *url.URL) (name.Reference, error) {
