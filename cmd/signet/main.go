@@ -40,7 +40,7 @@ type commands struct {
 	Token    tokenCmd    `cmd:"" help:"API tokens."`
 	Signers  signersCmd  `cmd:"" help:"Registered trusted signers."`
 	Policies policiesCmd `cmd:"" help:"Signing policies in force."`
-	Policy   policyCmd   `cmd:"" help:"Rules of one's own: write, check and test them."`
+	Policy   policyCmd   `cmd:"" help:"Rules of one's own: write, check, test and publish them."`
 	Trust    trustCmd    `cmd:"" help:"Trust roots."`
 	Verdicts verdictsCmd `cmd:"" aliases:"verdict" help:"Verdicts of the past."`
 	Audit    auditCmd    `cmd:"" help:"Who changed what is in force, and when."`
