@@ -81,6 +81,9 @@ type Policy struct {
 	RequireSignature bool
 	// AllPlatforms asks for the evidence of every platform of an index.
 	AllPlatforms bool
+	// Exceptions are those of the policy, each with its end; answers do not outlast
+	// one.
+	Exceptions []Boundary
 }
 
 // Root is what the engine needs to know of a trust root.
