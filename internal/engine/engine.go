@@ -80,7 +80,9 @@ type Config struct {
 	Cache    Cache
 	Recorder Recorder
 	Uses     Uses
-	Limits   evidence.Limits
+	// Shadows keeps what policies of mode shadow said; nil: they are not evaluated.
+	Shadows ShadowRecorder
+	Limits  evidence.Limits
 	// Settings is a digest of what this process was configured with and active
 	// does not name: processes that differ in it share no cached results.
 	Settings string
@@ -101,6 +103,7 @@ type Engine struct {
 	cfg     Config
 	flights singleflight.Group
 	stats   Stats
+	shadows shadows
 }
 
 // Stats counts what the engine did since it started.
@@ -371,12 +374,15 @@ func (e *Engine) finish(ctx context.Context, st *State, req Request, asked Asked
 		e.cfg.Log.ErrorContext(ctx, "encoding a verdict", "image", req.Image, "error", err)
 		return e.unknown(st, req, asked, internalReason(), 10)
 	}
+	recorded := false
 	if e.cfg.Recorder != nil {
 		rec := Record{
 			Verdict: v, Body: body, Facts: g.Facts, Frames: frames, ImageName: asked.Name(), Principal: req.Principal,
 			AssessmentID: req.AssessmentID, Labels: req.Labels, Decided: v.EvaluatedAt,
 		}
-		if err := e.cfg.Recorder.Record(ctx, rec); err != nil && (st.GraceNote == "" || !e.cfg.Recorder.Defer(rec, err)) {
+		err := e.cfg.Recorder.Record(ctx, rec)
+		recorded = err == nil
+		if err != nil && (st.GraceNote == "" || !e.cfg.Recorder.Defer(rec, err)) {
 			e.cfg.Log.ErrorContext(ctx, "recording a verdict", "image", req.Image, "error", err)
 			return e.unknown(st, req, asked, notRecorded(), retryNotRecorded)
 		}
@@ -384,6 +390,9 @@ func (e *Engine) finish(ctx context.Context, st *State, req Request, asked Asked
 	a := Answer{Body: body, From: FromMiss, Decision: v.Decision, Allowed: v.Allowed, RetryAfter: v.RetryAfter}
 	e.count(v.Decision)
 	e.keep(ctx, st, key, g, a, v)
+	if recorded {
+		e.shadow(st, g, req, v)
+	}
 	return a
 }
 

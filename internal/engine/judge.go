@@ -124,7 +124,9 @@ func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *gathered,
 			fmt.Sprintf("Policy %s did not answer within %s.", p.Name, e.cfg.Limits.PolicyTime), "Simplify the policy, or raise limits.policy_time."))
 		return j
 	case err != nil:
-		e.stats.Alarms.Add(1)
+		if p.Mode != verdict.Shadow { // it is being tried
+			e.stats.Alarms.Add(1)
+		}
 		e.cfg.Log.ErrorContext(ctx, "policy error", "policy", p.Name, "image", req.Image, "error", err)
 		j.verdict.Decision = verdict.Deny
 		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonPolicyError,

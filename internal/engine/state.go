@@ -81,6 +81,9 @@ type Policy struct {
 	RequireSignature bool
 	// AllPlatforms asks for the evidence of every platform of an index.
 	AllPlatforms bool
+	// ShadowOf names the policy that one of mode shadow is compared with, "" for the
+	// verdict.
+	ShadowOf string
 	// Exceptions are those of the policy, each with its end; answers do not outlast
 	// one.
 	Exceptions []Boundary
@@ -98,9 +101,12 @@ type Root struct {
 type State struct {
 	Active   verdict.Active
 	Policies []Policy
-	Roots    []Root
-	Verify   VerifyFunc
-	Tokens   *auth.Tokens
+	// Shadows are the policies of mode shadow. They are in none of the above, so
+	// that no verdict, expiry or search depends on them.
+	Shadows []Policy
+	Roots   []Root
+	Verify  VerifyFunc
+	Tokens  *auth.Tokens
 	// GraceNote is set when the state could not be confirmed and the operator
 	// accepts the last known one; it appears in each verdict.
 	GraceNote string
