@@ -209,7 +209,8 @@ objection contains [name, {
 #   severity: high
 #   remediation: Give the image what the rule asks for.
 #   example: >-
-#     signing.objection with signing.rules as {"mine": {"requirements": {"release": set()}}}
+#     signing.objection with input as fixture.good with signing.rules as {"mine":
+#     {"requirements": {"release": set()}}}
 objection contains [name, {
 	"code": "requirement_not_met",
 	"message": sprintf("Nothing that is known of image %s meets the requirement %s.", [lib.image, wanted]),
