@@ -191,6 +191,13 @@ func TestRequests(t *testing.T) {
 		}, sent{Method: "PUT", Path: "/api/v1/policies/p", IfMatch: `"3"`, ContentType: "application/yaml"}},
 		{"delete policy", ``, func(ctx context.Context, c *client.Client) error { return c.DeletePolicy(ctx, "p", 3) },
 			sent{Method: "DELETE", Path: "/api/v1/policies/p", IfMatch: `"3"`}},
+		{"add exception", `{}`, func(ctx context.Context, c *client.Client) error {
+			return only(c.AddException(ctx, "p", client.NewException{Images: []string{"**"}, Codes: []string{"unsigned"}, Reason: "r", Owner: "o"}, 3))
+		}, sent{Method: "POST", Path: "/api/v1/policies/p/exceptions", IfMatch: `"3"`, ContentType: "application/json", Body: `{"images":["**"],"codes":["unsigned"],"reason":"r","owner":"o","expires_at":"0001-01-01T00:00:00Z"}`}},
+		{"remove exception", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.RemoveException(ctx, "p", 2, 3)) },
+			sent{Method: "DELETE", Path: "/api/v1/policies/p/exceptions/2", IfMatch: `"3"`}},
+		{"shadow", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.Shadow(ctx, "p", 0, "x")) },
+			sent{Method: "GET", Path: "/api/v1/policies/p/shadow", Query: "cursor=x"}},
 		{"trust roots", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.TrustRoots(ctx, 0, "")) },
 			sent{Method: "GET", Path: "/api/v1/trust-roots"}},
 		{"trust root", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.TrustRoot(ctx, "r")) },

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"strconv"
 )
 
 // Policies lists signing policies; a limit of 0 is as the server likes.
@@ -39,6 +40,24 @@ func (c *Client) PutPolicy(ctx context.Context, name, owner string, document []b
 func (c *Client) DeletePolicy(ctx context.Context, name string, version int64) error {
 	_, err := c.bytes(ctx, call{method: http.MethodDelete}.ifVersion(version), "policies", name)
 	return err
+}
+
+// AddException adds an exception to a policy, as its last. It is refused
+// ([IsStale]) where version is not the current one.
+func (c *Client) AddException(ctx context.Context, policy string, e NewException, version int64) (Policy, error) {
+	return ask[Policy](ctx, c, call{method: http.MethodPost}.json(e).ifVersion(version), "policies", policy, "exceptions")
+}
+
+// RemoveException takes an exception out of a policy by its place, counted from 1.
+// It is refused ([IsStale]) where version is not the current one.
+func (c *Client) RemoveException(ctx context.Context, policy string, place int, version int64) (Policy, error) {
+	return ask[Policy](ctx, c, call{method: http.MethodDelete}.ifVersion(version), "policies", policy, "exceptions", strconv.Itoa(place))
+}
+
+// Shadow tells how a policy of mode shadow compares, with one page of where it
+// disagrees; a limit of 0 is as the server likes.
+func (c *Client) Shadow(ctx context.Context, policy string, limit int, cursor string) (ShadowReport, error) {
+	return ask[ShadowReport](ctx, c, get(pageOf(url.Values{}, limit, cursor)), "policies", policy, "shadow")
 }
 
 // newOr makes a PUT depend on the version that it replaces, or on there being

@@ -182,10 +182,15 @@ type Policy struct {
 	// Source is "api", "configuration" for the one that the server's configuration
 	// brings, which only changes there, or "embedded" for the default of an
 	// installation that has written none, which can be replaced.
-	Source string   `json:"source"`
-	Owner  string   `json:"owner,omitempty"`
-	Mode   string   `json:"mode"`
-	Images []string `json:"images"`
+	Source string `json:"source"`
+	Owner  string `json:"owner,omitempty"`
+	// Mode is "enforce", "audit", "shadow" or "disabled".
+	Mode string `json:"mode"`
+	// ShadowOf is what one of mode shadow is compared with, "" for the verdict.
+	ShadowOf string   `json:"shadow_of,omitempty"`
+	Images   []string `json:"images"`
+	// Exceptions waive violations until they end; those that have ended too.
+	Exceptions []Exception `json:"exceptions"`
 	// SigningPolicy is the policy in its one canonical form, as YAML.
 	SigningPolicy string    `json:"signing_policy"`
 	Digest        string    `json:"digest"`
@@ -194,6 +199,66 @@ type Policy struct {
 	UpdatedBy     string    `json:"updated_by"`
 	UpdatedAt     time.Time `json:"updated_at"`
 	Version       int64     `json:"version"`
+}
+
+// Exception waives violations of some codes for some images until it ends.
+type Exception struct {
+	// Name is "<policy>/exceptions/<place>"; places are counted from 1.
+	Name      string    `json:"name"`
+	Images    []string  `json:"images"`
+	Codes     []string  `json:"codes"`
+	Reason    string    `json:"reason"`
+	Owner     string    `json:"owner"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// NewException asks for an exception. Every field is needed.
+type NewException struct {
+	// Images are globs of image names, "**" for all.
+	Images []string `json:"images"`
+	// Codes of the violations that are waived.
+	Codes  []string `json:"codes"`
+	Reason string   `json:"reason"`
+	// Owner is who answers for it.
+	Owner     string    `json:"owner"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// ShadowReport tells how a policy of mode shadow compares since it was last changed.
+type ShadowReport struct {
+	Policy string `json:"policy"`
+	// ShadowOf is the policy that it is compared with, "" for the whole verdict.
+	ShadowOf string       `json:"shadow_of,omitempty"`
+	Since    time.Time    `json:"since"`
+	Counts   ShadowCounts `json:"counts"`
+	// Items are where it disagrees, the latest first.
+	Items []ShadowVerdict `json:"items"`
+	// Next is the cursor of the next page, "" after the last.
+	Next string `json:"next,omitempty"`
+}
+
+// ShadowCounts are how often a shadow agreed, and what it would have decided where
+// it did not.
+type ShadowCounts struct {
+	Agree        int64 `json:"agree"`
+	WouldAllow   int64 `json:"would_allow"`
+	WouldDeny    int64 `json:"would_deny"`
+	WouldNotKnow int64 `json:"would_not_know"`
+}
+
+// ShadowVerdict is what a policy of mode shadow said beside a verdict.
+type ShadowVerdict struct {
+	VerdictID string   `json:"verdict_id"`
+	Image     string   `json:"image"`
+	Decision  Decision `json:"decision"`
+	// ShadowOf is the policy that it was compared with, "" for the whole verdict, and
+	// ComparedWith that one's decision.
+	ShadowOf     string    `json:"shadow_of,omitempty"`
+	ComparedWith Decision  `json:"compared_with"`
+	Digest       string    `json:"digest"`
+	ParamsDigest string    `json:"params_digest"`
+	Reasons      []Reason  `json:"reasons"`
+	At           time.Time `json:"at"`
 }
 
 // TrustRoot is one Sigstore instance that is trusted.

@@ -32,10 +32,12 @@ type Verdict struct {
 	Image   string `json:"image"`
 	Digest  string `json:"digest"`
 	// Pinned is the reference to deploy: name@digest.
-	Pinned          string          `json:"pinned"`
-	Policies        []PolicyVerdict `json:"policies"`
-	Reasons         []Reason        `json:"reasons"`
-	Warnings        []Reason        `json:"warnings"`
+	Pinned   string          `json:"pinned"`
+	Policies []PolicyVerdict `json:"policies"`
+	Reasons  []Reason        `json:"reasons"`
+	Warnings []Reason        `json:"warnings"`
+	// Exceptions waived something; absent where nothing was waived.
+	Exceptions      []UsedException `json:"exceptions,omitempty"`
 	Signature       SignatureInfo   `json:"signature"`
 	TransparencyLog LogInfo         `json:"transparency_log"`
 	SLSA            SLSA            `json:"slsa"`
@@ -93,6 +95,17 @@ type Satisfied struct {
 	Requirement string   `json:"requirement"`
 	Facts       []string `json:"facts,omitempty"`
 	Exception   string   `json:"exception,omitempty"`
+}
+
+// UsedException is an exception that waived violations, until it ends.
+type UsedException struct {
+	Policy string `json:"policy"`
+	Name   string `json:"name"`
+	// Codes of the violations that it waived.
+	Codes     []string  `json:"codes"`
+	Owner     string    `json:"owner"`
+	Reason    string    `json:"reason"`
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 // SLSA is the proven build level, 0 to 3, and the builder it was proven for.

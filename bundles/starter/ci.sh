@@ -9,5 +9,5 @@ opa test --capabilities capabilities.json .
 regal lint .
 if command -v signet >/dev/null; then
 	signet policy check .
-	signet policy test .
+	signet policy test --minimum-coverage 100 .
 fi

@@ -12,6 +12,7 @@ import (
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/tlsfiles"
+	"github.com/signet-policy/signet/internal/verdict"
 )
 
 type configCmd struct {
@@ -38,6 +39,13 @@ func (c configCheckCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	at := f.Path
+	if f.PolicyFile != "" {
+		at = f.Relative(f.PolicyFile)
+	}
+	if err := exceptionsFit(at, f, sp); err != nil {
+		return err
+	}
 	roots, err := checkRoots(ctx, f)
 	if err != nil {
 		return err
@@ -59,6 +67,9 @@ func (c configCheckCmd) Run(ctx context.Context, std streams) error {
 	}
 	if _, err := std.out.Write(canonical); err != nil {
 		return err
+	}
+	if sp.Mode == verdict.Shadow {
+		fmt.Fprintf(std.err, "signet: warning: policy %s is in mode shadow, which decides nothing: without another policy every verdict is unknown\n", sp.Name)
 	}
 	from := "defaults"
 	if f.Path != "" {

@@ -138,10 +138,13 @@ func rekey(c *cache.Cache, secret auth.Secret) error {
 }
 
 func newAdministration(f config.File, s *store.Store, log *slog.Logger) (*administration.Service, error) {
-	cfg := administration.Config{Store: s, Log: log, CheckPolicy: func(ctx context.Context, p *signingpolicy.Policy) error {
-		_, err := compilePolicy(ctx, p, f.Limits)
-		return err
-	}}
+	cfg := administration.Config{
+		Store: s, Log: log, LongestException: longestException(f),
+		CheckPolicy: func(ctx context.Context, p *signingpolicy.Policy) error {
+			_, err := compilePolicy(ctx, p, f.Limits)
+			return err
+		},
+	}
 	if !f.Offline {
 		resolver, err := newKMS(f)
 		if err != nil {
@@ -155,6 +158,11 @@ func newAdministration(f config.File, s *store.Store, log *slog.Logger) (*admini
 		cfg.TUF = trust.Refresher{Client: client, UserAgent: "signet/" + version}
 	}
 	return administration.New(cfg)
+}
+
+// longestException is how far ahead an exception may end.
+func longestException(f config.File) time.Duration {
+	return time.Duration(f.ExceptionsMaxDays) * 24 * time.Hour
 }
 
 func newKMS(f config.File) (*kms.Resolver, error) {
@@ -223,6 +231,7 @@ type apiParts struct {
 	admin    *administration.Service
 	log      *slog.Logger
 	stats    *engine.Stats
+	shadows  func() ([]engine.ShadowCount, int64)
 	cache    *cache.Cache
 	batch    *store.Batch
 	recorder *recorder
@@ -250,6 +259,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 		RateLimit:      rateLimit(p.file.RateLimit),
 		TrustedProxies: proxies,
 		TokenUsed:      p.batch.Touch,
+		Shadows:        p.shadows,
 		Counters: []api.Counter{
 			{Name: "signet_uses_dropped_total", Help: "Uses of verdicts that were not counted, because too many waited.", Value: func() float64 { return float64(p.batch.Dropped()) }},
 			{Name: "signet_records_lost_total", Help: "Verdicts that were given under active.grace and could not be recorded.", Value: func() float64 { return float64(p.recorder.lost.Load()) }},

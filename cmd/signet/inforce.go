@@ -238,7 +238,7 @@ func (f *inForce) compile(ctx context.Context, old *builtState, snap store.Snaps
 		return nil, err
 	}
 	if same(store.InputSigners) && same(store.InputPolicies) {
-		parts.compiled = old.Policies
+		parts.compiled, parts.shadows = old.Policies, old.Shadows
 	}
 	if st.State, err = newState(parts); err != nil {
 		return nil, err

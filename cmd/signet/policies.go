@@ -83,21 +83,25 @@ type stateParts struct {
 	registered []signers.Signer
 	roots      []*trust.Root
 	tokens     *auth.Tokens
-	// compiled are the policies as they were, where neither they nor the signers
-	// changed; else nil.
-	compiled []engine.Policy
+	// compiled are the policies as they were, and shadows those of mode shadow, where
+	// neither they nor the signers changed; else nil.
+	compiled, shadows []engine.Policy
 }
 
 // newState compiles what is in force into one immutable value, all but Verify.
 func newState(parts stateParts) (*engine.State, error) {
-	st := &engine.State{Active: parts.active, Tokens: parts.tokens, Policies: parts.compiled}
-	if st.Policies == nil {
+	st := &engine.State{Active: parts.active, Tokens: parts.tokens, Policies: parts.compiled, Shadows: parts.shadows}
+	if st.Policies == nil && st.Shadows == nil {
 		for _, p := range parts.policies {
 			compiled, err := enginePolicy(p, parts.registered)
 			if err != nil {
 				return nil, err
 			}
-			st.Policies = append(st.Policies, compiled)
+			if compiled.Mode == verdict.Shadow {
+				st.Shadows = append(st.Shadows, compiled)
+			} else {
+				st.Policies = append(st.Policies, compiled)
+			}
 		}
 	}
 	for _, r := range parts.roots {
@@ -119,9 +123,14 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	if err != nil {
 		return engine.Policy{}, fmt.Errorf("policy %s: trusted signers: %w", p.Name, err)
 	}
+	exceptions := make([]engine.Boundary, 0, len(p.Exceptions))
+	for i, e := range p.Exceptions {
+		exceptions = append(exceptions, engine.Boundary{Kind: engine.BoundaryException, Name: p.ExceptionName(i), Ends: e.ExpiresAt})
+	}
 	return engine.Policy{
 		Name: p.Name, Mode: p.Mode, Applies: p.Applies, Set: policySet{p.set}, Signers: inForce, Counts: p.Counts,
 		RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
+		Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil
 }
 

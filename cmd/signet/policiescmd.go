@@ -13,6 +13,8 @@ type policiesCmd struct {
 	List   policiesListCmd   `cmd:"" help:"Show the signing policies in force."`
 	Show   policiesShowCmd   `cmd:"" help:"Print a signing policy in its one form."`
 	Put    policiesPutCmd    `cmd:"" help:"Put a signing policy into force, or replace it."`
+	Except policiesExceptCmd `cmd:"" help:"Excuse images from a signing policy until a time, take that back, or show what is excused."`
+	Shadow policiesShadowCmd `cmd:"" help:"Compare a signing policy of mode shadow with what was decided."`
 	Remove policiesRemoveCmd `cmd:"" help:"Take a signing policy out of force."`
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/signet-policy/signet/internal/evidence"
@@ -68,15 +69,25 @@ func (c policyVendorCmd) Run(_ context.Context, std streams) error {
 	fmt.Fprint(std.out, printable(string(u.Diff), true))
 	from := orWord(u.From, "unknown")
 	switch {
-	case len(u.Changed) == 0:
+	case u.Same():
 		fmt.Fprintf(std.err, "signet: the library is up to date (version %s)\n", printable(u.To, false))
 		return nil
 	case c.DryRun:
-		fmt.Fprintf(std.err, "signet: %d files differ from the library of this Signet (version %s; the bundle says %s)\n", len(u.Changed), u.To, printable(from, false))
+		c.sayKept(std, u)
+		fmt.Fprintf(std.err, "signet: %d files differ from the library of this Signet (version %s; the bundle says %s)\n", len(u.Changed)+len(u.Removed)+len(u.Kept), u.To, printable(from, false))
 		return &exit{code: exitDeny}
 	}
-	fmt.Fprintf(std.err, "signet: %d files were updated (version %s to %s); run signet policy test %s\n", len(u.Changed), printable(from, false), u.To, printable(c.Dir, false))
+	c.sayKept(std, u)
+	fmt.Fprintf(std.err, "signet: %d files were updated and %d removed (version %s to %s); run signet policy test %s\n",
+		len(u.Changed), len(u.Removed), printable(from, false), u.To, printable(c.Dir, false))
 	return nil
+}
+
+// sayKept names the files that an earlier library brought and somebody changed.
+func (policyVendorCmd) sayKept(std streams, u starter.Update) {
+	for _, name := range u.Kept {
+		fmt.Fprintf(std.err, "signet: warning: %s is no longer part of the library, and was changed here, so it stays; move what is yours to signing/rules and delete it\n", printable(name, false))
+	}
 }
 
 // bundleFlags name a policy bundle and its parameters.
@@ -180,7 +191,7 @@ func libraryProblems(dir string) []policy.Problem {
 		}}
 	}
 	var problems []policy.Problem
-	for _, name := range u.Changed {
+	for _, name := range slices.Concat(u.Changed, u.Removed, u.Kept) {
 		problems = append(problems, policy.Problem{
 			File: name, Code: "library", Severity: policy.SeverityWarning,
 			Message: "differs from the library of this Signet, version " + u.To,

@@ -12,11 +12,16 @@ import (
 
 type policyTestCmd struct {
 	bundleFlags
-	Format string `help:"How to print the outcome: ${enum}." enum:"text,json,junit" default:"text"`
+	Format          string  `help:"How to print the outcome: ${enum}." enum:"text,json,junit" default:"text"`
+	MinimumCoverage float64 `help:"Fail when the tests evaluate less of the rules than this, in percent." placeholder:"PCT"`
 }
 
-// Run runs the tests; exit code 1 when one of them did not pass.
+// Run runs the tests; exit code 1 when one of them did not pass, or they cover too
+// little.
 func (c policyTestCmd) Run(ctx context.Context, std streams) error {
+	if !(c.MinimumCoverage >= 0 && c.MinimumCoverage <= 100) {
+		return usage("--minimum-coverage: %v is not a percentage, 0 to 100", c.MinimumCoverage)
+	}
 	src, err := c.source()
 	if err != nil {
 		return err
@@ -25,6 +30,7 @@ func (c policyTestCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return policyError(err)
 	}
+	tested.MinimumCoverage = c.MinimumCoverage
 	switch c.Format {
 	case "json":
 		err = printJSON(std.out, tested)
@@ -36,7 +42,7 @@ func (c policyTestCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	if !tested.OK() {
+	if !tested.OK() || !tested.Covered() {
 		return &exit{code: exitDeny}
 	}
 	return nil
@@ -64,6 +70,13 @@ func printTests(w io.Writer, tested policy.Tested) {
 	}
 	fmt.Fprintf(w, "%d passed, %d failed, %d skipped; coverage of the rules %.1f %%\n",
 		counts[policy.Passed], counts[policy.Failed]+counts[policy.Errored], counts[policy.Skipped], tested.Coverage)
+	if !tested.Covered() {
+		fmt.Fprintln(w, tooLittle(tested))
+	}
+}
+
+func tooLittle(tested policy.Tested) string {
+	return fmt.Sprintf("coverage of the rules is %.1f %%, and must be at least %g %%", tested.Coverage, tested.MinimumCoverage)
 }
 
 // The elements of a JUnit report that its readers agree on.
@@ -122,6 +135,13 @@ func printJUnit(w io.Writer, tested policy.Tested) error {
 		took += time.Duration(t.Seconds * float64(time.Second))
 		s.Time = fmt.Sprintf("%.6f", took.Seconds())
 		s.Cases = append(s.Cases, c)
+	}
+	if tested.MinimumCoverage > 0 {
+		s := junitSuite{Name: "coverage", Tests: 1, Time: "0.000000", Cases: []junitCase{{Class: "coverage", Name: "minimum", Time: "0.000000"}}}
+		if !tested.Covered() {
+			s.Failures, s.Cases[0].Failure = 1, &junitMessage{tooLittle(tested)}
+		}
+		out.Suites = append(out.Suites, s)
 	}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err

@@ -33,6 +33,7 @@ type recorder struct {
 type verdictStore interface {
 	Record(ctx context.Context, rec store.Record) error
 	Repeat(ctx context.Context, rep store.Repeat) error
+	RecordShadows(ctx context.Context, list []store.ShadowRow) error
 }
 
 const (
@@ -83,6 +84,20 @@ func (r *recorder) Repeat(ctx context.Context, rep engine.Repeat) error {
 		return fmt.Errorf("%w: %w", engine.ErrForgotten, err)
 	}
 	return err
+}
+
+// RecordShadows keeps what policies in shadow said. It does not wait for a store that
+// is away: nobody was given any of it.
+func (r *recorder) RecordShadows(ctx context.Context, list []engine.ShadowVerdict) error {
+	rows := make([]store.ShadowRow, 0, len(list))
+	for _, s := range list {
+		v := s.Verdict
+		rows = append(rows, store.ShadowRow{
+			VerificationID: s.VerificationID, ImageRef: s.Image, ImageName: s.Name, Policy: v.Name, Digest: v.Digest, ParamsDigest: v.ParamsDigest,
+			Decision: v.Decision, Reasons: v.Reasons, ShadowOf: s.Of, ComparedWith: s.ComparedWith, CreatedAt: s.At,
+		})
+	}
+	return r.store.RecordShadows(ctx, rows)
 }
 
 func (r *recorder) Defer(rec engine.Record, cause error) bool {

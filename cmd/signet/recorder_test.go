@@ -51,6 +51,8 @@ func (d *doorStore) Repeat(_ context.Context, rep store.Repeat) error {
 	return nil
 }
 
+func (*doorStore) RecordShadows(context.Context, []store.ShadowRow) error { return nil }
+
 var errAway = fmt.Errorf("recording: %w", store.ErrUnavailable)
 
 func shut(string) error { return errAway }

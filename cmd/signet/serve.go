@@ -191,15 +191,16 @@ func (s *server) connectEngine(parts serverParts) error {
 	s.later(record.close)
 	source := registrySource{client: client}
 	s.engine, err = engine.New(engine.Config{
-		Source: source, Current: s.inForce.current, Cache: s.cache, Recorder: record, Uses: batch, Settings: configured,
+		Source: source, Current: s.inForce.current, Cache: s.cache, Recorder: record, Uses: batch, Shadows: record, Settings: configured,
 		Limits: f.Limits, DecisionMaxAge: durationOf(f.Cache.DecisionMaxAge), MaxStaleness: durationOf(f.MaxStaleness),
 		Build: build(), Log: s.log,
 	})
 	if err != nil {
 		return err
 	}
+	s.later(s.engine.Close)
 	s.api, err = newAPI(apiParts{
-		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(),
+		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(), shadows: s.engine.ShadowCounts,
 		cache: s.cache, batch: batch, recorder: record, source: source,
 		past: pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
 	})

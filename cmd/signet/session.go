@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/engine"
@@ -37,6 +38,9 @@ func (s *session) speaks(image string) (engine.Policy, error) {
 		if p.Applies(asked.Name()) && (best < 0 || p.Mode == verdict.Enforce && s.state.Policies[best].Mode != verdict.Enforce) {
 			best = i
 		}
+	}
+	if len(s.state.Policies) == 0 {
+		return engine.Policy{}, usage("no policy is in force but those of mode shadow, which give no verdict")
 	}
 	return s.state.Policies[max(best, 0)], nil
 }
@@ -139,7 +143,9 @@ func choosePolicy(f config.File, pol policyFlags, keys []signers.Key) (p *signin
 	source = sourceCommandLine
 	switch {
 	case pol.Policy != "":
-		p, err = policyFromFile("--policy", pol.Policy)
+		if p, err = policyFromFile("--policy", pol.Policy); err == nil {
+			err = fitToUse("--policy "+pol.Policy, f, p)
+		}
 	case pol.Issuer != "" || len(keys) > 0:
 		if p, err = signingpolicy.OneOff(keys, pol.Issuer, pol.Subject, pol.SubjectRegex); err != nil {
 			err = &exit{code: exitUsage, err: err}
@@ -156,6 +162,22 @@ func choosePolicy(f config.File, pol policyFlags, keys []signers.Key) (p *signin
 		return signingpolicy.Default(), sourceEmbedded, nil
 	}
 	return p, source, err
+}
+
+// fitToUse refuses a policy of the command line that gives no verdict, and
+// exceptions that a server would not take.
+func fitToUse(what string, f config.File, p *signingpolicy.Policy) error {
+	if p.Mode == verdict.Shadow {
+		return usage("%s: is in mode shadow, which gives no verdict; write another mode to see what it decides", what)
+	}
+	return exceptionsFit(what, f, p)
+}
+
+func exceptionsFit(what string, f config.File, p *signingpolicy.Policy) error {
+	if err := p.CheckExceptions(signingpolicy.ExceptionRules{Now: time.Now(), Longest: longestException(f)}); err != nil {
+		return &exit{code: exitUsage, err: prefixed(what, err)}
+	}
+	return nil
 }
 
 func policyFromFile(what, path string) (*signingpolicy.Policy, error) {

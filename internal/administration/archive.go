@@ -597,6 +597,9 @@ func (s *Service) planPolicies(ctx context.Context, p *importPlan, list []archiv
 		case old.Version > 0 && old.Owner == ap.Owner && old.Body == string(body):
 			continue
 		}
+		if err := s.checkExceptions(ctx, pol, old.Body); err != nil {
+			return nil, fieldError(field, "%s", err)
+		}
 		if err := s.checkPolicy(ctx, pol); err != nil {
 			if ctx.Err() != nil {
 				return nil, err

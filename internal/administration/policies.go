@@ -77,7 +77,8 @@ func policyShown(r store.PolicyRow) (client.Policy, error) {
 		return client.Policy{}, fmt.Errorf("%w: policy %s: %w", store.ErrCorrupt, r.Name, err)
 	}
 	return client.Policy{
-		Name: r.Name, Source: r.Source, Owner: r.Owner, Mode: string(p.Mode), Images: orEmpty(p.Images), SigningPolicy: r.Body, Digest: r.Digest,
+		Name: r.Name, Source: r.Source, Owner: r.Owner, Mode: string(p.Mode), ShadowOf: p.ShadowOf, Images: orEmpty(p.Images),
+		Exceptions: exceptionsShown(p), SigningPolicy: r.Body, Digest: r.Digest,
 		CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt, UpdatedBy: r.UpdatedBy, UpdatedAt: r.UpdatedAt, Version: r.Version,
 	}, nil
 }
@@ -99,17 +100,24 @@ func (s *Service) PutPolicy(ctx context.Context, c Caller, name, owner string, b
 		return client.Policy{}, fieldError("owner", "%s", err)
 	}
 	row := store.PolicyRow{Name: name, Source: sourceAPI, Owner: c.ownerOf(owner)}
+	before := ""
 	if version != nil {
 		old, err := s.replaceable(ctx, c, name, *version)
 		if err != nil {
 			return client.Policy{}, err
 		}
-		row.Version = old.Version
+		row.Version, before = old.Version, old.Body
 		if owner == "" {
 			row.Owner = old.Owner
 		}
 	}
 	if err := c.owns(policyNamed(name), row.Owner, p.Images); err != nil {
+		return client.Policy{}, err
+	}
+	if err := s.checkExceptions(ctx, p, before); err != nil {
+		return client.Policy{}, linesOf(err)
+	}
+	if err := s.checkShadow(ctx, p); err != nil {
 		return client.Policy{}, err
 	}
 	if err := s.resolvePolicy(ctx, p); err != nil {
@@ -224,6 +232,9 @@ func (s *Service) SeedPolicies(ctx context.Context, list []*signingpolicy.Policy
 			fromAPI = fromAPI || r.Source == sourceAPI
 		}
 		for _, p := range list {
+			if err := s.checkExceptions(ctx, p, have[p.Name].Body); err != nil {
+				return fmt.Errorf("%s of the configuration: %w", policyNamed(p.Name), err)
+			}
 			if err := seedPolicy(ctx, tx, p, sourceConfiguration, have); err != nil {
 				return err
 			}

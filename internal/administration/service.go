@@ -29,6 +29,11 @@ type Config struct {
 	// CheckPolicy compiles a policy whole before it is stored; its error is shown
 	// to the author. nil checks no more than the policy's form.
 	CheckPolicy func(ctx context.Context, p *signingpolicy.Policy) error
+	// LongestException is how far ahead an exception may end; 0 is 90 days.
+	LongestException time.Duration
+	// Codes gives the codes that exceptions of a policy can waive; nil: those of the
+	// default policy.
+	Codes func(ctx context.Context, p *signingpolicy.Policy) ([]string, error)
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
 	// Log is told what background work meets; nil discards it.
@@ -41,6 +46,8 @@ type Service struct {
 	kms         KeyResolver
 	tuf         TUFFetcher
 	checkPolicy func(context.Context, *signingpolicy.Policy) error
+	longest     time.Duration
+	codes       func(context.Context, *signingpolicy.Policy) ([]string, error)
 	now         func() time.Time
 	log         *slog.Logger
 }
@@ -53,13 +60,19 @@ func New(cfg Config) (*Service, error) {
 	if cfg.CheckPolicy == nil {
 		cfg.CheckPolicy = func(context.Context, *signingpolicy.Policy) error { return nil }
 	}
+	if cfg.Codes == nil {
+		cfg.Codes = func(context.Context, *signingpolicy.Policy) ([]string, error) { return nil, nil }
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{store: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, now: cfg.Now, log: cfg.Log}, nil
+	return &Service{
+		store: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, longest: cfg.LongestException, codes: cfg.Codes,
+		now: cfg.Now, log: cfg.Log,
+	}, nil
 }
 
 // Caller is on whose behalf something is done.

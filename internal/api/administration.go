@@ -40,6 +40,9 @@ type Administration interface {
 	Policy(ctx context.Context, by administration.Caller, name string) (client.Policy, error)
 	PutPolicy(ctx context.Context, by administration.Caller, name, owner string, body []byte, version *int64) (client.Policy, error)
 	DeletePolicy(ctx context.Context, by administration.Caller, name string, version int64) error
+	AddException(ctx context.Context, by administration.Caller, name string, e client.NewException, version int64) (client.Policy, error)
+	RemoveException(ctx context.Context, by administration.Caller, name string, place int, version int64) (client.Policy, error)
+	Shadow(ctx context.Context, by administration.Caller, name string, limit int, after string) (client.ShadowReport, error)
 
 	TrustRoots(ctx context.Context, by administration.Caller) ([]client.TrustRoot, error)
 	TrustRoot(ctx context.Context, by administration.Caller, name string) (client.TrustRoot, error)

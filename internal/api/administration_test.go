@@ -68,6 +68,10 @@ func endpoints() []endpoint {
 		{"PUT", v1 + "/policies/web?owner=team", mediaJSON, "{}", http.Header{"If-None-Match": {"*"}}, writes, "PutPolicy web team {} new", 201, `"4"`, v1 + "/policies/web"},
 		{"PUT", v1 + "/policies/web", mediaYAML, "a: b", match(`"3"`), writes, "PutPolicy web  a: b v3", 200, `"4"`, ""},
 		{"DELETE", v1 + "/policies/web", "", "", match(`"3"`), writes, "DeletePolicy web 3", 204, "", ""},
+		{"POST", v1 + "/policies/web/exceptions", mediaJSON, `{"images":["**"],"codes":["unsigned"],"reason":"r","owner":"o","expires_at":"2027-01-31T00:00:00Z"}`, match(`"3"`), writes, "AddException web {Images:[**] Codes:[unsigned] Reason:r Owner:o ExpiresAt:2027-01-31 00:00:00 +0000 UTC} 3", 200, `"4"`, ""},
+		{"DELETE", v1 + "/policies/web/exceptions/2", "", "", match(`"3"`), writes, "RemoveException web 2 3", 200, `"4"`, ""},
+		{"DELETE", v1 + "/policies/web/exceptions/first", "", "", match(`"3"`), writes, "RemoveException web 0 3", 200, `"4"`, ""},
+		{"GET", v1 + "/policies/web/shadow?limit=3&cursor=x", "", "", nil, reads, "Shadow web 3 x", 200, "", ""},
 
 		{"GET", v1 + "/trust-roots", "", "", nil, reads, "TrustRoots", 200, "", ""},
 		{"GET", v1 + "/trust-roots/own", "", "", nil, reads, "TrustRoot own", 200, `"5"`, ""},

@@ -112,6 +112,9 @@ type Config struct {
 	Stats *engine.Stats
 	// Counters are those of other parts, shown at /metrics.
 	Counters []Counter
+	// Shadows gives what policies of mode shadow came to, shown at /metrics; nil:
+	// not shown.
+	Shadows func() (counts []engine.ShadowCount, dropped int64)
 	// TokenUsed is told each time that a token was good. It must not block. Nil:
 	// nobody is told.
 	TokenUsed func(tokenID string, at time.Time)

@@ -59,7 +59,7 @@ func aToken() client.Token {
 
 func aPolicy(name string) client.Policy {
 	return client.Policy{
-		Name: name, Source: "api", Mode: "enforce", Images: []string{}, SigningPolicy: "signing_policy: {}\n", Digest: "sha256:x",
+		Name: name, Source: "api", Mode: "enforce", Images: []string{}, Exceptions: []client.Exception{}, SigningPolicy: "signing_policy: {}\n", Digest: "sha256:x",
 		CreatedBy: "admin", CreatedAt: testNow, UpdatedBy: "admin", UpdatedAt: testNow, Version: 4,
 	}
 }
@@ -154,6 +154,21 @@ func (f *fakeAdministration) PutPolicy(_ context.Context, by administration.Call
 
 func (f *fakeAdministration) DeletePolicy(_ context.Context, by administration.Caller, name string, version int64) error {
 	return f.note(by, "DeletePolicy", name, version)
+}
+
+func (f *fakeAdministration) AddException(_ context.Context, by administration.Caller, name string, e client.NewException, version int64) (client.Policy, error) {
+	return aPolicy(name), f.note(by, "AddException", name, e, version)
+}
+
+func (f *fakeAdministration) RemoveException(_ context.Context, by administration.Caller, name string, place int, version int64) (client.Policy, error) {
+	return aPolicy(name), f.note(by, "RemoveException", name, place, version)
+}
+
+func (f *fakeAdministration) Shadow(_ context.Context, by administration.Caller, name string, limit int, after string) (client.ShadowReport, error) {
+	return client.ShadowReport{Policy: name, Since: testNow, Items: []client.ShadowVerdict{{
+		VerdictID: "01JZ5X3F8Q0000000000000009", Image: "a", Decision: client.Deny, ComparedWith: client.Allow, Digest: "sha256:x", ParamsDigest: "sha256:y",
+		Reasons: []client.Reason{}, At: testNow,
+	}}}, f.note(by, "Shadow", name, limit, after)
 }
 
 func (f *fakeAdministration) TrustRoots(_ context.Context, by administration.Caller) ([]client.TrustRoot, error) {

@@ -46,7 +46,7 @@ func ownRegistry() (*prometheus.Registry, error) {
 	return r, nil
 }
 
-func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats, counters []Counter) (*metrics, error) {
+func newMetrics(r *prometheus.Registry, cfg Config) (*metrics, error) {
 	m := &metrics{
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "signet_verdicts_total", Help: "Verdicts given, by decision and by where they came from (memory, redis, miss).",
@@ -63,11 +63,14 @@ func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats, count
 		}),
 		asked: map[asked]prometheus.Counter{},
 	}
-	all := []prometheus.Collector{m.verdicts, m.problems, m.duration, m.panics, buildInfo(build)}
-	if stats != nil {
-		all = append(all, engineStats(stats)...)
+	all := []prometheus.Collector{m.verdicts, m.problems, m.duration, m.panics, buildInfo(cfg.Build)}
+	if cfg.Stats != nil {
+		all = append(all, engineStats(cfg.Stats)...)
 	}
-	for _, c := range counters {
+	if cfg.Shadows != nil {
+		all = append(all, shadowCounts(cfg.Shadows))
+	}
+	for _, c := range cfg.Counters {
 		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help}, c.Value))
 	}
 	for _, c := range all {

@@ -52,7 +52,7 @@ func New(cfg Config) (*Server, error) {
 			return nil, fmt.Errorf("api: registering metrics: %w", err)
 		}
 	}
-	m, err := newMetrics(registry, cfg.Build, cfg.Stats, cfg.Counters)
+	m, err := newMetrics(registry, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("api: registering metrics: %w", err)
 	}
@@ -145,6 +145,9 @@ func (s *Server) administrationRoutes() []*route {
 		{method: http.MethodGet, path: v1 + "/policies/:name", need: auth.Read, serve: s.by(s.getPolicy)},
 		{method: http.MethodPut, path: v1 + "/policies/:name", need: auth.Policy, body: true, large: true, media: document, query: []string{"owner"}, serve: s.by(s.putPolicy)},
 		{method: http.MethodDelete, path: v1 + "/policies/:name", need: auth.Policy, serve: s.by(s.deletePolicy)},
+		{method: http.MethodPost, path: v1 + "/policies/:name/exceptions", need: auth.Policy, body: true, serve: byJSON(s, exceptionExample, s.addException)},
+		{method: http.MethodDelete, path: v1 + "/policies/:name/exceptions/:n", need: auth.Policy, serve: s.by(s.removeException)},
+		{method: http.MethodGet, path: v1 + "/policies/:name/shadow", need: auth.Read, query: page, serve: s.by(s.getShadow)},
 
 		{method: http.MethodGet, path: v1 + "/trust-roots", need: auth.Read, query: page, serve: s.by(listOf(s.trustRoots))},
 		{method: http.MethodGet, path: v1 + "/trust-roots/:name", need: auth.Read, serve: s.by(s.getTrustRoot)},

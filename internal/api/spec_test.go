@@ -278,6 +278,8 @@ func TestOpenAPIDescribesTheTypes(t *testing.T) {
 		"NewToken":           reflect.TypeFor[client.NewToken](),
 		"Setup":              reflect.TypeFor[setupRequest](),
 		"PolicyPage":         reflect.TypeFor[client.Page[client.Policy]](),
+		"NewException":       reflect.TypeFor[client.NewException](),
+		"ShadowReport":       reflect.TypeFor[client.ShadowReport](),
 		"TrustRootPage":      reflect.TypeFor[client.Page[client.TrustRoot]](),
 		"PutTrustRoot":       reflect.TypeFor[client.PutTrustRoot](),
 		"TrustImportRequest": reflect.TypeFor[trustImportRequest](),

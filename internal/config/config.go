@@ -66,6 +66,8 @@ func Default() File {
 		KMS:          KMS{Refresh: Duration(time.Hour), Timeout: Duration(5 * time.Second)},
 		MaxStaleness: Duration(14 * 24 * time.Hour),
 		Limits:       evidence.DefaultLimits(),
+
+		ExceptionsMaxDays: 90,
 	}
 }
 

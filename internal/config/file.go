@@ -67,6 +67,9 @@ type File struct {
 	// SigningPolicy is the policy, see docs/policy-authors.md. It is put into the
 	// store at start; further ones come by the API.
 	SigningPolicy yaml.Node `yaml:"signing_policy"`
+	// ExceptionsMaxDays is how many days ahead the exceptions of a policy may end
+	// when it is put into force or changed, 1 to 3650.
+	ExceptionsMaxDays int `yaml:"exceptions_max_days"`
 	// PolicyFile names a file that holds the signing_policy instead.
 	PolicyFile string `yaml:"policy_file" env:"SIGNET_POLICY_FILE"`
 

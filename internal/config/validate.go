@@ -53,6 +53,9 @@ func (f *File) validate() error {
 	if f.Retention.MaxVerdicts < 0 {
 		p.bad("retention.max_verdicts", "%d is negative; 0 keeps all", f.Retention.MaxVerdicts)
 	}
+	if f.ExceptionsMaxDays < 1 || f.ExceptionsMaxDays > 3650 {
+		p.bad("exceptions_max_days", "%d is not within 1 to 3650", f.ExceptionsMaxDays)
+	}
 	p = append(p, checkLimits(f.Limits)...)
 	return errors.Join(p...)
 }

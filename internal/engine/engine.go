@@ -84,7 +84,9 @@ type Config struct {
 	Cache    Cache
 	Recorder Recorder
 	Uses     Uses
-	Limits   evidence.Limits
+	// Shadows keeps what policies of mode shadow said; nil: they are not evaluated.
+	Shadows ShadowRecorder
+	Limits  evidence.Limits
 	// Settings is a digest of what this process was configured with and active
 	// does not name: processes that differ in it share no cached results.
 	Settings string
@@ -105,6 +107,7 @@ type Engine struct {
 	cfg     Config
 	flights singleflight.Group
 	stats   Stats
+	shadows shadows
 }
 
 // Stats counts what the engine did since it started.
@@ -390,10 +393,13 @@ func (e *Engine) finish(ctx context.Context, st *State, req Request, key [32]byt
 		e.cfg.Log.ErrorContext(ctx, "encoding a verdict", "image", req.Image, "error", err)
 		return e.unknown(st, req, g.Asked, internalReason(), 10)
 	}
+	recorded := false
 	if e.cfg.Recorder != nil {
 		rec.Items, rec.ImageName, rec.Principal = g.items, g.Asked.Name(), req.Principal
 		rec.AssessmentID, rec.Labels, rec.Decided = req.AssessmentID, req.Labels, v.EvaluatedAt
-		if err := e.cfg.Recorder.Record(ctx, rec); err != nil && (st.GraceNote == "" || !e.cfg.Recorder.Defer(rec, err)) {
+		err := e.cfg.Recorder.Record(ctx, rec)
+		recorded = err == nil
+		if err != nil && (st.GraceNote == "" || !e.cfg.Recorder.Defer(rec, err)) {
 			e.cfg.Log.ErrorContext(ctx, "recording a verdict", "image", req.Image, "error", err)
 			return e.unknown(st, req, g.Asked, notRecorded(), retryNotRecorded)
 		}
@@ -401,6 +407,9 @@ func (e *Engine) finish(ctx context.Context, st *State, req Request, key [32]byt
 	a := Answer{Body: rec.Body, From: FromMiss, Decision: v.Decision, Allowed: v.Allowed, RetryAfter: v.RetryAfter}
 	e.count(v.Decision)
 	e.keep(ctx, st, key, g, a, v)
+	if recorded {
+		e.shadow(st, g, req, v)
+	}
 	return a
 }
 

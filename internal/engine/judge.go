@@ -25,6 +25,7 @@ type judged struct {
 	verdict    verdict.PolicyVerdict
 	frame      facts.Frame
 	slsa       verdict.SLSA
+	exceptions []verdict.Exception
 	validUntil *time.Time
 	// counting are the keys of the signatures that count for this policy.
 	counting map[string]bool
@@ -67,6 +68,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 		maps.Copy(counting, j.counting)
 		v.Reasons = append(v.Reasons, j.verdict.Reasons...)
 		v.Warnings = append(v.Warnings, j.verdict.Warnings...)
+		v.Exceptions = append(v.Exceptions, j.exceptions...)
 		if j.slsa.Level > v.SLSA.Level {
 			v.SLSA = j.slsa
 		}
@@ -146,12 +148,14 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 	j.verdict.Warnings = append(j.verdict.Warnings, res.Warnings...)
 	j.verdict.SatisfiedBy = append(j.verdict.SatisfiedBy, res.SatisfiedBy...)
 	j.slsa, j.validUntil = res.SLSA, res.ValidUntil
+	j.exceptions = exceptionsOf(p.Name, res)
 	allows := res.Allow && len(res.Violations) == 0
+	monotone := p.Set.Monotone() && !waives(res)
 	switch {
-	case !in.Search.Complete && !(allows && p.Set.Monotone()):
+	case !in.Search.Complete && !(allows && monotone):
 		j.verdict.Decision = verdict.Unknown
 		j.verdict.Reasons = []verdict.Reason{incompleteReason(in.Search, b.Image)}
-	case has(in, facts.CodeTrustRootStale) && !(allows && p.Set.Monotone()):
+	case has(in, facts.CodeTrustRootStale) && !(allows && monotone):
 		j.verdict.Decision = verdict.Unknown
 		j.verdict.Reasons = []verdict.Reason{engineReason(ReasonTrustRootStale, staleMessage(st, j.frame, b),
 			"Let this machine reach the root's TUF repository, or run offline with a root that you keep fresh yourself (--offline).")}
@@ -280,7 +284,7 @@ func expiry(st *State, b *Basis, now time.Time) time.Time {
 		}
 	}
 	for _, p := range st.Policies {
-		if t := p.Signers.NextBoundary(now); t != nil {
+		if t := p.NextBoundary(now); t != nil {
 			sooner(*t)
 		}
 	}

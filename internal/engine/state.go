@@ -83,6 +83,12 @@ type Policy struct {
 	RequireSignature bool
 	// AllPlatforms asks for the evidence of every platform of an index.
 	AllPlatforms bool
+	// ShadowOf names the policy that one of mode shadow is compared with, "" for the
+	// verdict.
+	ShadowOf string
+	// Exceptions are those of the policy, each with its end; answers do not outlast
+	// one.
+	Exceptions []Boundary
 }
 
 // Root is what the engine needs to know of a trust root.
@@ -97,9 +103,12 @@ type Root struct {
 type State struct {
 	Active   verdict.Active
 	Policies []Policy
-	Roots    []Root
-	Verify   VerifyFunc
-	Tokens   *auth.Tokens
+	// Shadows are the policies of mode shadow. They are in none of the above, so
+	// that no verdict, expiry or search depends on them.
+	Shadows []Policy
+	Roots   []Root
+	Verify  VerifyFunc
+	Tokens  *auth.Tokens
 	// Offline says that the roots are not to be refreshed, whatever they say.
 	Offline bool
 	// GraceNote is set when the state could not be confirmed and the operator

@@ -17,13 +17,15 @@ import (
 //
 //	{"allow": bool, "violations": [finding], "warnings": [finding],
 //	 "satisfied_by": [{"requirement", "facts": [id]} | {"requirement", "exception"}],
-//	 "slsa": {"level": 0..3, "builder": string|null}, "valid_until"?: RFC 3339}
+//	 "slsa": {"level": 0..3, "builder": string|null}, "exceptions"?: [exception],
+//	 "valid_until"?: RFC 3339}
 //
-// with finding = {"code", "message", "remediation", "rule", "fact"?}. Fields that
-// nobody reads are refused, because their author thinks that they do something.
+// with finding = {"code", "message", "remediation", "rule", "fact"?} and exception =
+// {"name", "codes": [code], "owner", "reason", "expires_at"}. Fields that nobody
+// reads are refused, because their author thinks that they do something.
 func decodeResult(t *ast.Term, limit int64) (verdict.Result, error) {
 	d := &decoder{left: limit}
-	o := d.object(t, "result", []string{"allow", "violations", "warnings", "satisfied_by", "slsa"}, "valid_until")
+	o := d.object(t, "result", []string{"allow", "violations", "warnings", "satisfied_by", "slsa"}, "exceptions", "valid_until")
 	r := verdict.Result{
 		Allow:       d.boolean(o["allow"], "allow"),
 		Violations:  list(d, o["violations"], "violations", d.finding),
@@ -31,11 +33,11 @@ func decodeResult(t *ast.Term, limit int64) (verdict.Result, error) {
 		SatisfiedBy: list(d, o["satisfied_by"], "satisfied_by", d.satisfied),
 		SLSA:        d.slsa(o["slsa"]),
 	}
+	if exceptions, ok := o["exceptions"]; ok {
+		r.Exceptions = list(d, exceptions, "exceptions", d.exception)
+	}
 	if until, ok := o["valid_until"]; ok {
-		at, err := time.Parse(time.RFC3339, d.text(until, "valid_until"))
-		if err != nil {
-			d.fail("valid_until", "is no RFC 3339 time")
-		}
+		at := d.time(until, "valid_until")
 		r.ValidUntil = &at
 	}
 	switch {
@@ -196,6 +198,29 @@ func (d *decoder) satisfied(t *ast.Term, where string) verdict.Satisfied {
 		s.Exception = d.words(exception, where+".exception")
 	}
 	return s
+}
+
+func (d *decoder) time(t *ast.Term, where string) time.Time {
+	at, err := time.Parse(time.RFC3339, d.text(t, where))
+	if err != nil {
+		d.fail(where, "is no RFC 3339 time")
+	}
+	return at
+}
+
+func (d *decoder) exception(t *ast.Term, where string) verdict.Exception {
+	o := d.object(t, where, []string{"name", "codes", "owner", "reason", "expires_at"})
+	e := verdict.Exception{
+		Name: d.words(o["name"], where+".name"), Codes: list(d, o["codes"], where+".codes", d.words),
+		Owner: d.words(o["owner"], where+".owner"), Reason: d.words(o["reason"], where+".reason"),
+	}
+	if len(e.Codes) == 0 {
+		d.fail(where+".codes", "is empty")
+	}
+	if at, ok := o["expires_at"]; ok {
+		e.ExpiresAt = d.time(at, where+".expires_at").UTC()
+	}
+	return e
 }
 
 func (d *decoder) slsa(t *ast.Term) verdict.SLSA {

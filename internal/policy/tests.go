@@ -59,7 +59,12 @@ type Tested struct {
 	// percent; the library and the tests themselves do not count.
 	Coverage  float64     `json:"coverage"`
 	Uncovered []Uncovered `json:"uncovered"`
+	// MinimumCoverage is what was asked of Coverage, 0 for nothing.
+	MinimumCoverage float64 `json:"minimum_coverage,omitempty"`
 }
+
+// Covered says whether the coverage is what was asked of it.
+func (t Tested) Covered() bool { return t.Coverage >= t.MinimumCoverage }
 
 // OK says whether every test passed, or was skipped by its name.
 func (t Tested) OK() bool {

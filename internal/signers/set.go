@@ -3,6 +3,7 @@ package signers
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -194,6 +195,18 @@ func (s *Set) NextBoundary(at time.Time) *time.Time {
 	}
 	next := s.boundaries[i]
 	return &next
+}
+
+// Ends gives the signers that are trusted until a time after at, each with that
+// time, in the order of their names.
+func (s *Set) Ends(at time.Time) iter.Seq2[string, time.Time] {
+	return func(yield func(string, time.Time) bool) {
+		for _, e := range s.entries {
+			if e.Enabled && e.ExpiresAt != nil && e.ExpiresAt.After(at) && !yield(e.Name, *e.ExpiresAt) {
+				return
+			}
+		}
+	}
 }
 
 // Len is the number of signers in the set, disabled ones included.

@@ -25,6 +25,10 @@ func ParseAs(name string, body []byte) (*Policy, error) {
 		r.fail(n, "name", "is %q in the document, and it was to be %q; leave it out or make them the same", p.Name, name)
 		return nil, r.err()
 	}
+	if p.ShadowOf == name {
+		r.fail(n, "shadow_of", "%q is this policy itself; name the one that it is compared with", name)
+		return nil, r.err()
+	}
 	p.Name = name
 	for i := range p.Inline {
 		p.Inline[i].Name = fmt.Sprintf("%s/%d", name, i+1)

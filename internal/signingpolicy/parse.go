@@ -98,6 +98,7 @@ type draft struct {
 	*reader
 	policy    *Policy
 	signersAt *yaml.Node
+	shadowAt  *yaml.Node
 	threshold *yaml.Node
 	// registered says that this is a list of registered signers and no policy;
 	// they are collected in entries.
@@ -134,7 +135,8 @@ func FromNode(n *yaml.Node) (*Policy, error) {
 		"cosign":                  d.cosignSection,
 		"default":                 d.fallback,
 		"attestations":            func(n *yaml.Node) { d.refuseUnlessEmpty(n, "attestations", later) },
-		"exceptions":              func(n *yaml.Node) { d.refuseUnlessEmpty(n, "exceptions", later) },
+		"exceptions":              d.exceptions,
+		"shadow_of":               func(n *yaml.Node) { d.shadowOf(n) },
 		"bundle": func(n *yaml.Node) {
 			d.refuseUnlessEmpty(n, "bundle", "rules of one's own are served by a later version; leave it out")
 		},
@@ -176,6 +178,12 @@ func (d *draft) finish(n *yaml.Node) {
 	case len(p.RegisteredNames) > 0 && p.Threshold > len(p.Inline)+len(p.RegisteredNames):
 		d.fail(d.threshold, "threshold", "%d is more than the %d trusted signers that are named", p.Threshold, len(p.Inline)+len(p.RegisteredNames))
 	}
+	switch {
+	case p.ShadowOf != "" && p.Mode != verdict.Shadow:
+		d.fail(d.shadowAt, "shadow_of", "belongs to mode: shadow, and the mode is %s; leave one of them out", p.Mode)
+	case p.ShadowOf == p.Name:
+		d.fail(d.shadowAt, "shadow_of", "%q is this policy itself; name the one that it is compared with", p.Name)
+	}
 	d.patterns(n, p.Inline)
 }
 
@@ -201,10 +209,22 @@ func (d *draft) name(n *yaml.Node) string {
 func (d *draft) mode(n *yaml.Node) verdict.Mode {
 	s, ok := d.text(n, "mode")
 	m := verdict.Mode(s)
-	if ok && !slices.Contains([]verdict.Mode{verdict.Enforce, verdict.Audit, verdict.Disabled}, m) {
-		d.fail(n, "mode", "%q is none of enforce, audit, disabled", s)
+	if ok && !slices.Contains([]verdict.Mode{verdict.Enforce, verdict.Audit, verdict.Shadow, verdict.Disabled}, m) {
+		d.fail(n, "mode", "%q is none of enforce, audit, shadow, disabled", s)
 	}
 	return m
+}
+
+func (d *draft) shadowOf(n *yaml.Node) {
+	if asksNothing(n) {
+		return
+	}
+	d.shadowAt = n
+	s, ok := d.text(n, "shadow_of")
+	if ok && !isPolicyName(s) {
+		d.fail(n, "shadow_of", "%q is not the name of a policy", s)
+	}
+	d.policy.ShadowOf = s
 }
 
 func (d *draft) count(n *yaml.Node) int {

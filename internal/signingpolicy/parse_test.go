@@ -278,7 +278,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a merge key", "trusted_signers:\n  - &a {type: registry}\n  - {<<: *a}\n", "merge keys are not read"},
 		{"a key that is no string", "[a]: b\n" + good, "is not a field name"},
 
-		{"invalid mode", good + "mode: permissive\n", `line 2: mode: "permissive" is none of enforce, audit, disabled`},
+		{"invalid mode", good + "mode: permissive\n", `line 2: mode: "permissive" is none of enforce, audit, shadow, disabled`},
 		{"mode in capitals", good + "mode: Enforce\n", `"Enforce" is none of`},
 		{"mode a boolean", good + "mode: true\n", "line 2: mode: is true, and must be a string; put it in quotes"},
 		{"yes is no boolean", good + "require_signature: yes\n", `line 2: require_signature: is the string "yes", and must be true or false`},
@@ -374,7 +374,24 @@ func TestParseRefuses(t *testing.T) {
 		{"the note of an own signer", "trusted_keys: [{note: a, keyless: true, issuer: https://a.example, subject: x}]\n", "trusted_keys[0].note: belongs to registered signers"},
 		{"an own signer that is disabled", "trusted_signers: [{enabled: false, type: keyless, issuer: https://a.example, subject: x}]\n", "enabled: belongs to registered signers"},
 		{"later: attestations", good + "attestations: [{predicate_type: \"https://spdx.dev/Document\"}]\n", "line 2: attestations: is enforced by a later version"},
-		{"later: exceptions", good + "exceptions: [{codes: [unsigned]}]\n", "line 2: exceptions: is enforced by a later version"},
+		{"exceptions: no list", good + "exceptions: unsigned\n", "line 2: exceptions: is the string"},
+		{"exceptions: nothing", good + "exceptions: [{}]\n", `line 2: exceptions[0].images: is missing; name the images that it is for, "**" for all
+line 2: exceptions[0].codes: is missing; name the codes of the violations that it waives
+line 2: exceptions[0].reason: is missing; say why
+line 2: exceptions[0].owner: is missing; say who answers for it
+line 2: exceptions[0].expires_at: is missing; say when it ends, such as 2027-01-31T00:00:00Z`},
+		{"exceptions: empty lists", good + exceptionOf("images: []", "codes: []"), "line 4: exceptions[0].images: is an empty list, so the exception would be for no image"},
+		{"exceptions: no codes", good + exceptionOf(`images: ["**"]`, "codes: []"), "line 5: exceptions[0].codes: is an empty list, so nothing would be waived"},
+		{"exceptions: a bad pattern", good + exceptionOf(`images: [app]`, "codes: [unsigned]"), `line 4: exceptions[0].images[0]: image pattern "app": has no path`},
+		{"exceptions: never", good + exceptionOf(`images: ["**"]`, "codes: [unsigned, search_incomplete]"), `line 5: exceptions[0].codes[1]: "search_incomplete" is never waived`},
+		{"exceptions: twice", good + exceptionOf(`images: ["**"]`, "codes: [unsigned, unsigned]"), `line 5: exceptions[0].codes[1]: "unsigned" is there twice`},
+		{"exceptions: a name", good + exceptionOf(`images: ["**"]`, "codes: [unsigned]", "name: mine"), "line 6: exceptions[0].name: is not given: exceptions are named by their position"},
+		{"exceptions: no reason", good + "exceptions: [{images: ['**'], codes: [unsigned], reason: ' ', owner: o, expires_at: 2027-01-31T00:00:00Z}]\n", "line 2: exceptions[0].reason: is empty; fill it in"},
+		{"exceptions: lines", good + "exceptions: [{images: ['**'], codes: [unsigned], reason: \"a\\nb\", owner: o, expires_at: 2027-01-31T00:00:00Z}]\n", "exceptions[0].reason: has a line break"},
+		{"exceptions: a date", good + "exceptions: [{images: ['**'], codes: [unsigned], reason: r, owner: o, expires_at: 2027-01-31}]\n", `exceptions[0].expires_at: "2027-01-31" is not a time; write it as 2027-01-31T00:00:00Z`},
+		{"shadow_of: not in that mode", good + "shadow_of: other\n", "line 2: shadow_of: belongs to mode: shadow, and the mode is enforce"},
+		{"shadow_of: itself", good + "mode: shadow\nshadow_of: default\n", `line 3: shadow_of: "default" is this policy itself`},
+		{"shadow_of: no name", good + "mode: shadow\nshadow_of: Other\n", `line 3: shadow_of: "Other" is not the name of a policy`},
 		{"later: a bundle of rules", good + "bundle: oci://registry.example/policy\n", "line 2: bundle: rules of one's own are served by a later version"},
 		{"later: default allow", good + "default: allow\n", "line 2: default: allow is enforced by a later version"},
 		{"default of another kind", good + "default: maybe\n", `default: "maybe" is neither allow nor deny`},
@@ -446,7 +463,7 @@ trusted_signers:
   - type: kms
 unknown: 1
 `))
-	want := `line 1: mode: "permissive" is none of enforce, audit, disabled
+	want := `line 1: mode: "permissive" is none of enforce, audit, shadow, disabled
 line 2: threshold: is the string "two", and must be a whole number
 line 4: trusted_signers[0].issuer: is missing; a subject alone would be trusted from any issuer
 line 6: trusted_signers[0].images: image pattern "nginx": has no path; names are host[:port]/path: write docker.io/library/nginx

@@ -54,6 +54,11 @@ type Policy struct {
 	RegisteredNames []string
 	// TrustedSources in normal form ("github.com/acme/app"); empty: any source.
 	TrustedSources []string
+	// Exceptions waive violations until they end.
+	Exceptions []Exception
+	// ShadowOf names the policy that one of mode shadow is compared with; "": the
+	// verdict of all that are not in that mode.
+	ShadowOf string
 
 	scope glob.Scope
 }
@@ -182,27 +187,35 @@ func normalSource(address string) (string, bool) {
 
 // Params is data.params: what the Rego rules read of this policy.
 func (p *Policy) Params() (json.RawMessage, error) {
+	exceptions, err := p.paramExceptions()
+	if err != nil {
+		return nil, fmt.Errorf("%w: policy %s: exceptions: %w", ErrInvalid, p.Name, err)
+	}
 	params := struct {
 		RequireSignature      bool     `json:"require_signature"`
 		VerifyTransparencyLog bool     `json:"verify_transparency_log"`
 		RegisteredSigners     bool     `json:"registered_signers"`
 		Threshold             int      `json:"threshold"`
 		TrustedSources        []string `json:"trusted_sources"` // null: any
-	}{p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources}
+		// Absent for none, so that parameters of a policy without any are as they were.
+		Exceptions []paramException `json:"exceptions,omitempty"`
+	}{p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources, exceptions}
 	return json.Marshal(params)
 }
 
 // canonical is the one form that every spelling comes to.
 type canonical struct {
 	SigningPolicy struct {
-		Name                  string            `yaml:"name"`
-		Mode                  verdict.Mode      `yaml:"mode"`
-		RequireSignature      bool              `yaml:"require_signature"`
-		VerifyTransparencyLog bool              `yaml:"verify_transparency_log"`
-		Threshold             int               `yaml:"threshold"`
-		Images                []string          `yaml:"images,omitempty"`
-		TrustedSigners        []canonicalSigner `yaml:"trusted_signers"`
-		TrustedSources        []string          `yaml:"trusted_sources,omitempty"`
+		Name                  string               `yaml:"name"`
+		Mode                  verdict.Mode         `yaml:"mode"`
+		ShadowOf              string               `yaml:"shadow_of,omitempty"`
+		RequireSignature      bool                 `yaml:"require_signature"`
+		VerifyTransparencyLog bool                 `yaml:"verify_transparency_log"`
+		Threshold             int                  `yaml:"threshold"`
+		Images                []string             `yaml:"images,omitempty"`
+		TrustedSigners        []canonicalSigner    `yaml:"trusted_signers"`
+		TrustedSources        []string             `yaml:"trusted_sources,omitempty"`
+		Exceptions            []canonicalException `yaml:"exceptions,omitempty"`
 	} `yaml:"signing_policy"`
 }
 
@@ -272,7 +285,10 @@ func (p *Policy) Canonical() ([]byte, error) {
 	var c canonical
 	sp := &c.SigningPolicy
 	sp.Name, sp.Mode, sp.RequireSignature, sp.VerifyTransparencyLog = p.Name, p.Mode, p.RequireSignature, p.VerifyTransparencyLog
-	sp.Threshold, sp.Images, sp.TrustedSources = p.Threshold, p.Images, p.TrustedSources
+	sp.Threshold, sp.Images, sp.TrustedSources, sp.ShadowOf = p.Threshold, p.Images, p.TrustedSources, p.ShadowOf
+	for _, e := range p.Exceptions {
+		sp.Exceptions = append(sp.Exceptions, canonicalException{e.Images, e.Codes, e.Reason, e.Owner, e.ExpiresAt.UTC()})
+	}
 	for _, s := range p.Inline {
 		cs := canonicalOf(s)
 		cs.Key = pemOf(s.Keys)

@@ -23,6 +23,7 @@ import (
 	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/store/storetest"
 	"github.com/signet-policy/signet/internal/testkit/pgtest"
+	"github.com/signet-policy/signet/internal/verdict"
 )
 
 var operator = store.Actor{Name: "operator", From: "cli"}
@@ -97,6 +98,10 @@ func fill(t testing.TB, s *store.Store) {
 	err = errors.Join(
 		s.AddUses(ctx, []store.Use{{VerdictID: "v", Principal: "p", Minute: now, Count: 3}}),
 		s.TouchTokens(ctx, map[string]time.Time{tok.ID: now}),
+		s.RecordShadows(ctx, []store.ShadowRow{{
+			VerificationID: "v", ImageRef: "i\x00", ImageName: "i", Policy: "p", Digest: "d", ParamsDigest: "e", Decision: verdict.Deny,
+			Reasons: []verdict.Reason{{Code: "ü\x00"}}, ComparedWith: verdict.Allow, CreatedAt: now,
+		}}),
 		s.PutUpkeep(ctx, store.Upkeep{Kind: store.UpkeepKMS, Key: "k", CheckedAt: now, Detail: json.RawMessage(`{"z":1,"a":2}`)}),
 		second(s.Lease(ctx, "l", "h", time.Hour)),
 	)

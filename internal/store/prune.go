@@ -26,8 +26,8 @@ const (
 	lastID = "\U0010FFFF"
 )
 
-// Prune removes verdicts that a Retention does not keep, with their uses and
-// what their signers say of them, and then facts and evidence that no verdict names. The
+// Prune removes verdicts that a Retention does not keep, with their uses, their
+// shadows and what their signers say of them, and then facts and evidence that no verdict names. The
 // audit log, revisions, histories and objects stay. It works in small
 // transactions: one that fails leaves the ones before. It returns how many
 // verdicts were removed.
@@ -62,13 +62,22 @@ func (s *Store) Prune(ctx context.Context, r Retention) (deleted int64, err erro
 	return deleted, wrap("removing old evidence", s.pruneBodies(ctx, "evidence", "evidence_digest"))
 }
 
-// pruneUses removes uses that were counted after their verdict had gone, or whose
-// verdict was never kept: those of ids that are less than any that is there.
+// pruneUses removes uses and shadows that came after their verdict had gone, or
+// whose verdict was never kept: those of ids that are less than any that is there.
 func (s *Store) pruneUses(ctx context.Context) error {
 	before := formatTime(s.now().Add(-factsGrace))
 	return s.update(ctx, "removing old uses", func(w writer) error {
-		return w.exec(`DELETE FROM verdict_uses WHERE minute < ?
-			AND verification_id < coalesce((SELECT min(id) FROM signature_verifications), ?)`, before, lastID)
+		for _, q := range []string{
+			`DELETE FROM verdict_uses WHERE minute < ?
+			AND verification_id < coalesce((SELECT min(id) FROM signature_verifications), ?)`,
+			`DELETE FROM shadow_verdicts WHERE created_at < ?
+			AND verification_id < coalesce((SELECT min(id) FROM signature_verifications), ?)`,
+		} {
+			if err := w.exec(q, before, lastID); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -118,6 +127,7 @@ func (s *Store) pruneVerdicts(ctx context.Context, end Cursor) (n int64, err err
 		for _, q := range []string{
 			`DELETE FROM verdict_uses WHERE verification_id IN ` + in,
 			`DELETE FROM verification_signers WHERE verification_id IN ` + in,
+			`DELETE FROM shadow_verdicts WHERE verification_id IN ` + in,
 		} {
 			if err := w.exec(q, ids...); err != nil {
 				return err

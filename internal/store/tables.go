@@ -63,6 +63,8 @@ func tables() []table {
 		{"verification_signers", "signer, created_at, verification_id", "signer created_at:time verification_id signer_id"},
 		{"signer_digests", "signer_id, image_digest", "signer_id image_digest:shown created_at:time verification_id image_ref:shown signed_at:time count:integer"},
 		{"verdict_uses", "verification_id, principal, minute", "verification_id principal:shown minute:time count:integer"},
+		{"shadow_verdicts", "verification_id, policy", `verification_id policy digest params_digest decision shadow_of compared_with
+			agrees:boolean reasons:json image_ref:shown image_name:shown created_at:time`},
 		{"audit", "seq", "seq:integer at:time actor origin action object before after why revision:integer prev_hash hash"},
 	} {
 		var columns []column

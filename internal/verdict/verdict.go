@@ -25,6 +25,9 @@ const (
 	Enforce Mode = "enforce"
 	// Audit is evaluated and reported, and never blocks.
 	Audit Mode = "audit"
+	// Shadow is evaluated beside the others, recorded and compared, and never part
+	// of a verdict.
+	Shadow Mode = "shadow"
 	// Disabled is not evaluated.
 	Disabled Mode = "disabled"
 )
@@ -67,7 +70,22 @@ type Result struct {
 	Warnings    []Reason    `json:"warnings"`
 	SatisfiedBy []Satisfied `json:"satisfied_by"`
 	SLSA        SLSA        `json:"slsa"`
-	ValidUntil  *time.Time  `json:"valid_until,omitempty"`
+	// Exceptions are those that waived something, none where nothing was waived.
+	Exceptions []Exception `json:"exceptions,omitempty"`
+	ValidUntil *time.Time  `json:"valid_until,omitempty"`
+}
+
+// Exception is a named exception that waived violations, until it ends.
+type Exception struct {
+	// Policy whose exception it is; "" within a [Result].
+	Policy string `json:"policy,omitempty"`
+	Name   string `json:"name"`
+	// Codes of the violations that it waived.
+	Codes  []string `json:"codes"`
+	Owner  string   `json:"owner"`
+	Reason string   `json:"reason"`
+	// ExpiresAt is when it ends.
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 // Satisfied names how one requirement was met: by facts, or waived by an
@@ -95,13 +113,15 @@ type Verdict struct {
 	Image   string `json:"image"`
 	Digest  string `json:"digest"`
 	// Pinned is the reference to deploy: name@digest.
-	Pinned          string          `json:"pinned"`
-	Policies        []PolicyVerdict `json:"policies"`
-	Reasons         []Reason        `json:"reasons"`
-	Warnings        []Reason        `json:"warnings"`
-	Signature       SignatureInfo   `json:"signature"`
-	TransparencyLog LogInfo         `json:"transparency_log"`
-	SLSA            SLSA            `json:"slsa"`
+	Pinned   string          `json:"pinned"`
+	Policies []PolicyVerdict `json:"policies"`
+	Reasons  []Reason        `json:"reasons"`
+	Warnings []Reason        `json:"warnings"`
+	// Exceptions waived something; absent where nothing was waived.
+	Exceptions      []Exception   `json:"exceptions,omitempty"`
+	Signature       SignatureInfo `json:"signature"`
+	TransparencyLog LogInfo       `json:"transparency_log"`
+	SLSA            SLSA          `json:"slsa"`
 	// Coverage says which digests are signed, by themselves or by their index.
 	Coverage    []Coverage `json:"coverage"`
 	FactsDigest string     `json:"facts_digest"`

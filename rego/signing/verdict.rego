@@ -5,7 +5,9 @@
 #   (data.params) whether an image may run. The one entrypoint is
 #   data.signing.verdict. It denies by default: it allows only when the
 #   requirement is met by named signatures and no rule objects. Rules are packages
-#   below data.signing.rules, each with a set "violation", a set "warning", or both.
+#   below data.signing.rules, each with a set "violation", a set "warning", an
+#   object "requirements", or several of them. Exceptions, among the parameters,
+#   waive violations until they end.
 # scope: subpackages
 # schemas:
 #   - input: schema.input
@@ -39,19 +41,53 @@ default verdict := {
 	"slsa": {"level": 0, "builder": null},
 }
 
-verdict := {
-	"allow": allow,
-	"violations": [finding | some [_, finding] in array.concat(sort(requirement.violation), sort(objection))],
-	"warnings": [finding | some [_, finding] in array.concat(sort(requirement.warning), sort(remark))],
-	"satisfied_by": satisfied_by,
-	"slsa": {"level": 0, "builder": null},
-} if {
+verdict := object.union(
+	{
+		"allow": allow,
+		"violations": [lib.standing(finding) | some finding in _found; not lib.waiver[finding.code]],
+		"warnings": array.concat(
+			[lib.waived(finding, lib.waiver[finding.code]) | some finding in _found],
+			[finding | some [_, finding] in array.concat(sort(requirement.warning), sort(remark))],
+		),
+		"satisfied_by": satisfied_by,
+		"slsa": {"level": 0, "builder": null},
+	},
+	_waivers,
+) if {
 	input.schema == "signet/input/v1"
+}
+
+# What there is to hold against the image, before exceptions.
+_found := [finding | some [_, finding] in array.concat(sort(requirement.violation), sort(objection))]
+
+_standing contains finding.code if {
+	some finding in _found
+	not lib.waiver[finding.code]
+}
+
+# The exceptions that waive something here, each with what it waives.
+_used[exception] contains finding.code if {
+	some finding in _found
+	exception := lib.waiver[finding.code]
+}
+
+default _waivers := {}
+
+_waivers := {
+	"exceptions": [object.union(object.remove(exception, ["images"]), {"codes": sort(codes)}) |
+		some exception, codes in _used
+	],
+	"valid_until": ends,
+} if {
+	count(_used) > 0
+	[_, ends] := min({[time.parse_rfc3339_ns(exception.expires_at), exception.expires_at] | some exception, _ in _used})
 }
 
 # METADATA
 # title: Allow
-# description: True only when the signature requirement is met and no rule objects.
+# description: >-
+#   True only when each requirement is met or waived, the one for signatures among
+#   them, and nothing stands against the image.
 # scope: document
 # custom:
 #   code: allow
@@ -62,27 +98,68 @@ verdict := {
 default allow := false
 
 allow if {
-	lib.signature_requirement_met
-	count(requirement.violation) == 0
-	count(objection) == 0
+	_signature_settled
+	count(_standing) == 0
+}
+
+default _signature_settled := false
+
+_signature_settled if lib.signature_requirement_met
+
+_signature_settled if count(_signature_waivers) > 0
+
+# The exceptions that waive the signature requirement. One that waives only some
+# of what is said against the signatures waives no requirement.
+_signature_waivers contains exception.name if {
+	lib.params.require_signature == true
+	not lib.signature_requirement_met
+	codes := {finding.code | some [_, finding] in requirement.violation}
+	every code in codes {
+		lib.waiver[code]
+	}
+	some code in codes
+	exception := lib.waiver[code]
 }
 
 # METADATA
 # title: Satisfied requirements
-# description: Each requirement that is met, with the ids of the facts that meet it.
+# description: >-
+#   Each requirement that is met, with the ids of the facts that meet it, and each
+#   that is waived, with the exception that waives it.
 # custom:
 #   code: satisfied_by
 #   severity: none
 #   remediation: Read the violations of data.signing.verdict.
 #   example: >-
 #     signing.satisfied_by with input as fixture.good with data.params as fixture.params
-satisfied_by := [{"requirement": "signature", "facts": lib.satisfying_facts} | lib.signature_requirement_met]
+satisfied_by := array.flatten([
+	[{"requirement": "signature", "facts": lib.satisfying_facts} | lib.signature_requirement_met],
+	[{"requirement": "signature", "exception": name} | some name in _signature_waivers],
+	[entry | some [_, entry] in sort(_satisfied_by_rules)],
+])
+
+_satisfied_by_rules contains [name, {"requirement": wanted, "facts": sort({id | some id in ids})}] if {
+	some [name, wanted, ids] in requirement_of_rules
+	count(ids) > 0
+}
+
+_satisfied_by_rules contains [name, {"requirement": wanted, "exception": exception.name}] if {
+	some [name, wanted, ids] in requirement_of_rules
+	count(ids) == 0
+	codes := _said_of(name, wanted)
+	every code in codes {
+		lib.waiver[code]
+	}
+	some code in codes
+	exception := lib.waiver[code]
+}
 
 # METADATA
 # title: Objections of rules
 # description: >-
 #   What the packages below data.signing.rules hold against the image: every member
-#   of their sets "violation", with the package as its "rule".
+#   of their sets "violation", with the package as its "rule". A member may have a
+#   field "requirement", the name of the requirement of its package that it explains.
 # custom:
 #   code: rule_objects
 #   severity: high
@@ -90,7 +167,10 @@ satisfied_by := [{"requirement": "signature", "facts": lib.satisfying_facts} | l
 #   example: >-
 #     signing.objection with signing.rules as {"mine": {"violation": {{"code": "old",
 #     "message": "It is old.", "remediation": "Build it anew."}}}}
-objection contains [name, object.union(finding, {"rule": sprintf("signing.rules.%s", [name])})] if {
+objection contains [name, object.union(
+	object.remove(finding, ["requirement"]),
+	{"rule": sprintf("signing.rules.%s", [name])},
+)] if {
 	some name
 	found := data.signing.rules[name].violation
 	some finding in found
@@ -119,6 +199,52 @@ objection contains [name, {
 }
 
 # METADATA
+# title: Requirements of rules are met
+# description: >-
+#   A requirement of a rule that no fact meets denies, even where the rule holds
+#   nothing against the image. A violation with a field "requirement", which names
+#   it, takes the place of this one.
+# custom:
+#   code: requirement_not_met
+#   severity: high
+#   remediation: Give the image what the rule asks for.
+#   example: >-
+#     signing.objection with input as fixture.good with signing.rules as {"mine":
+#     {"requirements": {"release": set()}}}
+objection contains [name, {
+	"code": "requirement_not_met",
+	"message": sprintf("Nothing that is known of image %s meets the requirement %s.", [lib.image, wanted]),
+	"remediation": sprintf("Give it what the rule signing.rules.%s asks for.", [name]),
+	"rule": sprintf("signing.rules.%s", [name]),
+}] if {
+	some [name, wanted, ids] in requirement_of_rules
+	count(ids) == 0
+	_said_of(name, wanted) == {"requirement_not_met"}
+}
+
+# METADATA
+# title: Requirements are sets of ids
+# description: >-
+#   Requirements that are not names with sets of ids, or take the name of the
+#   signature requirement, would be passed over; they deny instead.
+# custom:
+#   code: requirement_malformed
+#   severity: high
+#   remediation: Write them as requirements.NAME contains fact.id if { … }.
+#   example: >-
+#     signing.objection with signing.rules as {"mine": {"requirements": {"release": true}}}
+objection contains [name, {
+	"code": "requirement_malformed",
+	"message": sprintf("The requirements of the package signing.rules.%s are no names with sets of ids.", [name]),
+	"remediation": "Write them as requirements.NAME contains fact.id if { … }, with a name other than signature.",
+	"rule": sprintf("signing.rules.%s", [name]),
+}] if {
+	some name
+	requirements := data.signing.rules[name].requirements
+	not _requirements_in_order(requirements)
+}
+
+# METADATA
 # title: Remarks of rules
 # description: Every member of the sets "warning" of the packages below data.signing.rules, which inform and never deny.
 # custom:
@@ -132,4 +258,54 @@ remark contains [name, object.union(finding, {"rule": sprintf("signing.rules.%s"
 	some name
 	found := data.signing.rules[name].warning
 	some finding in found
+}
+
+# METADATA
+# title: Requirements of rules
+# description: >-
+#   What the packages below data.signing.rules require beside signatures: every
+#   entry of their objects "requirements", each with the ids of the facts that meet
+#   it. An entry without any is a requirement that is not met.
+# custom:
+#   code: rule_requires
+#   severity: none
+#   remediation: Read the violations; each says what would mend it.
+#   example: >-
+#     signing.satisfied_by with input as fixture.good with data.params as fixture.params
+#     with signing.rules as {"mine": {"requirements": {"release": {"sha256:dev"}}}}
+requirement_of_rules contains [name, wanted, ids] if {
+	some name
+	requirements := data.signing.rules[name].requirements
+	is_object(requirements)
+	some wanted, ids in requirements
+	_ids_in_order(wanted, ids)
+}
+
+_ids_in_order(wanted, ids) if {
+	is_string(wanted)
+	not wanted in {"", "signature"}
+	_is_list(ids)
+	every id in ids {
+		is_string(id)
+	}
+}
+
+_is_list(ids) if is_set(ids)
+
+_is_list(ids) if is_array(ids)
+
+# The codes of what a package says of a requirement of its own.
+_said_of(name, wanted) := codes if {
+	codes := {finding.code |
+		some finding in data.signing.rules[name].violation
+		finding.requirement == wanted
+	}
+	count(codes) > 0
+} else := {"requirement_not_met"}
+
+_requirements_in_order(requirements) if {
+	is_object(requirements)
+	every wanted, ids in requirements {
+		_ids_in_order(wanted, ids)
+	}
 }

@@ -131,7 +131,7 @@ func rule(ctx context.Context, b *bytes.Buffer, compiler *ast.Compiler, r *ast.R
 		heading = fmt.Sprintf("%s(%s)", name, strings.Join(args, ", "))
 	}
 	finding := name == "violation" || name == "warning"
-	if finding || code == "rule_malformed" { // what people meet is the code
+	if finding || slices.Contains([]string{"rule_malformed", "requirement_malformed", "requirement_not_met"}, code) { // what people meet is the code
 		heading = code
 	}
 	fmt.Fprintf(b, "\n### `%s`\n\n**%s.** %s", heading, a.Title, a.Description)

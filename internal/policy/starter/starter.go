@@ -5,6 +5,8 @@ package starter
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,6 +30,9 @@ var ErrInvalid = errors.New("not possible")
 const (
 	manifest = ".manifest"
 	lib      = "signing/lib"
+	// shipped lists the files of the library as they were shipped, in the format of
+	// sha256sum. Its name has no ending, so that no tool takes it for data.
+	shipped = ".library"
 )
 
 // Library gives the files that a bundle takes from Signet, by their paths in it:
@@ -69,6 +74,7 @@ func Init(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	files[shipped] = listing(files)
 	mine, err := own()
 	if err != nil {
 		return nil, err
@@ -135,28 +141,42 @@ type Update struct {
 	// From and To are versions of the library: what the bundle says that it has,
 	// "" where it says nothing, and what this program has.
 	From, To string
-	// Diff is a unified diff of every file that differs; empty when none does.
+	// Diff is a unified diff of every file that differs or goes; empty when none does.
 	Diff []byte
-	// Changed are the files that differ.
-	Changed []string
+	// Changed are the files that differ, Removed those that an earlier library
+	// brought and this one does not have. Kept are such files that were changed
+	// since: they stay where they are.
+	Changed, Removed, Kept []string
 }
+
+// Same says that there is nothing to do.
+func (u Update) Same() bool { return len(u.Changed)+len(u.Removed)+len(u.Kept) == 0 }
 
 // Vendor brings the library in dir to the version of this program, unless dry,
 // and says what differs.
 func Vendor(dir string, dry bool) (Update, error) {
-	u := Update{To: rego.LibraryVersion}
+	want, err := Library()
+	if err != nil {
+		return Update{}, err
+	}
+	return vendor(dir, dry, want, rego.LibraryVersion)
+}
+
+func vendor(dir string, dry bool, want map[string][]byte, version string) (Update, error) {
+	u := Update{To: version}
 	current, err := os.ReadFile(filepath.Join(dir, manifest)) //nolint:gosec // within the caller's folder
 	if err != nil {
 		return u, fmt.Errorf("%w: %s is no policy bundle: %w; make one with signet policy init", ErrInvalid, dir, err)
 	}
-	want, err := Library()
+	before, err := readListing(dir)
 	if err != nil {
 		return u, err
 	}
-	if err := strangers(dir, want); err != nil {
+	if err := strangers(dir, want, before); err != nil {
 		return u, err
 	}
-	if want[manifest], u.From, err = withVersion(current); err != nil {
+	want[shipped] = listing(want)
+	if want[manifest], u.From, err = withVersion(current, version); err != nil {
 		return u, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(want)) {
@@ -172,8 +192,13 @@ func Vendor(dir string, dry bool) (Update, error) {
 			u.Diff, u.Changed = append(u.Diff, d...), append(u.Changed, name)
 		}
 	}
-	if dry {
-		return u, nil
+	if err := u.drop(dir, before, want); err != nil || dry {
+		return u, err
+	}
+	for _, name := range u.Removed {
+		if err := remove(dir, name); err != nil {
+			return u, fmt.Errorf("removing %s: %w; run the same again", name, err)
+		}
 	}
 	for _, name := range u.Changed {
 		if err := replace(filepath.Join(dir, filepath.FromSlash(name)), want[name]); err != nil {
@@ -183,14 +208,86 @@ func Vendor(dir string, dry bool) (Update, error) {
 	return u, nil
 }
 
-// strangers refuses files in the library's folder that are not the library's:
-// they would be taken for it, and would stay when it moves on.
-func strangers(dir string, want map[string][]byte) error {
+// drop finds the files that the library before brought and this one does not have.
+func (u *Update) drop(dir string, before map[string]string, want map[string][]byte) error {
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if _, still := want[name]; still {
+			continue
+		}
+		have, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name))) //nolint:gosec // within the caller's folder
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case sum(have) != before[name]:
+			u.Kept = append(u.Kept, name)
+		default:
+			u.Diff, u.Removed = append(u.Diff, diff.Diff(name, have, "/dev/null", nil)...), append(u.Removed, name)
+		}
+	}
+	return nil
+}
+
+// remove takes a file away, and the folders of the library that are empty then.
+func remove(dir, name string) error {
+	if err := os.Remove(filepath.Join(dir, filepath.FromSlash(name))); err != nil {
+		return err
+	}
+	for at := path.Dir(name); strings.HasPrefix(at, lib+"/"); at = path.Dir(at) {
+		if os.Remove(filepath.Join(dir, filepath.FromSlash(at))) != nil {
+			break // there is something else in it
+		}
+	}
+	return nil
+}
+
+func sum(body []byte) string {
+	h := sha256.Sum256(body)
+	return hex.EncodeToString(h[:])
+}
+
+// listing is what sha256sum prints of these files.
+func listing(files map[string][]byte) []byte {
+	var b bytes.Buffer
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(&b, "%s  %s\n", sum(files[name]), name)
+	}
+	return b.Bytes()
+}
+
+// readListing reads what the library in dir was shipped as: digests by name. A name
+// that no library has could be a file of the author's, so it is refused.
+func readListing(dir string) (map[string]string, error) {
+	body, err := os.ReadFile(filepath.Join(dir, shipped)) //nolint:gosec // within the caller's folder
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	files := map[string]string{}
+	n := 0
+	for line := range strings.Lines(string(body)) {
+		n++
+		digest, name, ok := strings.Cut(strings.TrimRight(line, "\r\n"), "  ")
+		ours := strings.HasPrefix(name, lib+"/") || slices.Contains([]string{"signing/verdict.rego", "schemas/input.json", "capabilities.json"}, name)
+		if !ok || len(digest) != hex.EncodedLen(sha256.Size) || !fs.ValidPath(name) || !ours {
+			return nil, fmt.Errorf("%w: %s, line %d: is not the digest and the name of a file of the library; take the file back from version control, or delete it", ErrInvalid, shipped, n)
+		}
+		files[name] = digest
+	}
+	return files, nil
+}
+
+// strangers refuses files in the library's folder that are neither the library's
+// nor were: they would be taken for it, and would stay when it moves on.
+func strangers(dir string, want map[string][]byte, before map[string]string) error {
 	err := fs.WalkDir(os.DirFS(dir), lib, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if _, ours := want[name]; !ours {
+		_, was := before[name]
+		if _, ours := want[name]; !ours && !was {
 			return fmt.Errorf("%w: %s is not part of the library; move it to signing/rules", ErrInvalid, name)
 		}
 		return nil
@@ -203,14 +300,14 @@ func strangers(dir string, want map[string][]byte) error {
 
 var versionField = regexp.MustCompile(`("library"\s*:\s*")([^"]*)(")`)
 
-// withVersion gives the manifest with this program's version of the library. The
+// withVersion gives the manifest with another version of the library. The
 // rest of the text stays as its author wrote it.
-func withVersion(body []byte) (after []byte, before string, err error) {
+func withVersion(body []byte, version string) (after []byte, before string, err error) {
 	at := versionField.FindSubmatch(body)
 	if at == nil {
 		return nil, "", fmt.Errorf(`%w: %s does not name its library; write "library": "" into metadata.signet, and run the same again`, ErrInvalid, manifest)
 	}
-	return versionField.ReplaceAll(body, []byte("${1}"+rego.LibraryVersion+"${3}")), string(at[2]), nil
+	return versionField.ReplaceAll(body, []byte("${1}"+version+"${3}")), string(at[2]), nil
 }
 
 // replace writes a file whole or not at all.

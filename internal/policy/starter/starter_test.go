@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -265,5 +266,71 @@ func write(t *testing.T, name, body string) {
 	t.Helper()
 	if err := os.WriteFile(name, []byte(body), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What a later library has no more goes, unless somebody has changed it.
+func TestVendorDrops(t *testing.T) {
+	dir := newBundle(t)
+	wider, err := Library()
+	if err != nil {
+		t.Fatal(err)
+	}
+	narrower := maps.Clone(wider)
+	wider["signing/lib/old/old.rego"] = []byte("package signing.lib.old\n")
+	wider["signing/lib/mended.rego"] = []byte("package signing.lib\n")
+	if u, err := vendor(dir, false, maps.Clone(wider), "0.5"); err != nil || len(u.Changed) != 4 { // and .library, .manifest
+		t.Fatalf("the library before: %+v, %v", u, err)
+	}
+	mended := filepath.Join(dir, "signing", "lib", "mended.rego")
+	write(t, mended, "package signing.lib # mine")
+
+	for _, dry := range []bool{true, false} {
+		u, err := vendor(dir, dry, maps.Clone(narrower), "0.6")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := [][]string{u.Changed, u.Removed, u.Kept}
+		want := [][]string{{".library", ".manifest"}, {"signing/lib/old/old.rego"}, {"signing/lib/mended.rego"}}
+		if diff := cmp.Diff(want, got); diff != "" || u.Same() {
+			t.Errorf("dry %v: changed, removed, kept (-want +got):\n%s", dry, diff)
+		}
+		if !strings.Contains(string(u.Diff), "-package signing.lib.old\n") {
+			t.Errorf("dry %v: diff\n%s", dry, u.Diff)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "signing", "lib", "old")); errors.Is(err, fs.ErrNotExist) == dry {
+			t.Errorf("dry %v: the folder of what goes: %v", dry, err)
+		}
+	}
+	if body, err := os.ReadFile(mended); err != nil || string(body) != "package signing.lib # mine" {
+		t.Errorf("what was changed: %s, %v", body, err)
+	}
+	if _, err := vendor(dir, false, maps.Clone(narrower), "0.6"); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "mended.rego is not part of the library") {
+		t.Errorf("what was changed and stays: %v", err)
+	}
+	if err := os.Remove(mended); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := vendor(dir, false, maps.Clone(narrower), "0.6"); err != nil || !u.Same() {
+		t.Errorf("once more: %+v, %v", u, err)
+	}
+}
+
+// The list of what was shipped is the author's to edit, and names no file of theirs.
+func TestVendorDropsNothingElse(t *testing.T) {
+	digest := strings.Repeat("0", 64)
+	for _, line := range []string{"nonsense", digest + "  signing/rules/registries.rego", digest + "  ../x", digest + "  signing/lib/../rules/registries.rego", "00  signing/lib/text.rego"} {
+		dir := newBundle(t)
+		write(t, filepath.Join(dir, shipped), line+"\n")
+		if _, err := Vendor(dir, false); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), ".library, line 1: ") {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+	dir := newBundle(t)
+	if err := os.Remove(filepath.Join(dir, shipped)); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := Vendor(dir, false); err != nil || cmp.Diff([]string{shipped}, u.Changed) != "" {
+		t.Errorf("no list: %+v, %v", u, err)
 	}
 }

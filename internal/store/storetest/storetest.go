@@ -80,6 +80,7 @@ func Run(t *testing.T, open OpenFunc) {
 		{"outside bytes that are looked for", testLookedFor},
 		{"verdicts: of a signer", testSignerVerdicts},
 		{"verdicts: removed by age and number", testPrune},
+		{"shadows", testShadows},
 		{"facts", testFacts},
 		{"uses", testUses},
 		{"a reader does not write", testReaderDoesNotWrite},

@@ -7,7 +7,9 @@ package signing.lib
 
 # METADATA
 # title: Parameters
-# description: The parameters, undefined unless every one is there and has the right type.
+# description: >-
+#   The parameters, undefined unless every one is there and has the right type.
+#   Only exceptions may be absent, which waives nothing.
 # custom:
 #   example: 'lib.params.threshold with data.params as fixture.params'
 params := given if {
@@ -18,6 +20,7 @@ params := given if {
 	is_number(given.threshold)
 	given.threshold >= 1
 	sources_or_null(given.trusted_sources)
+	exceptions_in_order(object.get(given, "exceptions", []))
 }
 
 # METADATA
