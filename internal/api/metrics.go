@@ -68,7 +68,7 @@ func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats, count
 		all = append(all, engineStats(stats)...)
 	}
 	for _, c := range counters {
-		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help}, c.Value))
+		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help, ConstLabels: c.Labels}, c.Value))
 	}
 	for _, c := range all {
 		if err := r.Register(c); err != nil {
