@@ -6,9 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 )
 
 // Decision is one verdict as it was given. It shares memory with the answer:
@@ -80,7 +78,17 @@ type event struct {
 }
 
 // append adds the event as EventV1 encodes it, in the same order.
-func (e *event) append(b []byte) []byte {
+func (e *event) append(b []byte) []byte { return e.fields(append(b, '{')) }
+
+// appendLine adds the event as a line of OPA's console logger.
+func (e *event) appendLine(b []byte) []byte {
+	b = append(b, `{"type":"`+logType+`","level":"info","msg":"`+logMessage+`","time":"`...)
+	b = append(e.at.UTC().AppendFormat(b, time.RFC3339), `",`...)
+	return append(e.fields(b), '\n')
+}
+
+// fields is what stands between the braces, and the second of them.
+func (e *event) fields(b []byte) []byte {
 	raw := func(name string, value json.RawMessage) {
 		if value != nil {
 			b = append(append(append(append(b, ",\""...), name...), "\":"...), value...)
@@ -96,7 +104,7 @@ func (e *event) append(b []byte) []byte {
 			b = appendStrings(append(append(append(b, ",\""...), name...), "\":"...), values)
 		}
 	}
-	b = append(append(b, `{"labels":`...), e.labels...)
+	b = append(append(b, `"labels":`...), e.labels...)
 	b = appendString(append(b, `,"decision_id":`...), e.decisionID)
 	text("batch_decision_id", e.batchID)
 	raw("bundles", e.bundles)
@@ -113,34 +121,27 @@ func (e *event) append(b []byte) []byte {
 	return append(b, '}')
 }
 
-// appendLine adds the event as a line of OPA's console logger, of which encoded is
-// the rest.
-func appendLine(b, encoded []byte, at time.Time) []byte {
-	b = append(b, `{"type":"`+logType+`","level":"info","msg":"`+logMessage+`","time":"`...)
-	b = append(at.UTC().AppendFormat(b, time.RFC3339), `",`...)
-	b = append(b, encoded[1:]...)
-	return append(b, '\n')
-}
-
 // input is what was asked. Who asked is not in it, nor from where.
-func (d *Decision) input() json.RawMessage {
-	b := appendString(append(make([]byte, 0, 192), `{"image":`...), d.Image)
+func (d *Decision) appendInput(b []byte) []byte {
+	b = appendString(append(b, `{"image":`...), d.Image)
 	if d.Platform != "" {
 		b = appendString(append(b, `,"platform":`...), d.Platform)
 	}
 	b = append(b, `,"context":{`...)
-	for i, key := range slices.Sorted(maps.Keys(d.Context)) {
-		if i > 0 {
-			b = append(b, ',')
+	if len(d.Context) > 0 {
+		for i, key := range slices.Sorted(maps.Keys(d.Context)) {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendString(append(appendString(b, key), ':'), d.Context[key])
 		}
-		b = appendString(append(appendString(b, key), ':'), d.Context[key])
 	}
 	b = appendStrings(append(b, `},"roles":`...), d.Roles)
 	return append(b, '}')
 }
 
-func (d *Decision) metrics() json.RawMessage {
-	b := strconv.AppendInt(append(make([]byte, 0, 80), `{"counter_server_query_cache_hit":`...), hit(d.Cache), 10)
+func (d *Decision) appendMetrics(b []byte) []byte {
+	b = strconv.AppendInt(append(b, `{"counter_server_query_cache_hit":`...), hit(d.Cache), 10)
 	b = strconv.AppendInt(append(b, `,"timer_server_handler_ns":`...), d.Took.Nanoseconds(), 10)
 	return append(b, '}')
 }
@@ -152,8 +153,8 @@ func hit(cache string) int64 {
 	return 0
 }
 
-func (d *Decision) custom() json.RawMessage {
-	b := appendString(append(make([]byte, 0, 96), `{"cache":`...), d.Cache)
+func (d *Decision) appendCustom(b []byte) []byte {
+	b = appendString(append(b, `{"cache":`...), d.Cache)
 	if d.RequestID != "" {
 		b = appendString(append(b, `,"request_id":`...), d.RequestID)
 	}
@@ -202,7 +203,7 @@ func verdictID(body []byte) string {
 // oneLine is a document without line breaks; nil when it is not JSON.
 func oneLine(body []byte) json.RawMessage {
 	body = bytes.TrimSpace(body)
-	if !bytes.ContainsAny(body, "\n\r") {
+	if bytes.IndexByte(body, '\n') < 0 && bytes.IndexByte(body, '\r') < 0 {
 		return body
 	}
 	var out bytes.Buffer
@@ -225,7 +226,13 @@ func appendStrings(b []byte, values []string) []byte {
 
 // appendString adds a JSON string; most need no escaping.
 func appendString(b []byte, s string) []byte {
-	plain := !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' || r == utf8.RuneError || r == 0x7f })
+	plain := true
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			plain = false
+			break
+		}
+	}
 	if plain {
 		return append(append(append(b, '"'), s...), '"')
 	}

@@ -30,9 +30,9 @@ type FileConfig struct {
 // UTC, so that names sort by age.
 const rotatedLayout = "20060102T150405.000000000Z"
 
-// file appends lines to a file. Lines are handed to the operating system at once
-// and not synced, but at rotation and at the end: a crash of this process loses
-// none of them, a crash of the machine the last seconds.
+// file appends lines to a file. Lines are handed to the operating system and never
+// synced: a crash of this process loses none of them, a crash of the machine those
+// of the last half minute or so.
 type file struct {
 	cfg FileConfig
 	log *slog.Logger
@@ -209,7 +209,6 @@ func (f *file) rotate() {
 		at = f.rotated.Add(time.Nanosecond)
 	}
 	f.rotated = at
-	_ = f.f.Sync()
 	name := f.cfg.Path + "." + at.Format(rotatedLayout)
 	err := os.Rename(f.cfg.Path, name)
 	if err == nil || errors.Is(err, os.ErrNotExist) { // somebody else moved it: open it anew
@@ -257,9 +256,6 @@ func (f *file) reopen() error {
 	if f.closed {
 		return nil
 	}
-	if f.f != nil {
-		_ = f.f.Sync()
-	}
 	return f.open()
 }
 
@@ -276,11 +272,7 @@ func (f *file) close() error {
 		return nil
 	}
 	f.closed = true
-	err := error(nil)
-	if f.regular {
-		err = f.f.Sync()
-	}
-	if err := errors.Join(err, f.f.Close()); err != nil {
+	if err := f.f.Close(); err != nil {
 		return fmt.Errorf("file: %w", err)
 	}
 	return nil

@@ -71,7 +71,9 @@ type Log struct {
 	counts   *counts
 	requests uint64 // of the worker
 	bundles  map[string]json.RawMessage
-	buf      []byte
+	buf      []byte // lines for the file
+	parts    []byte // of the event at hand
+	encoded  []byte // the event at hand, for the endpoint
 
 	file   *file
 	upload *uploader
@@ -280,15 +282,15 @@ func (l *Log) write(batch []item) {
 	lines := 0
 	for i := range batch {
 		ev := l.event(&batch[i])
-		if l.cfg.Mask != nil && l.masked(ev) {
+		if l.cfg.Mask != nil && l.masked(&ev) {
 			continue
 		}
-		encoded := ev.append(nil)
 		if l.upload != nil {
-			l.upload.push(encoded)
+			l.encoded = ev.append(l.encoded[:0])
+			l.upload.push(l.encoded)
 		}
 		if l.file != nil {
-			l.buf = appendLine(l.buf, encoded, ev.at)
+			l.buf = ev.appendLine(l.buf)
 			if lines++; len(l.buf) >= writeBytes {
 				l.toFile(lines)
 				lines = 0
@@ -332,24 +334,31 @@ func (l *Log) masked(ev *event) (drop bool) {
 	return drop
 }
 
-func (l *Log) event(it *item) *event {
+// event is what it says, good until the next one.
+func (l *Log) event(it *item) event {
 	l.requests++
 	if e := it.other; e != nil {
 		custom, err := json.Marshal(map[string]string{"event": e.Type})
 		if err != nil { // a string always encodes
 			custom = nil
 		}
-		return &event{
+		return event{
 			labels: l.labels, decisionID: e.ID, path: pathEvents + e.Type, input: oneLine(e.Input), result: oneLine(e.Result),
 			requestedBy: e.By, at: e.At, requestID: l.requests, custom: custom,
 		}
 	}
 	d := &it.decision
 	id := verdictID(d.Body)
-	return &event{
+	part := func(add func([]byte) []byte) json.RawMessage {
+		from := len(l.parts)
+		l.parts = add(l.parts)
+		return json.RawMessage(l.parts[from:]) // stays good when parts is moved
+	}
+	l.parts = l.parts[:0]
+	return event{
 		labels: l.labels, decisionID: id, batchID: d.BatchID, bundles: l.bundlesOf(id, d.Body), path: pathVerdict,
-		input: d.input(), result: oneLine(d.Body), requestedBy: d.Principal, at: d.At, metrics: d.metrics(),
-		requestID: l.requests, custom: d.custom(),
+		input: part(d.appendInput), result: oneLine(d.Body), requestedBy: d.Principal, at: d.At, metrics: part(d.appendMetrics),
+		requestID: l.requests, custom: part(d.appendCustom),
 	}
 }
 

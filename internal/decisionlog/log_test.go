@@ -186,7 +186,7 @@ func TestRotation(t *testing.T) {
 func TestRotationByAge(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "decisions.jsonl")
-	old := appendLine(nil, (&event{labels: json.RawMessage(`{}`)}).append(nil), time.Now().Add(-2*time.Hour))
+	old := (&event{labels: json.RawMessage(`{}`), at: time.Now().Add(-2 * time.Hour)}).appendLine(nil)
 	if err := os.WriteFile(path, old, 0o600); err != nil {
 		t.Fatal(err)
 	}

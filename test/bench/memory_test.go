@@ -45,9 +45,11 @@ func BenchmarkVerdictFromMemoryLogged(b *testing.B) {
 	if err := os.WriteFile(filepath.Join(data, "signet.yaml"), []byte("decision_log: {file: {path: decisions.jsonl, max_files: 1}}\n"), 0o600); err != nil {
 		b.Fatal(err)
 	}
+	signet := builtSignet(b)
 	s := verdictFromMemory(b, rowDecisions, data)
+	s.token = createTokenOf(b, signet, data, "viewer")
 	for name, want := range map[string]bool{"signet_decision_log_events_total": true, `signet_decision_log_dropped_total{reason="buffer_size_limit_bytes_exceeded"}`: false} {
-		if got := s.metric(b, name); got == "0" == want {
+		if got := s.metric(b, name); (got != "0") != want {
 			b.Errorf("%s is %s", name, got)
 		}
 	}
