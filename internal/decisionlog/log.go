@@ -349,16 +349,17 @@ func (l *Log) event(it *item) event {
 	}
 	d := &it.decision
 	id := verdictID(d.Body)
-	part := func(add func([]byte) []byte) json.RawMessage {
-		from := len(l.parts)
-		l.parts = add(l.parts)
-		return json.RawMessage(l.parts[from:]) // stays good when parts is moved
-	}
-	l.parts = l.parts[:0]
+	// The parts lie one behind the other in a buffer that is used again.
+	b := d.appendInput(l.parts[:0])
+	input := len(b)
+	b = d.appendMetrics(b)
+	metrics := len(b)
+	b = d.appendCustom(b)
+	l.parts = b
 	return event{
 		labels: l.labels, decisionID: id, batchID: d.BatchID, bundles: l.bundlesOf(id, d.Body), path: pathVerdict,
-		input: part(d.appendInput), result: oneLine(d.Body), requestedBy: d.Principal, at: d.At, metrics: part(d.appendMetrics),
-		requestID: l.requests, custom: part(d.appendCustom),
+		input: b[:input], result: oneLine(d.Body), requestedBy: d.Principal, at: d.At, metrics: b[input:metrics],
+		requestID: l.requests, custom: b[metrics:],
 	}
 }
 
