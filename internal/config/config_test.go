@@ -141,6 +141,8 @@ func TestFilesThatAreRefused(t *testing.T) {
 		{"redis without time", "cache: {redis: {timeout: 0s}}\n", []string{"cache.redis.timeout"}},
 		{"kms without time", "kms: {refresh: 0s}\n", []string{"kms", "more than 0"}},
 		{"negative retention", "retention: {max_verdicts: -1}\n", []string{"retention.max_verdicts"}},
+		{"a team's administrator for no images", "listeners: [{address: \"unix:/run/a.sock\", authentication: socket, protocols: [rest], principal: {name: a, role: admin, team: red}}]\n", []string{"listeners[0].principal.images", "** for every image"}},
+		{"a team's author for no images", "listeners: [{address: \"unix:/run/a.sock\", authentication: socket, protocols: [rest], principal: {name: a, role: author, team: red}}]\n", []string{"listeners[0].principal.images"}},
 		{"decision log to nowhere", "decision_log: {mask: m.rego}\n", []string{"decision_log", "file.path or http.url"}},
 		{"decision log's file without a path", "decision_log: {file: {max_age: 1d}, http: {url: \"https://a.test\"}}\n", []string{"decision_log.file.path"}},
 		{"decision log's endpoint without a URL", "decision_log: {file: {path: a}, http: {token_file: t}}\n", []string{"decision_log.http.url", "missing"}},

@@ -118,7 +118,8 @@ type Principal struct {
 	Role string `yaml:"role"`
 	// Team whose signers and policies it may change; absent: everybody's.
 	Team string `yaml:"team"`
-	// Images are globs of the images that may be asked about; absent: all.
+	// Images are globs of the images that may be asked about; absent: all. A team's
+	// author or admin must name them.
 	Images []string `yaml:"images"`
 }
 
