@@ -55,7 +55,7 @@ func (c configCheckCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	client.Close()
-	if err := checkFiles(f); err != nil {
+	if err := checkFiles(ctx, f); err != nil {
 		return err
 	}
 	if _, err := compilePolicy(ctx, sp, f.Limits); err != nil {
@@ -109,7 +109,7 @@ func checkRoots(ctx context.Context, f config.File) (names []string, err error) 
 }
 
 // checkFiles reads what the addresses and the shared cache need.
-func checkFiles(f config.File) error {
+func checkFiles(ctx context.Context, f config.File) error {
 	listeners := append([]config.Listener{{TLS: f.TLS}}, f.Listeners...)
 	for i, l := range listeners {
 		if !l.TLS.On() {
@@ -135,6 +135,9 @@ func checkFiles(f config.File) error {
 		return err
 	}
 	c.Close()
+	if err := checkDecisionLog(ctx, f); err != nil {
+		return err
+	}
 	_, err = storeConfig(f)
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/cache"
 	"github.com/signet-policy/signet/internal/config"
+	"github.com/signet-policy/signet/internal/decisionlog"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/kms"
 	"github.com/signet-policy/signet/internal/signingpolicy"
@@ -237,6 +238,8 @@ type apiParts struct {
 	recorder *recorder
 	source   engine.Source
 	past     pastVerdicts
+	// decisions is nil where no decision log is written.
+	decisions *decisionlog.Log
 }
 
 func newAPI(p apiParts) (*api.Server, error) {
@@ -260,7 +263,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 		TrustedProxies: proxies,
 		TokenUsed:      p.batch.Touch,
 		Shadows:        p.shadows,
-		Counters: []api.Counter{
+		Counters: append(decisionCounters(p.decisions), []api.Counter{
 			{Name: "signet_uses_dropped_total", Help: "Uses of verdicts that were not counted, because too many waited.", Value: func() float64 { return float64(p.batch.Dropped()) }},
 			{Name: "signet_records_lost_total", Help: "Verdicts that were given under active.grace and could not be recorded.", Value: func() float64 { return float64(p.recorder.lost.Load()) }},
 			{Name: "signet_redis_hits_total", Help: "Values that Redis had.", Value: func() float64 { return float64(p.cache.Stats().Redis.Hits) }},
@@ -273,7 +276,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 				}
 				return float64(n)
 			}},
-		},
+		}...),
 	})
 }
 
@@ -289,6 +292,9 @@ func checks(p apiParts) []api.Check {
 	list := []api.Check{{Name: "store", Run: func(ctx context.Context) error { _, err := p.store.Active(ctx); return err }}}
 	if p.file.Cache.Redis.Set() {
 		list = append(list, api.Check{Name: "redis", Optional: true, Run: p.cache.Ping})
+	}
+	if p.decisions != nil {
+		list = append(list, api.Check{Name: "decision_log", Optional: true, Run: func(context.Context) error { return p.decisions.Healthy() }})
 	}
 	// While the last known state is accepted a server without its store is of use;
 	// the check of the state fails when that time is over.

@@ -147,7 +147,7 @@ func TestListeners(t *testing.T) {
 listeners:
   - {address: %q, protocols: [rest], authentication: mtls, client_names: [gate.example], tls: {cert_file: server.pem, key_file: server.key, client_ca_file: clients.pem}, principal: {name: gate, role: verifier, images: ["%s/acme/**"]}}
   - {address: %q, protocols: [rest], authentication: none_on_loopback, principal: {name: agent, role: viewer}}
-  - {address: "unix:%s", protocols: [rest], authentication: socket, principal: {name: local, role: admin, team: red}}
+  - {address: "unix:%s", protocols: [rest], authentication: socket, principal: {name: local, role: admin, team: red, images: ["**"]}}
   - {address: %q, protocols: [rest], authentication: token}
 `, addresses[0], w.registry.Host(), addresses[1], socket, addresses[2]))
 	newAuthority(w, "ca").issue("server", 2)

@@ -14,6 +14,7 @@ import (
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/cache"
 	"github.com/signet-policy/signet/internal/config"
+	"github.com/signet-policy/signet/internal/decisionlog"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/signingpolicy"
@@ -92,9 +93,11 @@ type server struct {
 	engine  *engine.Engine
 	api     *api.Server
 	upkeep  *upkeep
-	file    config.File
-	faces   []face
-	stop    []func()
+	// decisions is the decision log; nil: it is not written.
+	decisions *decisionlog.Log
+	file      config.File
+	faces     []face
+	stop      []func()
 }
 
 // newServer connects the parts. The caller closes it.
@@ -134,7 +137,7 @@ func (s *server) connect(ctx context.Context, parts serverParts) (err error) {
 		file: f, store: s.store, keys: parts.keys, memo: memo{s.cache}, log: s.log,
 		rekey: func(secret auth.Secret) error { return rekey(s.cache, secret) },
 	})
-	if err := s.connectEngine(parts); err != nil {
+	if err := s.connectEngine(ctx, parts); err != nil {
 		return err
 	}
 	if _, err := s.engine.Current(ctx); err != nil { // what cannot be put in force shows now, not at the first request
@@ -174,7 +177,7 @@ func (s *server) seed(ctx context.Context, parts serverParts) error {
 	return s.admin.SeedRoots(ctx, roots)
 }
 
-func (s *server) connectEngine(parts serverParts) error {
+func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 	f := parts.file
 	client, err := newRegistryClient(f, false)
 	if err != nil {
@@ -190,18 +193,25 @@ func (s *server) connectEngine(parts serverParts) error {
 	record := newRecorder(s.store, s.log)
 	s.later(record.close)
 	source := registrySource{client: client}
-	s.engine, err = engine.New(engine.Config{
+	cfg := engine.Config{
 		Source: source, Current: s.inForce.current, Cache: s.cache, Recorder: record, Uses: batch, Shadows: record, Settings: configured,
 		Limits: f.Limits, DecisionMaxAge: durationOf(f.Cache.DecisionMaxAge), MaxStaleness: durationOf(f.MaxStaleness),
 		Build: build(), Log: s.log,
-	})
-	if err != nil {
+	}
+	if s.decisions, err = openDecisionLog(ctx, f, s.log); err != nil {
+		return err
+	}
+	if s.decisions != nil {
+		s.later(func() { closeDecisionLog(s.decisions, s.log) })
+		cfg.Decisions = decisions{s.decisions}
+	}
+	if s.engine, err = engine.New(cfg); err != nil {
 		return err
 	}
 	s.later(s.engine.Close)
 	s.api, err = newAPI(apiParts{
 		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(), shadows: s.engine.ShadowCounts,
-		cache: s.cache, batch: batch, recorder: record, source: source,
+		cache: s.cache, batch: batch, recorder: record, source: source, decisions: s.decisions,
 		past: pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
 	})
 	return err
@@ -227,6 +237,9 @@ func (s *server) run(ctx context.Context) error {
 		s.upkeep.run(background)
 	}()
 	defer func() { cancel(); <-kept }()
+	if s.decisions != nil {
+		defer reopenOnHangup(s.decisions, s.log)()
+	}
 	failed := make(chan error, len(s.faces))
 	for _, f := range s.faces {
 		go func() { failed <- f.serve() }()

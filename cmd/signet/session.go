@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/signet-policy/signet/internal/config"
+	"github.com/signet-policy/signet/internal/decisionlog"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/signingpolicy"
@@ -22,7 +23,10 @@ type session struct {
 	engine *engine.Engine
 	state  *engine.State
 	images engine.Source
-	close  func()
+	file   config.File
+	// decided takes the verdicts that are given; nil: nobody wants them.
+	decided func(decisionlog.Decision)
+	close   func()
 }
 
 // speaks is the policy whose input document a person is shown for an image: the
@@ -106,7 +110,7 @@ func newSession(ctx context.Context, std streams, common commonFlags, src source
 	if err != nil {
 		return nil, err
 	}
-	return &session{engine: eng, state: state, images: images, close: func() {}}, nil
+	return &session{engine: eng, state: state, images: images, file: f, close: func() {}}, nil
 }
 
 // newSource is the registry, or the one artifact of --bundle.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/verdict"
@@ -18,6 +19,8 @@ type verifyCmd struct {
 	policyFlags
 	JSON   bool `name:"json" help:"Print the verdict as JSON, one line per image."`
 	Strict bool `help:"Let the exit code follow the decision, audit mode or not."`
+
+	DecisionLog string `help:"Append the verdicts to a file, in the format of OPA's decision log; decision_log.mask and labels of the configuration count." placeholder:"FILE" type:"path"`
 }
 
 // Run answers for each image; the exit code is the worst of them.
@@ -27,13 +30,25 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer rt.close()
+	written := func() error { return nil }
+	if c.DecisionLog != "" {
+		log, err := newLogOnce(ctx, rt.file, c.DecisionLog)
+		if err != nil {
+			return err
+		}
+		written = log.close
+		rt.decided = log.log.Decided
+	}
 	worst := exitAllow
 	for i, image := range c.Images {
 		code, err := c.one(ctx, std, rt, image, i)
 		if err != nil {
-			return err
+			return errors.Join(err, written())
 		}
 		worst = max(worst, code)
+	}
+	if err := written(); err != nil { // who wants them logged has no use for one that is not
+		return err
 	}
 	if worst != exitAllow {
 		return &exit{code: worst}
@@ -42,14 +57,19 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 }
 
 func (c verifyCmd) one(ctx context.Context, std streams, rt *session, image string, nth int) (int, error) {
-	x, err := rt.engine.Examine(ctx, rt.state, engine.Request{
-		Image: image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Principal: "command line",
-	})
+	req := engine.Request{Image: image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Principal: "command line"}
+	begun := time.Now()
+	x, err := rt.engine.Examine(ctx, rt.state, req)
 	switch {
 	case errors.Is(err, engine.ErrInvalid):
 		return 0, &exit{code: exitUsage, err: err}
 	case err != nil:
 		return 0, err
+	}
+	if rt.decided != nil {
+		rt.decided(decisionOf(engine.Decided{
+			Request: req, Answer: engine.Answer{Body: x.Body, From: engine.FromMiss}, At: time.Now(), Took: time.Since(begun),
+		}))
 	}
 	if c.JSON {
 		if _, err := std.out.Write(x.Body); err != nil {

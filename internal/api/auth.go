@@ -51,6 +51,12 @@ func (s *Server) credential(c *call) (string, error) {
 // authenticate finds the principal of c, after its credential, under c.state.
 func (s *Server) authenticate(c *call, token string) (err error) {
 	if c.vouched {
+		if _, err := auth.ParseRole(string(c.principal.Role)); err != nil || c.principal.Name == "" {
+			return &problem{
+				code: codeRoleMissing, roles: auth.Roles(),
+				detail: "The connection is to say who asks, and gives no name or no role. The operator mends it in the configuration of the listener.",
+			}
+		}
 		return nil
 	}
 	from := s.source(c)

@@ -36,8 +36,12 @@ func TestVouchedPrincipal(t *testing.T) {
 			t.Errorf("%s with a token too (-want +got):\n%s", path, d)
 		}
 	}
-	for name, p := range map[string]auth.Principal{"nobody": {}, "without a name": {Role: auth.Admin}, "without a role": {Name: "node"}} {
-		for _, e := range []endpoint{{method: "GET", path: v1 + "/signers"}, {method: "POST", path: verdictsPath, media: mediaJSON, body: `{"image":"` + testImage + `"}`}} {
+	for name, p := range map[string]auth.Principal{"nobody": {}, "without a name": {Role: auth.Admin}, "without a role": {Name: "node"}, "with a role of nobody": {Name: "node", Role: "boss"}} {
+		ready, w := readyBody{}, b.do(t, as(p, b.request(t, "", http.MethodGet, "/readyz", "")))
+		if read(t, w, &ready); ready.Build != "" {
+			t.Errorf("%s sees the details of /readyz: %+v", name, ready)
+		}
+		for _, e := range []endpoint{{method: "GET", path: v1 + "/whoami"}, {method: "GET", path: v1 + "/signers"}, {method: "POST", path: verdictsPath, media: mediaJSON, body: `{"image":"` + testImage + `"}`}} {
 			if got := toldBy(b, t, as(p, b.send(t, "", e))); got.Status != 403 || got.Code != codeRoleMissing {
 				t.Errorf("%s, %s: %+v", name, e.path, got)
 			}

@@ -41,6 +41,7 @@ func (s *Server) postBatch(ctx context.Context, c *call, req *batchRequest) (rep
 	if err := s.admit(c, min(len(req.Items), s.cfg.RateLimit.Burst)-1); err != nil {
 		return reply{}, err
 	}
+	c.batch = c.id
 	answer := client.VerdictBatchAnswer{Items: make([]client.VerdictBatchItem, len(req.Items))}
 	var done sync.WaitGroup
 	room := make(chan struct{}, sideBySide)

@@ -29,6 +29,8 @@ type call struct {
 	// vouched says that the connection, not a token, gave the principal.
 	vouched bool
 	body    []byte
+	// batch names the batch whose items are being decided, "" for none.
+	batch string
 
 	// What the log and the counters are told.
 	image    string

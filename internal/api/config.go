@@ -81,7 +81,9 @@ type Check struct {
 type Counter struct {
 	// Name is as Prometheus wants it: signet_…_total.
 	Name, Help string
-	Value      func() float64
+	// Labels tell counters of one name apart.
+	Labels map[string]string
+	Value  func() float64
 }
 
 // Config of the REST face. Decider, Verdicts and Build are needed.

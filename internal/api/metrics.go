@@ -71,7 +71,7 @@ func newMetrics(r *prometheus.Registry, cfg Config) (*metrics, error) {
 		all = append(all, shadowCounts(cfg.Shadows))
 	}
 	for _, c := range cfg.Counters {
-		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help}, c.Value))
+		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help, ConstLabels: c.Labels}, c.Value))
 	}
 	for _, c := range all {
 		if err := r.Register(c); err != nil {

@@ -55,7 +55,7 @@ func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (repl
 	ans, err := s.cfg.Decider.Decide(ctx, c.state, engine.Request{
 		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
 		Roles: s.roles[c.principal.Role], Principal: c.principal.Name,
-		AssessmentID: req.AssessmentID, Labels: req.Labels,
+		AssessmentID: req.AssessmentID, Labels: req.Labels, RequestID: c.id, BatchID: c.batch,
 	})
 	if err != nil {
 		return reply{}, "", decideProblem(err, req)

@@ -146,6 +146,10 @@ func TestVerdictRequestReachesTheEngine(t *testing.T) {
 			if w := b.do(t, b.request(t, tt.as, http.MethodPost, verdictsPath, tt.body)); w.Code != 200 {
 				t.Fatalf("status %d: %s", w.Code, w.Body)
 			}
+			if got.RequestID == "" || got.BatchID != "" {
+				t.Errorf("request %q of batch %q, want a name and none", got.RequestID, got.BatchID)
+			}
+			got.RequestID = ""
 			if d := cmp.Diff(tt.want, got); d != "" {
 				t.Errorf("what the engine was asked (-want +got):\n%s", d)
 			}
@@ -174,6 +178,7 @@ func TestThreat56HeadersThatSayVerifiedAreIgnored(t *testing.T) {
 	if len(asked) != 2 {
 		t.Fatalf("the engine was asked %d times, want 2", len(asked))
 	}
+	asked[1].RequestID = asked[0].RequestID // each has its own
 	if d := cmp.Diff(asked[0], asked[1]); d != "" {
 		t.Errorf("what the engine was asked without and with the headers:\n%s", d)
 	}

@@ -63,7 +63,14 @@ func Default() File {
 			MemoryBytes: 32 << 20, DecisionMaxAge: Duration(time.Minute),
 			Redis: Redis{Mode: "single", Prefix: "signet:", Timeout: Duration(100 * time.Millisecond)},
 		},
-		KMS:          KMS{Refresh: Duration(time.Hour), Timeout: Duration(5 * time.Second)},
+		KMS: KMS{Refresh: Duration(time.Hour), Timeout: Duration(5 * time.Second)},
+		DecisionLog: DecisionLog{
+			File: DecisionFile{MaxSize: 100 << 20, MaxFiles: 10},
+			HTTP: DecisionHTTP{Timeout: Duration(30 * time.Second), Reporting: DecisionReporting{
+				MinDelaySeconds: 300, MaxDelaySeconds: 600, UploadSizeLimitBytes: 32768, BufferSizeLimitBytes: 64 << 20,
+			}},
+			BufferBytes: 32 << 20,
+		},
 		MaxStaleness: Duration(14 * 24 * time.Hour),
 		Limits:       evidence.DefaultLimits(),
 

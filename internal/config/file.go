@@ -60,6 +60,9 @@ type File struct {
 	KMS KMS `yaml:"kms"`
 	// Retention says how long verdicts are kept. The audit log is kept for ever.
 	Retention Retention `yaml:"retention"`
+	// DecisionLog writes down every verdict that is given, in the format of OPA's
+	// decision log; absent: it is not written.
+	DecisionLog DecisionLog `yaml:"decision_log"`
 	// MaxStaleness bounds the age of trust roots that are to be refreshed.
 	MaxStaleness Duration `yaml:"max_staleness" env:"SIGNET_MAX_STALENESS"`
 	// Limits bound what one image may cost; one that is hit is named in the verdict.
@@ -118,7 +121,8 @@ type Principal struct {
 	Role string `yaml:"role"`
 	// Team whose signers and policies it may change; absent: everybody's.
 	Team string `yaml:"team"`
-	// Images are globs of the images that may be asked about; absent: all.
+	// Images are globs of the images that may be asked about; absent: all. A team's
+	// author or admin must name them.
 	Images []string `yaml:"images"`
 }
 
@@ -311,4 +315,72 @@ type Retention struct {
 	MaxAge Duration `yaml:"max_age"`
 	// MaxVerdicts removes the oldest above this number; 0: none.
 	MaxVerdicts int64 `yaml:"max_verdicts"`
+}
+
+// DecisionLog says where the decision log goes, and what is left out of it.
+type DecisionLog struct {
+	// File takes lines of JSON.
+	File DecisionFile `yaml:"file"`
+	// HTTP takes gzipped arrays of events, as OPA's services do.
+	HTTP DecisionHTTP `yaml:"http"`
+	// Mask is a Rego file with package system.log, whose rules mask and drop say what
+	// is left out; relative to the configuration file.
+	Mask string `yaml:"mask"`
+	// Labels stand in every event, beside id, version and app.
+	Labels map[string]string `yaml:"labels"`
+	// BufferBytes bounds what waits to be written, in memory; above it the oldest
+	// events are dropped, and counted.
+	BufferBytes int64 `yaml:"buffer_bytes"`
+}
+
+// DecisionFile is a file of lines, mode 0600, that is rotated.
+type DecisionFile struct {
+	// Path of the file, which no other process may write to; relative to the
+	// configuration file. A rotated one has the time behind its name.
+	Path string `yaml:"path"`
+	// MaxSize is the number of bytes at which it is rotated; 0: never.
+	MaxSize int64 `yaml:"max_size"`
+	// MaxAge is the age of its first line at which it is rotated; 0: never.
+	MaxAge Duration `yaml:"max_age"`
+	// MaxFiles is how many rotated files are kept; 0: all.
+	MaxFiles int `yaml:"max_files"`
+}
+
+// DecisionHTTP is an endpoint that takes what OPA's decision log sends.
+type DecisionHTTP struct {
+	// URL of the service; https, or http on this machine.
+	URL string `yaml:"url"`
+	// Resource is the path below it. Default: /logs.
+	Resource string `yaml:"resource"`
+	// PartitionName makes the path /logs/NAME; not with resource.
+	PartitionName string `yaml:"partition_name"`
+	// TokenFile holds a bearer token, read for every upload.
+	TokenFile string `yaml:"token_file"`
+	// CAFile holds the PEM certificates that the service's must come from. Default:
+	// the system's.
+	CAFile string `yaml:"ca_file"`
+	// CertFile and KeyFile are the client certificate to present, read again when
+	// they change.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// Timeout of one upload.
+	Timeout Duration `yaml:"timeout"`
+	// Reporting has OPA's names.
+	Reporting DecisionReporting `yaml:"reporting"`
+}
+
+// DecisionReporting says when events are sent, and how many at once.
+type DecisionReporting struct {
+	// MinDelaySeconds and MaxDelaySeconds bound the time between two uploads, which
+	// is chosen by chance; the second is the longest wait after a failure too.
+	MinDelaySeconds int64 `yaml:"min_delay_seconds"`
+	MaxDelaySeconds int64 `yaml:"max_delay_seconds"`
+	// UploadSizeLimitBytes bounds one upload, compressed; an event that is larger
+	// alone is dropped, and counted.
+	UploadSizeLimitBytes int64 `yaml:"upload_size_limit_bytes"`
+	// BufferSizeLimitBytes bounds the uploads that wait, compressed; above it the
+	// oldest are dropped, and counted.
+	BufferSizeLimitBytes int64 `yaml:"buffer_size_limit_bytes"`
+	// MaxDecisionsPerSecond drops events that come faster, and counts them; 0: none.
+	MaxDecisionsPerSecond float64 `yaml:"max_decisions_per_second"`
 }

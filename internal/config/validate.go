@@ -44,6 +44,7 @@ func (f *File) validate() error {
 	f.checkTrustRoots(&p)
 	f.checkRegistries(&p)
 	f.checkCache(&p)
+	f.DecisionLog.check(&p)
 	if f.SigningPolicy.Kind != 0 && f.PolicyFile != "" {
 		p.bad("policy_file", "signing_policy is given too; keep one of them")
 	}
@@ -173,6 +174,8 @@ func (l Listener) check(p *problems, at string) {
 		p.bad(at+".principal.role", "%q is none of viewer, verifier, author, admin", l.Principal.Role)
 	case l.Authentication == AuthNone && l.Principal.Role != "viewer" && l.Principal.Role != "verifier":
 		p.bad(at+".principal.role", "without authentication it may be viewer or verifier, not %s", l.Principal.Role)
+	case l.Principal.Team != "" && len(l.Principal.Images) == 0 && (l.Principal.Role == "author" || l.Principal.Role == "admin"): // as for tokens
+		p.bad(at+".principal.images", "are missing; a team's %s makes what is trusted for these images alone, so name them, or ** for every image", l.Principal.Role)
 	}
 }
 

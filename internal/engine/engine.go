@@ -74,16 +74,32 @@ type Uses interface {
 	Add(verdictID, principal string, at time.Time)
 }
 
+// Decisions is told of every verdict that is given, repeated ones too. It must not
+// block, and must not change what it is given.
+type Decisions interface {
+	Decided(d Decided)
+}
+
+// Decided is one verdict that was given.
+type Decided struct {
+	Request Request
+	Answer  Answer
+	// At is when it was given, Took how long that took.
+	At   time.Time
+	Took time.Duration
+}
+
 // Config of an engine. Source, Current and Build are needed.
 type Config struct {
 	Source Source
 	// Current gives what is in force now. It is called once per request, and
 	// what was acknowledged before the request must be in it.
 	Current func(ctx context.Context) (*State, error)
-	// Cache, Recorder and Uses are optional: the command line has none.
-	Cache    Cache
-	Recorder Recorder
-	Uses     Uses
+	// Cache, Recorder, Uses and Decisions are optional: the command line has none.
+	Cache     Cache
+	Recorder  Recorder
+	Uses      Uses
+	Decisions Decisions
 	// Shadows keeps what policies of mode shadow said; nil: they are not evaluated.
 	Shadows ShadowRecorder
 	Limits  evidence.Limits
@@ -160,6 +176,9 @@ type Request struct {
 	// and never in a key. With an assessment the answer has a row of its own.
 	AssessmentID string
 	Labels       map[string]string
+	// RequestID names the call, and BatchID the batch that it is an item of: for the
+	// decision log alone.
+	RequestID, BatchID string
 	// Refresh bypasses leases and cached answers.
 	Refresh      bool
 	EvidenceOnly bool
@@ -191,6 +210,19 @@ func (e *Engine) Stats() *Stats { return &e.stats }
 // this very request. An error wraps [ErrInvalid] or is the end of ctx; whatever
 // else goes wrong is an unknown verdict.
 func (e *Engine) Decide(ctx context.Context, st *State, req Request) (Answer, error) {
+	if e.cfg.Decisions == nil {
+		return e.decide(ctx, st, req)
+	}
+	begun := e.cfg.Now()
+	a, err := e.decide(ctx, st, req)
+	if err == nil {
+		at := e.cfg.Now()
+		e.cfg.Decisions.Decided(Decided{Request: req, Answer: a, At: at, Took: at.Sub(begun)})
+	}
+	return a, err
+}
+
+func (e *Engine) decide(ctx context.Context, st *State, req Request) (Answer, error) {
 	// What is in the cache under this key was a good request when it was put there,
 	// under the same active: it needs no second look.
 	key := answerKey(e.cfg.Build+e.cfg.Settings, st, req)

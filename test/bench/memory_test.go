@@ -35,6 +35,26 @@ func BenchmarkVerdictFromMemory(b *testing.B) {
 	verdictFromMemory(b, rowMemory, filepath.Join(b.TempDir(), "data"))
 }
 
+// BenchmarkVerdictFromMemoryLogged does the same with a decision log: a line of some
+// 2 KB for every answer, and not one of them dropped.
+func BenchmarkVerdictFromMemoryLogged(b *testing.B) {
+	data := filepath.Join(b.TempDir(), "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(data, "signet.yaml"), []byte("decision_log: {file: {path: decisions.jsonl, max_files: 1}}\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	signet := builtSignet(b)
+	s := verdictFromMemory(b, rowDecisions, data)
+	s.token = createTokenOf(b, signet, data, "viewer")
+	for name, want := range map[string]bool{"signet_decision_log_events_total": true, `signet_decision_log_dropped_total{reason="buffer_size_limit_bytes_exceeded"}`: false} {
+		if got := s.metric(b, name); (got != "0") != want {
+			b.Errorf("%s is %s", name, got)
+		}
+	}
+}
+
 // BenchmarkVerdictFromMemoryOnPostgres does the same with the store in PostgreSQL,
 // where every answer waits for a barrier read of the active row, because any other
 // server may have changed it.
@@ -50,7 +70,7 @@ func BenchmarkVerdictFromMemoryOnPostgres(b *testing.B) {
 	verdictFromMemory(b, rowPostgres, data)
 }
 
-func verdictFromMemory(b *testing.B, row Row, data string) {
+func verdictFromMemory(b *testing.B, row Row, data string) *asked {
 	signet := builtSignet(b)
 	root, err := filepath.Abs(filepath.Join(samples, "trusted-root.json"))
 	if err != nil {
@@ -90,6 +110,36 @@ func verdictFromMemory(b *testing.B, row Row, data string) {
 	b.ReportMetric(float64(ours)/float64(theirs), "hit/bare-cpu")
 	measured(b, row, Median(ratios), "hit/bare", "%.0f of %.0f requests/s over %d connections; server CPU %.1f µs of %.1f µs a request; medians of %d turns",
 		Median(hit), Median(base), connections, float64(ours)/1000, float64(theirs)/1000, len(ratios))
+	return &asked{address: s.address, token: token}
+}
+
+// asked is the server that was measured.
+type asked struct{ address, token string }
+
+// metric is a value at /metrics, "" where there is none of that name.
+func (s *asked) metric(b *testing.B, name string) string {
+	b.Helper()
+	req, err := http.NewRequest(http.MethodGet, "http://"+s.address+"/metrics", nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for line := range strings.Lines(string(body)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	b.Errorf("no %s at /metrics: %s", name, res.Status)
+	return ""
 }
 
 func mustCPU(b *testing.B, pid int) time.Duration {

@@ -81,8 +81,13 @@ func startServer(b *testing.B, signet, data string, flags ...string) *server {
 
 // createToken makes the data directory, and returns a token that may ask.
 func createToken(b *testing.B, signet, data string) string {
+	return createTokenOf(b, signet, data, "verifier")
+}
+
+// createTokenOf is createToken for another role.
+func createTokenOf(b *testing.B, signet, data, role string) string {
 	b.Helper()
-	p := newProgram(b, signet, "token", "create", "--role", "verifier", "--name", "bench", "--data-dir", data)
+	p := newProgram(b, signet, "token", "create", "--role", role, "--name", "bench-"+role, "--data-dir", data)
 	cmd := exec.Command(p.path, p.args...)
 	cmd.Env = p.env
 	var stderr bytes.Buffer
