@@ -169,7 +169,7 @@ func TestSchemaOfPostgreSQL(t *testing.T) {
 		}
 	}
 	// One whose migration fails leaves the old schema.
-	later["00004_broken.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nDROP TABLE leases;\nCREATE TABLE nonsense (;\n")}
+	later["99999999_broken.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nDROP TABLE leases;\nCREATE TABLE nonsense (;\n")}
 	if _, err := open(ctx, Config{URL: dsn, Migrate: true}, later); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a broken migration: %v", err)
 	}
