@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 // TestScenarios runs test/scenarios: what users do, as text that reads like a
 // manual. A scenario has SAMPLES (images signed by cosign), DATA (a data
 // directory), ADDR (a free loopback address), and the commands registry, push,
-// ready and http.
+// ready, poll and http.
 func TestScenarios(t *testing.T) {
 	samples, err := filepath.Abs("../../test/testdata/samples")
 	if err != nil {
@@ -61,7 +61,7 @@ func TestScenarios(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exitcode": cmdExitCode, "push": cmdPush, "break": cmdBreak, "ready": cmdReady, "http": cmdHTTP, "lastline": cmdLastLine,
+			"exitcode": cmdExitCode, "push": cmdPush, "break": cmdBreak, "ready": cmdReady, "http": cmdHTTP, "lastline": cmdLastLine, "poll": cmdPoll,
 		},
 	})
 }
@@ -186,6 +186,25 @@ func cmdLastLine(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	lines := bytes.Split(bytes.TrimRight([]byte(ts.ReadFile(args[0])), "\n"), []byte("\n"))
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), lines[len(lines)-1], 0o600))
+}
+
+// poll REGEXP COMMAND ARGS…: runs a command until its stdout matches.
+func cmdPoll(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: poll REGEXP COMMAND ARGS")
+	}
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		got := ts.ReadFile("stdout")
+		if err == nil && want.MatchString(got) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not print %s (%v): %s", args[1], want, err, got)
+		}
+	}
 }
 
 // exitcode N COMMAND ARGS…: runs a command that must end with this code.
