@@ -48,6 +48,7 @@ func TestExceptions(t *testing.T) {
 				{"ended", func(e *client.NewException) { e.ExpiresAt = start.Add(-day) }, "expires_at", "has passed"},
 				{"no end", func(e *client.NewException) { e.ExpiresAt = time.Time{} }, "expires_at", "is missing"},
 				{"no images", func(e *client.NewException) { e.Images = nil }, "images", "is an empty list"},
+				{"every image", func(e *client.NewException) { e.Images = []string{"**"} }, "images[0]", "is for images of every registry"},
 				{"no codes", func(e *client.NewException) { e.Codes = nil }, "codes", "is an empty list"},
 				{"misspelt", func(e *client.NewException) { e.Codes = []string{"unsinged"} }, "codes[0]", `the nearest is "unsigned"`},
 				{"never", func(e *client.NewException) { e.Codes = []string{"search_incomplete"} }, "codes[0]", "is never waived"},
@@ -123,6 +124,9 @@ func TestShadow(t *testing.T) {
 		if next.Mode != "shadow" || next.ShadowOf != "prod" {
 			t.Errorf("the policy is %+v", next)
 		}
+		f.untouched(t, func() {
+			must[client.Policy](t)(f.PutPolicy(ctx, root, "next", "", []byte(shadow), &next.Version))
+		})
 		_, err = f.Shadow(ctx, root, prod.Name, 0, "")
 		wants(t, err, ErrConflict, "has the mode enforce")
 		_, err = f.Shadow(ctx, root, "absent", 0, "")
