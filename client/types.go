@@ -214,7 +214,7 @@ type Exception struct {
 
 // NewException asks for an exception. Every field is needed.
 type NewException struct {
-	// Images are globs of image names, "**" for all.
+	// Images are globs of image names, each with a registry.
 	Images []string `json:"images"`
 	// Codes of the violations that are waived.
 	Codes  []string `json:"codes"`

@@ -12,7 +12,7 @@ import (
 type policiesExceptCmd struct {
 	policyArg
 	changeFlags
-	Image   []string `help:"Pattern of image names that it is for, \"**\" for all; can be repeated." placeholder:"PATTERN"`
+	Image   []string `help:"Pattern of image names that it is for, such as ghcr.io/org/**; can be repeated." placeholder:"PATTERN"`
 	Code    []string `help:"Code of the violations that it waives; can be repeated." placeholder:"CODE"`
 	Reason  string   `help:"Why; it stands in verdicts." placeholder:"TEXT"`
 	Owner   string   `help:"Who answers for it." placeholder:"WHO"`

@@ -254,6 +254,10 @@ func (c policyEvalCmd) print(std streams, result verdict.Result, rules []policy.
 	}
 	fmt.Fprintln(std.out, map[bool]string{true: "allow", false: "deny"}[result.Allow])
 	for _, s := range result.SatisfiedBy {
+		if s.Exception != "" {
+			fmt.Fprintf(std.out, "  %s is waived by the exception %s\n", printable(s.Requirement, false), printable(s.Exception, false))
+			continue
+		}
 		fmt.Fprintf(std.out, "  %s is met by %s\n", printable(s.Requirement, false), printable(strings.Join(s.Facts, ", "), false))
 	}
 	for _, v := range result.Violations {

@@ -88,8 +88,10 @@ const (
 		{"id":"0T2","name":"two","role":"viewer","expires_at":"2027-03-01T00:00:00Z","last_used_at":"2027-01-01T00:00:00Z","state":"valid"},
 		{"id":"0T3","name":"two","role":"viewer","expires_at":"2027-03-01T00:00:00Z","state":"valid"},
 		{"id":"0T4","name":"ci","role":"viewer","expires_at":"2026-03-01T00:00:00Z","state":"expired"}]}`
-	policyJSON = `{"name":"prod","source":"api","owner":"red","mode":"enforce","images":[],"signing_policy":"mode: enforce\n","updated_at":"2027-01-01T00:00:00Z","updated_by":"ann","version":4}`
-	rootJSON   = `{"name":"own","source":"api","kind":"tuf","digest":"sha256:00","requires":{"log":true,"sct":false,"timestamp":true},"images":[],"tuf_url":"https://tuf.example",
+	exceptedJSON = `{"name":"prod","mode":"enforce","exceptions":[{"name":"prod/exceptions/1","images":["a/**"],"codes":["unsigned"],"reason":"soon","owner":"red","expires_at":"2026-01-01T00:00:00Z"}],"version":4}`
+	shadowJSON   = `{"policy":"next","shadow_of":"prod","since":"2027-01-01T00:00:00Z","counts":{"agree":5,"would_deny":1},"items":[{"verdict_id":"01JV","image":"a","decision":"deny","compared_with":"allow","reasons":[{"code":"too_old"}],"at":"2027-01-02T00:00:00Z"}]}`
+	policyJSON   = `{"name":"prod","source":"api","owner":"red","mode":"enforce","images":[],"signing_policy":"mode: enforce\n","updated_at":"2027-01-01T00:00:00Z","updated_by":"ann","version":4}`
+	rootJSON     = `{"name":"own","source":"api","kind":"tuf","digest":"sha256:00","requires":{"log":true,"sct":false,"timestamp":true},"images":[],"tuf_url":"https://tuf.example",
 		"target":"trusted_root.json","refreshed_at":"2027-01-01T00:00:00Z","error":"","contains":{"certificate_authorities":1},"updated_by":"ann","updated_at":"2027-01-01T00:00:00Z","version":2}`
 	none     = `{"items":[]}`
 	notThere = `404 {"code":"not_found","detail":"There is no such object."}`
@@ -356,6 +358,33 @@ func TestCommands(t *testing.T) {
 		},
 		{args: []string{"policies", "put", policyFile}, answers: map[string]string{"GET /policies/prod": `403 {"detail":"No."}`}, code: 64, stderr: "No."},
 		{args: []string{"policies", "put", dir + "/nothing"}, code: 64, stderr: "policies put: open"},
+		{args: []string{"policies", "except", "prod"}, answers: map[string]string{"GET /policies/prod": policyJSON}, stderr: "signet: policy prod has no exceptions\n"},
+		{args: []string{"policies", "except", "prod"}, answers: map[string]string{"GET /policies/prod": exceptedJSON}, stdout: "prod/exceptions/1  a/**    unsigned  2026-01-01T00:00:00Z (ended)  red    soon\n"},
+		{args: []string{"policies", "except", "prod", "--json"}, answers: map[string]string{"GET /policies/prod": exceptedJSON}, stdout: `"name": "prod/exceptions/1"`},
+		{
+			args:    []string{"policies", "except", "prod", "--image", "a/**", "--code", "unsigned", "--reason", "soon", "--owner", "red", "--expires", "2027-01-31T01:00:00+01:00", "--why", "7"},
+			answers: map[string]string{"GET /policies/prod": policyJSON, "POST /policies/prod/exceptions": exceptedJSON},
+			asked:   []string{`POST /policies/prod/exceptions If-Match: "4" Signet-Why: 7 {"images":["a/**"],"codes":["unsigned"],"reason":"soon","owner":"red","expires_at":"2027-01-31T00:00:00Z"}`},
+			stdout:  "prod/exceptions/1", stderr: "signet: policy prod has a new exception\n",
+		},
+		{
+			args: []string{"policies", "except", "prod", "--remove", "1"}, answers: map[string]string{"GET /policies/prod": exceptedJSON, "DELETE /policies/prod/exceptions/1": policyJSON},
+			asked: []string{`DELETE /policies/prod/exceptions/1 If-Match: "4"`}, stderr: "signet: policy prod has an exception less\n",
+		},
+		{
+			args: []string{"policies", "except", "prod", "--remove", "1"}, answers: map[string]string{"GET /policies/prod": exceptedJSON, "DELETE /policies/prod/exceptions/1": staleNow}, code: 64,
+			asked: []string{`DELETE /policies/prod/exceptions/1 If-Match: "4"`}, stderr: "policy prod was changed by somebody else just now",
+		},
+		{args: []string{"policies", "except", "prod", "--remove", "1", "--code", "unsigned"}, code: 64, stderr: "--remove takes an exception out"},
+		{args: []string{"policies", "except", "prod", "--code", "unsigned"}, code: 64, stderr: "--expires is missing"},
+		{args: []string{"policies", "except", "prod", "--code", "unsigned", "--expires", "soon"}, code: 64, stderr: `--expires: "soon" is neither a time nor how long it lasts`},
+		{args: []string{"policies", "except", "x"}, answers: map[string]string{"GET /policies/x": notThere}, code: 64, stderr: `there is no policy "x"`},
+		{
+			args: []string{"policies", "shadow", "next"}, answers: map[string]string{"GET /policies/next/shadow?limit=50": shadowJSON},
+			stdout: "compared with prod since 2027-01-01T00:00:00Z: 5 agree, 0 would allow, 1 would deny, 0 would not know\nAT                    DECIDED  SHADOW  IMAGE  REASON   VERDICT\n2027-01-02T00:00:00Z  allow    deny    a      too_old  01JV\n",
+		},
+		{args: []string{"policies", "shadow", "next", "--json", "--limit", "1"}, answers: map[string]string{"GET /policies/next/shadow?limit=1": shadowJSON}, stdout: `"would_deny": 1`},
+		{args: []string{"policies", "shadow", "x"}, answers: map[string]string{"GET /policies/x/shadow?limit=50": notThere}, code: 64, stderr: `there is no policy "x"`},
 		{args: []string{"policies", "remove", "prod"}, answers: map[string]string{"GET /policies/prod": policyJSON, "DELETE /policies/prod": "204 "}, asked: []string{`DELETE /policies/prod If-Match: "4"`}, stderr: "policy prod is no longer in force"},
 		{args: []string{"policies", "remove", "x"}, answers: map[string]string{"GET /policies/x": notThere}, code: 64, stderr: "there is no policy"},
 

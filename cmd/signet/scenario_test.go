@@ -66,7 +66,7 @@ func TestScenarios(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": cmdExitCode, "push": cmdPush, "break": cmdBreak, "ready": cmdReady, "http": cmdHTTP, "lastline": cmdLastLine,
-			"key": cmdKey,
+			"key": cmdKey, "poll": cmdPoll,
 		},
 	})
 }
@@ -206,6 +206,25 @@ func cmdKey(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	for name, block := range map[string]*pem.Block{".pem": {Type: "PRIVATE KEY", Bytes: private}, ".pub": {Type: "PUBLIC KEY", Bytes: public}} {
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]+name), pem.EncodeToMemory(block), 0o600))
+	}
+}
+
+// poll REGEXP COMMAND ARGS…: runs a command until its stdout matches.
+func cmdPoll(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: poll REGEXP COMMAND ARGS")
+	}
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		got := ts.ReadFile("stdout")
+		if err == nil && want.MatchString(got) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not print %s (%v): %s", args[1], want, err, got)
+		}
 	}
 }
 

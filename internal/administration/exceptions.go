@@ -2,6 +2,7 @@ package administration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -103,8 +104,8 @@ func (s *Service) putChanged(ctx context.Context, c Caller, old store.PolicyRow,
 // ofException names the fields of the exception that was given, and no lines: its
 // author wrote no document.
 func ofException(err error, i int) error {
-	mistakes, ok := err.(FieldErrors) //nolint:errorlint // as PutPolicy gives it
-	if !ok {
+	var mistakes FieldErrors
+	if !errors.As(err, &mistakes) {
 		return err
 	}
 	for j, m := range mistakes {

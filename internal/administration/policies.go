@@ -117,7 +117,7 @@ func (s *Service) PutPolicy(ctx context.Context, c Caller, name, owner string, b
 	if err := s.checkExceptions(ctx, p, before); err != nil {
 		return client.Policy{}, linesOf(err)
 	}
-	if err := s.checkShadow(ctx, p); err != nil {
+	if err := s.checkShadow(ctx, p, before); err != nil {
 		return client.Policy{}, err
 	}
 	if err := s.resolvePolicy(ctx, p); err != nil {

@@ -21,7 +21,7 @@ func TestPolicyLifecycle(t *testing.T) {
 		p := must[*signingpolicy.Policy](t)(signingpolicy.ParseAs("strict", []byte(body)))
 		canonical := string(must[[]byte](t)(p.Canonical()))
 		want := client.Policy{
-			Name: "strict", Source: "api", Owner: "web", Mode: "audit", Images: []string{"ghcr.io/org/**"}, SigningPolicy: canonical, Digest: made.Digest,
+			Name: "strict", Source: "api", Owner: "web", Mode: "audit", Images: []string{"ghcr.io/org/**"}, Exceptions: []client.Exception{}, SigningPolicy: canonical, Digest: made.Digest,
 			CreatedBy: "root", CreatedAt: start, UpdatedBy: "root", UpdatedAt: start, Version: 1,
 		}
 		same(t, want, made)

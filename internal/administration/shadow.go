@@ -12,9 +12,13 @@ import (
 )
 
 // checkShadow refuses a shadow of a policy that is not there: a misspelt name would
-// be compared with something else.
-func (s *Service) checkShadow(ctx context.Context, p *signingpolicy.Policy) error {
+// be compared with something else. before is the body that is replaced, "" for none;
+// what stands there already is not asked again.
+func (s *Service) checkShadow(ctx context.Context, p *signingpolicy.Policy, before string) error {
 	if p.ShadowOf == "" {
+		return nil
+	}
+	if old, err := signingpolicy.Parse([]byte(before)); err == nil && old.ShadowOf == p.ShadowOf {
 		return nil
 	}
 	_, err := s.store.Policy(ctx, p.ShadowOf)

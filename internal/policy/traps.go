@@ -50,17 +50,35 @@ func (l *linter) module(m *ast.Module) {
 	}
 	collected := false
 	for _, r := range m.Rules {
-		name := string(r.Head.Name)
-		if name != "violation" && name != "warning" {
-			continue
+		switch name, _ := r.Head.Ref()[0].Value.(ast.Var); name {
+		case "violation", "warning":
+			collected = true
+			l.finding(m, r, string(name))
+		case "requirements":
+			collected = true
+			l.requirement(r)
 		}
-		collected = true
-		l.finding(m, r, name)
 	}
 	if !collected {
 		l.bad(m.Package.Location, "not_collected", `Name its rule violation, which denies, or warning, which informs: violation contains {"code": …} if { … }.`,
-			"nothing reads %s: it has neither a violation nor a warning", m.Package)
+			"nothing reads %s: it has neither a violation nor a warning nor requirements", m.Package)
 	}
+}
+
+// requirement looks at a rule that adds a requirement. Under a name that is no
+// constant nothing is there when nothing meets it, so that nothing is required.
+func (l *linter) requirement(r *ast.Rule) {
+	ref := r.Head.Ref()
+	if len(ref) == 1 && r.Head.RuleKind() == ast.SingleValue {
+		return // an object, which the entrypoint checks
+	}
+	if len(ref) == 2 && r.Head.RuleKind() == ast.MultiValue {
+		if name, ok := ref[1].Value.(ast.String); ok && name != "" && name != "signature" {
+			return
+		}
+	}
+	l.bad(r.Location, "rule_malformed", "requirements.NAME contains fact.id if { … }, with a name that is written out and is not signature",
+		"requirements is not a name with a set of ids, so it would require nothing, or nothing when nothing meets it")
 }
 
 // finding looks at a rule that speaks to people.

@@ -23,7 +23,8 @@ const (
 // Exception waives violations of some codes for some images until it ends. It is
 // named "<policy>/exceptions/<position>", see [Policy.ExceptionName].
 type Exception struct {
-	// Images are globs of the images that it is for; at least one.
+	// Images are globs of the images that it is for; at least one, and each names a
+	// registry.
 	Images []string
 	// Codes of the violations that it waives; at least one.
 	Codes []string
@@ -79,7 +80,7 @@ func (d *draft) exception(n *yaml.Node, at string) {
 		"name": "is not given: exceptions are named by their position",
 	})
 	for _, f := range []struct{ name, want string }{
-		{"images", `name the images that it is for, "**" for all`}, {"codes", "name the codes of the violations that it waives"},
+		{"images", "name the images that it is for, such as ghcr.io/org/app"}, {"codes", "name the codes of the violations that it waives"},
 		{"reason", "say why"}, {"owner", "say who answers for it"}, {"expires_at", "say when it ends, such as 2027-01-31T00:00:00Z"},
 	} {
 		if !given[f.name] && n.Kind == yaml.MappingNode {
@@ -94,11 +95,16 @@ func (d *draft) exception(n *yaml.Node, at string) {
 func (d *draft) exceptedImages(n *yaml.Node, at string) []string {
 	images := d.strings(n, at)
 	if len(images) == 0 && n.Kind == yaml.SequenceNode {
-		d.fail(n, at, `is an empty list, so the exception would be for no image; name the images, "**" for all`)
+		d.fail(n, at, "is an empty list, so the exception would be for no image; name the images")
 	}
 	for i, image := range images {
+		field := fmt.Sprintf("%s[%d]", at, i)
 		if _, err := glob.Compile(image); err != nil {
-			d.failLines(n.Content[i], fmt.Sprintf("%s[%d]", at, i), err)
+			d.failLines(n.Content[i], field, err)
+			continue
+		}
+		if host, _, _ := strings.Cut(image, "/"); strings.Trim(host, "*") == "" {
+			d.fail(n.Content[i], field, "%q is for images of every registry; an exception is for few: write the registry, for example ghcr.io/org/**", image)
 		}
 	}
 	return images

@@ -375,20 +375,22 @@ func TestParseRefuses(t *testing.T) {
 		{"an own signer that is disabled", "trusted_signers: [{enabled: false, type: keyless, issuer: https://a.example, subject: x}]\n", "enabled: belongs to registered signers"},
 		{"later: attestations", good + "attestations: [{predicate_type: \"https://spdx.dev/Document\"}]\n", "line 2: attestations: is enforced by a later version"},
 		{"exceptions: no list", good + "exceptions: unsigned\n", "line 2: exceptions: is the string"},
-		{"exceptions: nothing", good + "exceptions: [{}]\n", `line 2: exceptions[0].images: is missing; name the images that it is for, "**" for all
+		{"exceptions: nothing", good + "exceptions: [{}]\n", `line 2: exceptions[0].images: is missing; name the images that it is for, such as ghcr.io/org/app
 line 2: exceptions[0].codes: is missing; name the codes of the violations that it waives
 line 2: exceptions[0].reason: is missing; say why
 line 2: exceptions[0].owner: is missing; say who answers for it
 line 2: exceptions[0].expires_at: is missing; say when it ends, such as 2027-01-31T00:00:00Z`},
 		{"exceptions: empty lists", good + exceptionOf("images: []", "codes: []"), "line 4: exceptions[0].images: is an empty list, so the exception would be for no image"},
-		{"exceptions: no codes", good + exceptionOf(`images: ["**"]`, "codes: []"), "line 5: exceptions[0].codes: is an empty list, so nothing would be waived"},
+		{"exceptions: no codes", good + exceptionOf(`images: ["a.b/**"]`, "codes: []"), "line 5: exceptions[0].codes: is an empty list, so nothing would be waived"},
 		{"exceptions: a bad pattern", good + exceptionOf(`images: [app]`, "codes: [unsigned]"), `line 4: exceptions[0].images[0]: image pattern "app": has no path`},
-		{"exceptions: never", good + exceptionOf(`images: ["**"]`, "codes: [unsigned, search_incomplete]"), `line 5: exceptions[0].codes[1]: "search_incomplete" is never waived`},
-		{"exceptions: twice", good + exceptionOf(`images: ["**"]`, "codes: [unsigned, unsigned]"), `line 5: exceptions[0].codes[1]: "unsigned" is there twice`},
-		{"exceptions: a name", good + exceptionOf(`images: ["**"]`, "codes: [unsigned]", "name: mine"), "line 6: exceptions[0].name: is not given: exceptions are named by their position"},
-		{"exceptions: no reason", good + "exceptions: [{images: ['**'], codes: [unsigned], reason: ' ', owner: o, expires_at: 2027-01-31T00:00:00Z}]\n", "line 2: exceptions[0].reason: is empty; fill it in"},
-		{"exceptions: lines", good + "exceptions: [{images: ['**'], codes: [unsigned], reason: \"a\\nb\", owner: o, expires_at: 2027-01-31T00:00:00Z}]\n", "exceptions[0].reason: has a line break"},
-		{"exceptions: a date", good + "exceptions: [{images: ['**'], codes: [unsigned], reason: r, owner: o, expires_at: 2027-01-31}]\n", `exceptions[0].expires_at: "2027-01-31" is not a time; write it as 2027-01-31T00:00:00Z`},
+		{"exceptions: every image", good + exceptionOf(`images: ["a.b/**", "**", "*/org/app"]`, "codes: [unsigned]"), `line 4: exceptions[0].images[1]: "**" is for images of every registry; an exception is for few: write the registry, for example ghcr.io/org/**
+line 4: exceptions[0].images[2]: "*/org/app" is for images of every registry`},
+		{"exceptions: never", good + exceptionOf(`images: ["a.b/**"]`, "codes: [unsigned, search_incomplete]"), `line 5: exceptions[0].codes[1]: "search_incomplete" is never waived`},
+		{"exceptions: twice", good + exceptionOf(`images: ["a.b/**"]`, "codes: [unsigned, unsigned]"), `line 5: exceptions[0].codes[1]: "unsigned" is there twice`},
+		{"exceptions: a name", good + exceptionOf(`images: ["a.b/**"]`, "codes: [unsigned]", "name: mine"), "line 6: exceptions[0].name: is not given: exceptions are named by their position"},
+		{"exceptions: no reason", good + "exceptions: [{images: ['a.b/**'], codes: [unsigned], reason: ' ', owner: o, expires_at: 2027-01-31T00:00:00Z}]\n", "line 2: exceptions[0].reason: is empty; fill it in"},
+		{"exceptions: lines", good + "exceptions: [{images: ['a.b/**'], codes: [unsigned], reason: \"a\\nb\", owner: o, expires_at: 2027-01-31T00:00:00Z}]\n", "exceptions[0].reason: has a line break"},
+		{"exceptions: a date", good + "exceptions: [{images: ['a.b/**'], codes: [unsigned], reason: r, owner: o, expires_at: 2027-01-31}]\n", `exceptions[0].expires_at: "2027-01-31" is not a time; write it as 2027-01-31T00:00:00Z`},
 		{"shadow_of: not in that mode", good + "shadow_of: other\n", "line 2: shadow_of: belongs to mode: shadow, and the mode is enforce"},
 		{"shadow_of: itself", good + "mode: shadow\nshadow_of: default\n", `line 3: shadow_of: "default" is this policy itself`},
 		{"shadow_of: no name", good + "mode: shadow\nshadow_of: Other\n", `line 3: shadow_of: "Other" is not the name of a policy`},
