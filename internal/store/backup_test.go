@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -224,6 +225,11 @@ func TestRestoreRefuses(t *testing.T) {
 		t.Helper()
 		return reseal(t, unpacked(t, edit(have, want)))
 	}
+	_, newest, _, err := store.SchemaStatus(t.Context(), store.Config{DataDir: t.TempDir()})
+	if !errors.Is(err, store.ErrNoStore) {
+		t.Fatal(err)
+	}
+	schema := fmt.Sprintf(`"schema":%d`, newest)
 	without := func(prefix string) []byte {
 		i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, prefix) })
 		return packed(t, slices.Delete(slices.Clone(lines), i, i+1))
@@ -248,9 +254,9 @@ func TestRestoreRefuses(t *testing.T) {
 		{"a bit of a row", edit(`"to fill it"`, `"to fill in"`), store.ErrCorrupt},
 		{"a row of too few columns", resealed(`["secret",`, `[`), store.ErrInvalid},
 		{"a time that is none", resealed(`"k","20`, `"k","yy`), store.ErrInvalid},
-		{"a newer schema", edit(`"schema":2`, `"schema":3`), store.ErrNewerSchema},
+		{"a newer schema", edit(schema, `"schema":99999`), store.ErrNewerSchema},
 		{"a newer format", edit(`"signet_backup":1`, `"signet_backup":2`), store.ErrNewerSchema},
-		{"an older schema", edit(`"schema":2`, `"schema":1`), store.ErrOlderSchema},
+		{"an older schema", edit(schema, `"schema":1`), store.ErrOlderSchema},
 		// Whoever knows the format can make the sum fit, but not the hashes.
 		{"the audit log rewritten", resealed(`"to fill it"`, `"to fill in"`), store.ErrCorrupt},
 		{"a signer rewritten", resealed(`"builder","keyless","https://issuer"`, `"builder","keyless","https://mallory"`), store.ErrCorrupt},

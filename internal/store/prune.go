@@ -63,10 +63,18 @@ func (s *Store) Prune(ctx context.Context, r Retention) (deleted int64, err erro
 // verdict was never kept: those of ids that are less than any that is there.
 func (s *Store) pruneUses(ctx context.Context) error {
 	before := formatTime(s.now().Add(-factsGrace))
-	return s.update(ctx, "removing old uses", func(w writer) error {
-		return w.exec(`DELETE FROM verdict_uses WHERE minute < ?
-			AND verification_id < coalesce((SELECT min(id) FROM signature_verifications), ?)`, before, lastID)
-	})
+	for {
+		var n int64
+		err := s.update(ctx, "removing old uses", func(w writer) (err error) {
+			n, err = w.affected(`DELETE FROM verdict_uses WHERE (verification_id, principal, minute) IN (
+				SELECT verification_id, principal, minute FROM verdict_uses WHERE minute < ?
+				AND verification_id < coalesce((SELECT min(id) FROM signature_verifications), ?) LIMIT ?)`, before, lastID, pruneBatch)
+			return err
+		})
+		if err != nil || n < pruneBatch {
+			return err
+		}
+	}
 }
 
 // pruneEnd is the place up to which verdicts go, that one included; nil for none.
@@ -132,19 +140,19 @@ func (s *Store) pruneVerdicts(ctx context.Context, end Cursor) (n int64, err err
 // uncount takes verdicts that go out of what their signers say of them.
 func (w writer) uncount(in string, ids []any) error {
 	type count struct {
-		signer, digest string
-		n              int64
+		signer, digest, name string
+		n                    int64
 	}
-	rows, err := w.tx.QueryContext(w.ctx, `SELECT signer_id, image_digest, count(*) FROM (
-			SELECT DISTINCT s.signer_id, v.image_digest, v.id FROM verification_signers s JOIN signature_verifications v ON v.id = s.verification_id
+	rows, err := w.tx.QueryContext(w.ctx, `SELECT signer_id, image_digest, image_name, count(*) FROM (
+			SELECT DISTINCT s.signer_id, v.image_digest, v.image_name, v.id FROM verification_signers s JOIN signature_verifications v ON v.id = s.verification_id
 			WHERE s.verification_id IN `+in+` AND s.signer_id IS NOT NULL AND v.allowed) x
-		GROUP BY signer_id, image_digest ORDER BY signer_id, image_digest`, ids...)
+		GROUP BY signer_id, image_digest, image_name ORDER BY signer_id, image_digest, image_name`, ids...)
 	if err != nil {
 		return err
 	}
 	counts, err := collect("counting old verdicts", rows, func(r rower) (count, error) {
 		var c count
-		err := r.Scan(&c.signer, &c.digest, &c.n)
+		err := r.Scan(&c.signer, &c.digest, &c.name, &c.n)
 		return c, err
 	})
 	if err != nil {
@@ -153,10 +161,10 @@ func (w writer) uncount(in string, ids []any) error {
 	for _, c := range counts {
 		// The newest verdict goes last, so the row that names it stands until then.
 		for _, q := range []string{
-			`UPDATE signer_digests SET count = count - ? WHERE signer_id = ? AND image_digest = ?`,
-			`DELETE FROM signer_digests WHERE count <= ? AND signer_id = ? AND image_digest = ?`,
+			`UPDATE signer_digests SET count = count - ? WHERE signer_id = ? AND image_digest = ? AND image_name = ?`,
+			`DELETE FROM signer_digests WHERE count <= ? AND signer_id = ? AND image_digest = ? AND image_name = ?`,
 		} {
-			if err := w.exec(q, c.n, c.signer, c.digest); err != nil {
+			if err := w.exec(q, c.n, c.signer, c.digest, c.name); err != nil {
 				return err
 			}
 			c.n = 0
