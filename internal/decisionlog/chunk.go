@@ -3,6 +3,7 @@ package decisionlog
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
 )
 
@@ -19,7 +20,8 @@ type chunker struct {
 	limit int
 	guess int // of the bytes before compression
 	buf   []byte
-	ends  []int // of the events in buf
+	ends  []int        // of the events in buf
+	gz    *gzip.Writer // used again: a new one takes a megabyte
 }
 
 // mostGrowth bounds the guess: so many times the limit waits uncompressed at most.
@@ -49,7 +51,7 @@ func (c *chunker) flush() (full []chunk, tooLarge int, err error) {
 		events[i], from = c.buf[from:end], end
 	}
 	raw := len(c.buf)
-	full, tooLarge, size, err := pack(events, c.limit)
+	full, tooLarge, size, err := c.pack(events)
 	if size > 0 && len(events) > 1 {
 		c.guess = min(max(int(float64(raw)*0.9*float64(c.limit)/float64(size)), c.limit), c.limit*mostGrowth)
 	}
@@ -59,39 +61,49 @@ func (c *chunker) flush() (full []chunk, tooLarge int, err error) {
 
 // pack compresses events, in as many chunks as they need; size is what all of them
 // came to in one.
-func pack(events [][]byte, limit int) (full []chunk, tooLarge, size int, err error) {
-	var buf bytes.Buffer
-	w, err := gzip.NewWriterLevel(&buf, gzip.BestSpeed)
-	if err != nil {
-		return nil, 0, 0, err
-	}
-	sep := []byte{'['}
-	for _, e := range events {
-		_, err1 := w.Write(sep)
-		_, err2 := w.Write(e)
-		if err1 != nil || err2 != nil { // a buffer takes all
-			return nil, len(events), 0, fmt.Errorf("compressing: %w", err1)
-		}
-		sep = []byte{','}
-	}
-	if _, err := w.Write([]byte{']'}); err != nil {
-		return nil, len(events), 0, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, len(events), 0, err
-	}
-	size = buf.Len()
+func (c *chunker) pack(events [][]byte) (full []chunk, tooLarge, size int, err error) {
+	body, err := c.compress(events)
+	size = len(body)
 	switch {
-	case size <= limit:
-		return []chunk{{body: buf.Bytes(), events: len(events)}}, 0, size, nil
+	case err != nil:
+		return nil, len(events), 0, fmt.Errorf("compressing: %w", err)
+	case size <= c.limit:
+		return []chunk{{body: body, events: len(events)}}, 0, size, nil
 	case len(events) == 1:
 		return nil, 1, size, nil
 	}
 	half := len(events) / 2
-	a, lostA, _, err := pack(events[:half], limit)
-	if err != nil {
-		return nil, len(events), size, err
+	for _, part := range [][][]byte{events[:half], events[half:]} {
+		more, lost, _, failed := c.pack(part)
+		full, tooLarge, err = append(full, more...), tooLarge+lost, errors.Join(err, failed)
 	}
-	b, lostB, _, err := pack(events[half:], limit)
-	return append(a, b...), lostA + lostB, size, err
+	return full, tooLarge, size, err
+}
+
+func (c *chunker) compress(events [][]byte) ([]byte, error) {
+	var buf bytes.Buffer
+	if c.gz == nil {
+		w, err := gzip.NewWriterLevel(&buf, gzip.BestSpeed)
+		if err != nil {
+			return nil, err
+		}
+		c.gz = w
+	}
+	c.gz.Reset(&buf)
+	sep := []byte{'['}
+	for _, e := range events {
+		for _, b := range [][]byte{sep, e} {
+			if _, err := c.gz.Write(b); err != nil {
+				return nil, err
+			}
+		}
+		sep = []byte{','}
+	}
+	if _, err := c.gz.Write([]byte{']'}); err != nil {
+		return nil, err
+	}
+	if err := c.gz.Close(); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), nil
 }

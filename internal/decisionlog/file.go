@@ -52,7 +52,10 @@ func openFile(cfg FileConfig, log *slog.Logger) (*file, error) {
 	f := &file{cfg: cfg, log: log}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f, f.open()
+	if err := f.open(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // open opens the file under its name. The caller holds mu.

@@ -9,7 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -490,10 +490,10 @@ func TestRateAndSize(t *testing.T) {
 	e := newEndpoint(t)
 	l := newLog(t, Config{HTTP: &HTTPConfig{URL: e.URL, MinDelay: time.Hour, MaxDelay: time.Hour, MaxDecisionsPerSecond: 0.001, UploadSizeLimit: 1000}})
 	large := decided(1)
-	r := rand.New(rand.NewSource(1))
+	r := rand.New(rand.NewPCG(1, 1))
 	noise := make([]byte, 4000)
 	for i := range noise {
-		noise[i] = byte('a' + r.Intn(26))
+		noise[i] = byte('a' + r.IntN(26))
 	}
 	large.Image = string(noise)
 	for _, d := range []Decision{large, decided(2), decided(3)} {
@@ -507,7 +507,7 @@ func TestRateAndSize(t *testing.T) {
 
 // However events differ, none is lost in a chunk, and no chunk is too large.
 func TestChunker(t *testing.T) {
-	r := rand.New(rand.NewSource(1))
+	r := rand.New(rand.NewPCG(1, 1))
 	c := newChunker(2000)
 	var got, want int
 	count := func(full []chunk, tooLarge int, err error) {
@@ -523,12 +523,12 @@ func TestChunker(t *testing.T) {
 		}
 	}
 	for range 2000 {
-		n := r.Intn(1500) + 1
+		n := r.IntN(1500) + 1
 		b := make([]byte, n)
 		for i := range b {
 			b[i] = 'x'
 			if want%3 == 0 {
-				b[i] = byte('a' + r.Intn(26))
+				b[i] = byte('a' + r.IntN(26))
 			}
 		}
 		want++

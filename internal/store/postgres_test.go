@@ -239,7 +239,7 @@ func seedPG(t *testing.T, s *Store) {
 			(ARRAY['allow', 'allow', 'allow', 'deny', 'unknown'])[i % 5 + 1], true, '[]', '', '{}', 'sha256:f' || (i % 1000),
 			1, '', '', 'x', 'x' FROM generate_series(0, 29999) i`,
 		`INSERT INTO verification_signers SELECT 's' || (substr(id, 2)::int % 20), created_at, id, 'id' || (substr(id, 2)::int % 20) FROM signature_verifications`,
-		`INSERT INTO signer_digests SELECT 'id' || (i % 20), 'd' || i, timestamptz '2026-11-23 12:00Z' + i * interval '1 second', 'v' || i, 'i', NULL, 1 FROM generate_series(0, 19999) i`,
+		`INSERT INTO signer_digests SELECT 'id' || (i % 20), 'd' || i, 'n', timestamptz '2026-11-23 12:00Z' + i * interval '1 second', 'v' || i, 'i', NULL, 1 FROM generate_series(0, 19999) i`,
 		`INSERT INTO verdict_uses SELECT 'v' || i, 'p', now(), 1 FROM generate_series(0, 9999) i`,
 		`ANALYZE`)
 }

@@ -66,19 +66,22 @@ func (s *Store) Prune(ctx context.Context, r Retention) (deleted int64, err erro
 // whose verdict was never kept: those of ids that are less than any that is there.
 func (s *Store) pruneUses(ctx context.Context) error {
 	before := formatTime(s.now().Add(-factsGrace))
-	return s.update(ctx, "removing old uses", func(w writer) error {
-		for _, q := range []string{
-			`DELETE FROM verdict_uses WHERE minute < ?
-			AND verification_id < coalesce((SELECT min(id) FROM signature_verifications), ?)`,
-			`DELETE FROM shadow_verdicts WHERE created_at < ?
-			AND verification_id < coalesce((SELECT min(id) FROM signature_verifications), ?)`,
-		} {
-			if err := w.exec(q, before, lastID); err != nil {
+	for _, of := range []struct{ table, key, time string }{
+		{"verdict_uses", "verification_id, principal, minute", "minute"},
+		{"shadow_verdicts", "verification_id, policy", "created_at"},
+	} {
+		for n := int64(pruneBatch); n == pruneBatch; {
+			err := s.update(ctx, "removing old "+of.table, func(w writer) (err error) {
+				n, err = w.affected(`DELETE FROM `+of.table+` WHERE (`+of.key+`) IN (SELECT `+of.key+` FROM `+of.table+` WHERE `+of.time+` < ?
+					AND verification_id < coalesce((SELECT min(id) FROM signature_verifications), ?) LIMIT ?)`, before, lastID, pruneBatch)
+				return err
+			})
+			if err != nil {
 				return err
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // pruneEnd is the place up to which verdicts go, that one included; nil for none.
@@ -145,19 +148,19 @@ func (s *Store) pruneVerdicts(ctx context.Context, end Cursor) (n int64, err err
 // uncount takes verdicts that go out of what their signers say of them.
 func (w writer) uncount(in string, ids []any) error {
 	type count struct {
-		signer, digest string
-		n              int64
+		signer, digest, name string
+		n                    int64
 	}
-	rows, err := w.tx.QueryContext(w.ctx, `SELECT signer_id, image_digest, count(*) FROM (
-			SELECT DISTINCT s.signer_id, v.image_digest, v.id FROM verification_signers s JOIN signature_verifications v ON v.id = s.verification_id
+	rows, err := w.tx.QueryContext(w.ctx, `SELECT signer_id, image_digest, image_name, count(*) FROM (
+			SELECT DISTINCT s.signer_id, v.image_digest, v.image_name, v.id FROM verification_signers s JOIN signature_verifications v ON v.id = s.verification_id
 			WHERE s.verification_id IN `+in+` AND s.signer_id IS NOT NULL AND v.allowed) x
-		GROUP BY signer_id, image_digest ORDER BY signer_id, image_digest`, ids...)
+		GROUP BY signer_id, image_digest, image_name ORDER BY signer_id, image_digest, image_name`, ids...)
 	if err != nil {
 		return err
 	}
 	counts, err := collect("counting old verdicts", rows, func(r rower) (count, error) {
 		var c count
-		err := r.Scan(&c.signer, &c.digest, &c.n)
+		err := r.Scan(&c.signer, &c.digest, &c.name, &c.n)
 		return c, err
 	})
 	if err != nil {
@@ -166,10 +169,10 @@ func (w writer) uncount(in string, ids []any) error {
 	for _, c := range counts {
 		// The newest verdict goes last, so the row that names it stands until then.
 		for _, q := range []string{
-			`UPDATE signer_digests SET count = count - ? WHERE signer_id = ? AND image_digest = ?`,
-			`DELETE FROM signer_digests WHERE count <= ? AND signer_id = ? AND image_digest = ?`,
+			`UPDATE signer_digests SET count = count - ? WHERE signer_id = ? AND image_digest = ? AND image_name = ?`,
+			`DELETE FROM signer_digests WHERE count <= ? AND signer_id = ? AND image_digest = ? AND image_name = ?`,
 		} {
-			if err := w.exec(q, c.n, c.signer, c.digest); err != nil {
+			if err := w.exec(q, c.n, c.signer, c.digest, c.name); err != nil {
 				return err
 			}
 			c.n = 0

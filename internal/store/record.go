@@ -165,23 +165,23 @@ func (p *packedRecord) order() string {
 	return p.facts.digest
 }
 
-// countDigests notes verdicts' digests with each registered signer that they were
+// countDigests notes verdicts' digests, by the image's name, with each registered signer that they were
 // allowed because of. A verdict names one signing time: where several signers met
 // its requirements, it may be another's, so none is noted. All of a transaction is
 // noted at its end and in one order, so that two replicas never wait for each
 // other.
 func countDigests(w writer, ids []any) error {
 	const later = `(excluded.created_at, excluded.verification_id) > (signer_digests.created_at, signer_digests.verification_id)`
-	return w.exec(`INSERT INTO signer_digests (signer_id, image_digest, created_at, verification_id, image_ref, signed_at, count)
-		SELECT signer_id, image_digest, created_at, id, image_ref, signed_at, verdicts FROM (
-			SELECT x.*, count(*) OVER (PARTITION BY signer_id, image_digest) AS verdicts,
-				row_number() OVER (PARTITION BY signer_id, image_digest ORDER BY created_at DESC, id DESC) AS place FROM (
-				SELECT DISTINCT s.signer_id, v.image_digest, v.created_at, v.id, v.image_ref,
+	return w.exec(`INSERT INTO signer_digests (signer_id, image_digest, image_name, created_at, verification_id, image_ref, signed_at, count)
+		SELECT signer_id, image_digest, image_name, created_at, id, image_ref, signed_at, verdicts FROM (
+			SELECT x.*, count(*) OVER (PARTITION BY signer_id, image_digest, image_name) AS verdicts,
+				row_number() OVER (PARTITION BY signer_id, image_digest, image_name ORDER BY created_at DESC, id DESC) AS place FROM (
+				SELECT DISTINCT s.signer_id, v.image_digest, v.image_name, v.created_at, v.id, v.image_ref,
 					CASE WHEN (SELECT count(*) FROM verification_signers o WHERE o.verification_id = v.id) = 1 THEN v.signed_at END AS signed_at
 				FROM verification_signers s JOIN signature_verifications v ON v.id = s.verification_id
 				WHERE s.verification_id IN (?`+strings.Repeat(", ?", len(ids)-1)+`) AND s.signer_id IS NOT NULL AND v.allowed) x) y
-		WHERE place = 1 ORDER BY signer_id, image_digest
-		ON CONFLICT (signer_id, image_digest) DO UPDATE SET count = signer_digests.count + excluded.count,
+		WHERE place = 1 ORDER BY signer_id, image_digest, image_name
+		ON CONFLICT (signer_id, image_digest, image_name) DO UPDATE SET count = signer_digests.count + excluded.count,
 			created_at = CASE WHEN `+later+` THEN excluded.created_at ELSE signer_digests.created_at END,
 			verification_id = CASE WHEN `+later+` THEN excluded.verification_id ELSE signer_digests.verification_id END,
 			image_ref = CASE WHEN `+later+` THEN excluded.image_ref ELSE signer_digests.image_ref END,

@@ -61,7 +61,7 @@ func tables() []table {
 			slsa_level:integer slsa_builder:shown verification_error:shown created_at:time decision allowed:boolean reasons:json
 			principal:shown labels:json facts_digest active_revision:integer active_digest build frames:bytes verdict:bytes repeats basis:bytes evidence_digest`},
 		{"verification_signers", "signer, created_at, verification_id", "signer created_at:time verification_id signer_id"},
-		{"signer_digests", "signer_id, image_digest", "signer_id image_digest:shown created_at:time verification_id image_ref:shown signed_at:time count:integer"},
+		{"signer_digests", "signer_id, image_digest, image_name", "signer_id image_digest:shown image_name:shown created_at:time verification_id image_ref:shown signed_at:time count:integer"},
 		{"verdict_uses", "verification_id, principal, minute", "verification_id principal:shown minute:time count:integer"},
 		{"shadow_verdicts", "verification_id, policy", `verification_id policy digest params_digest decision shadow_of compared_with
 			agrees:boolean reasons:json image_ref:shown image_name:shown created_at:time`},

@@ -131,7 +131,8 @@ func cut[T any](list []T, limit int, at func(T) Cursor) ([]T, *Cursor, error) {
 	return list, &c, nil
 }
 
-// SignerVerdict is a digest that was allowed because of a signer.
+// SignerVerdict is a digest that was allowed because of a signer, under one name of
+// an image: one that has several is there under each.
 type SignerVerdict struct {
 	Digest string
 	// ImageRef is as it was asked for the last time; VerdictID, At and SignedAt

@@ -145,10 +145,10 @@ var statements = []string{
 }
 
 // summary is what the store keeps up to date with each verdict.
-const summary = `INSERT INTO signer_digests (signer_id, image_digest, created_at, verification_id, image_ref, signed_at, count)
-	SELECT s.signer_id, v.image_digest, max(v.created_at), v.id, v.image_ref, v.signed_at, count(*)
+const summary = `INSERT INTO signer_digests (signer_id, image_digest, image_name, created_at, verification_id, image_ref, signed_at, count)
+	SELECT s.signer_id, v.image_digest, v.image_name, max(v.created_at), v.id, v.image_ref, v.signed_at, count(*)
 	FROM verification_signers s JOIN signature_verifications v ON v.id = s.verification_id
-	WHERE v.allowed GROUP BY s.signer_id, v.image_digest`
+	WHERE v.allowed GROUP BY s.signer_id, v.image_digest, v.image_name`
 
 func open(dir string) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, store.FileName)+"?_pragma=synchronous(off)&_pragma=cache_size(-200000)")

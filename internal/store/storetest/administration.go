@@ -604,6 +604,36 @@ func testSignerVerdicts(t *testing.T, f *fixture) {
 	wantErr(t, err, store.ErrInvalid)
 }
 
+// A digest that was allowed under two names is there under both, until the last
+// verdict of each has gone.
+func testSignerVerdictNames(t *testing.T, f *fixture) {
+	ctx := t.Context()
+	var one store.SignerRow
+	f.change(t, func(tx *store.Tx) (err error) { one, err = tx.PutSigner(ctx, keyless("one")); return err })
+	const mirror = "mirror.example.com/copy/of"
+	for i, name := range []string{image, mirror, image} {
+		r := Record(t, i, Facts(t, "sha256:aa", "a@example.com"), name)
+		r.Verdict.Active.Revision = 1
+		fr := r.Frames["default"]
+		fr.Matches = []facts.Match{{Requirement: "signature", Signers: []string{"one"}}}
+		r.Frames = map[string]facts.Frame{"default": fr}
+		f.record(t, r)
+	}
+	read := func() (rows []string) {
+		page, _, err := f.reader.SignerVerdicts(ctx, one.ID, nil, 50)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range page {
+			rows = append(rows, fmt.Sprint(v.Digest, " ", v.ImageRef, " ", v.Count))
+		}
+		return rows
+	}
+	same(t, fmt.Sprint([]string{"sha256:aa " + image + ":v1 2", "sha256:aa " + mirror + ":v1 1"}), fmt.Sprint(read()))
+	same(t, int64(2), must[int64](t)(f.Prune(ctx, store.Retention{MaxRows: 1})))
+	same(t, fmt.Sprint([]string{"sha256:aa " + image + ":v1 1"}), fmt.Sprint(read()))
+}
+
 func testPrune(t *testing.T, f *fixture) {
 	ctx := t.Context()
 	var one store.SignerRow
@@ -685,7 +715,11 @@ func testPrune(t *testing.T, f *fixture) {
 	// The rest by age: all but those of the last 10 hours before the newest.
 	age := f.clock.Now().Sub(now.Add(-2 * n * time.Hour).Add((n - 11) * time.Hour))
 	// A use of what is gone, which was counted late.
-	if err := f.AddUses(ctx, []store.Use{{VerdictID: ids[0], Principal: "p", Minute: start, Count: 1}, {VerdictID: ids[n-1], Principal: "p", Minute: start, Count: 1}}); err != nil {
+	late := []store.Use{{VerdictID: ids[n-1], Principal: "p", Minute: start, Count: 1}}
+	for i := range 1100 { // more than one step removes
+		late = append(late, store.Use{VerdictID: ids[0], Principal: fmt.Sprint("p", i), Minute: start, Count: 1})
+	}
+	if err := f.AddUses(ctx, late); err != nil {
 		t.Fatal(err)
 	}
 	same(t, int64(490), must[int64](t)(f.Prune(ctx, store.Retention{MaxAge: age})))

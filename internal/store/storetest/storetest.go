@@ -79,6 +79,7 @@ func Run(t *testing.T, open OpenFunc) {
 		{"verdicts: outside bytes", testOutsideBytes},
 		{"outside bytes that are looked for", testLookedFor},
 		{"verdicts: of a signer", testSignerVerdicts},
+		{"verdicts: of a signer, by name", testSignerVerdictNames},
 		{"verdicts: removed by age and number", testPrune},
 		{"shadows", testShadows},
 		{"facts", testFacts},
