@@ -163,7 +163,7 @@ func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *gathered,
 func (e *Engine) frame(st *State, p Policy, g *gathered, req Request, now time.Time) facts.Frame {
 	fr := facts.Frame{
 		EvaluatedAt: now, ClockSkew: e.cfg.Limits.ClockSkew,
-		Request:  facts.Request{Image: req.Image, Context: req.Context, Roles: req.Roles},
+		Request: facts.Request{Image: req.Image, Context: req.Context, Roles: req.Roles}, Platform: req.Platform,
 		Registry: g.Subject.Registry, Repository: g.Subject.Repository, Tag: g.Subject.Tag,
 		Search: g.Search, TrustedSigners: map[string][]string{}, Trust: trustInfo(st, now),
 		StaleRoots: e.staleRoots(st, now),

@@ -62,6 +62,14 @@ func tables() []table {
 		{"verification_signers", "signer, created_at, verification_id", "signer created_at:time verification_id signer_id"},
 		{"signer_digests", "signer_id, image_digest", "signer_id image_digest:shown created_at:time verification_id image_ref:shown signed_at:time count:integer"},
 		{"verdict_uses", "verification_id, principal, minute", "verification_id principal:shown minute:time count:integer"},
+		{"watched", "id", `id image_ref:shown image_name:shown digest:shown platform:shown context:json roles:json environment:shown listed listed_by:shown
+			decision allowed:boolean verdict_id reasons:json signers:json decided_at:time decided_key decided_revision:integer
+			state_key unknown_since:time unknown_told:boolean unknown_reasons:json refreshed_at:time boundary_at:time due_at:time asked_at:time
+			principals:json version:integer`},
+		{"watched_signers", "signer, watched_id", "signer watched_id"},
+		{"watch_marks", "kind, key", "kind key at:time"},
+		{"events", "id", "id at:time kind image_ref:shown image_name:shown digest:shown environment:shown before after verdict_id body"},
+		{"deliveries", "webhook, id", "webhook id kind body:bytes created_at:time attempts:integer next_at:time error:shown"},
 		{"audit", "seq", "seq:integer at:time actor origin action object before after why revision:integer prev_hash hash"},
 	} {
 		var columns []column

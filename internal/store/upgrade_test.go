@@ -11,8 +11,6 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/migrations"
 )
@@ -50,7 +48,7 @@ func TestUpgradeFromSchema1(t *testing.T) {
 		t.Errorf("reading it before it is upgraded: %v", err)
 	}
 	have, want, pending, err := SchemaStatus(ctx, Config{DataDir: dir})
-	if err != nil || have != 1 || want != 2 || cmp.Diff([]string{"00002_administration"}, pending) != "" {
+	if err != nil || have != 1 || want != latest(t) || len(pending) == 0 || pending[0] != "00002_administration" {
 		t.Errorf("its schema is %d of %d, pending %v (%v)", have, want, pending, err)
 	}
 	s := openTemp(t, Config{DataDir: dir})
@@ -150,7 +148,7 @@ func TestUpgradeIsTakenUpAgain(t *testing.T) {
 	ctx := t.Context()
 	dir := schema1(t)
 	from, to, err := Migrate(ctx, Config{DataDir: dir})
-	if err != nil || from != 1 || to != 2 {
+	if err != nil || from != 1 || to != latest(t) {
 		t.Fatalf("migrated from %d to %d (%v)", from, to, err)
 	}
 	s := openTemp(t, Config{DataDir: dir})
@@ -160,7 +158,7 @@ func TestUpgradeIsTakenUpAgain(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if from, to, err := Migrate(ctx, Config{DataDir: dir}); err != nil || from != 2 || to != 2 {
+	if from, to, err := Migrate(ctx, Config{DataDir: dir}); err != nil || from != latest(t) || to != from {
 		t.Errorf("migrated again from %d to %d (%v)", from, to, err)
 	}
 }
@@ -168,7 +166,7 @@ func TestUpgradeIsTakenUpAgain(t *testing.T) {
 func TestMigrateRefuses(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
-	if _, want, _, err := SchemaStatus(ctx, Config{DataDir: dir}); !errors.Is(err, ErrNoStore) || want != 2 {
+	if _, want, _, err := SchemaStatus(ctx, Config{DataDir: dir}); !errors.Is(err, ErrNoStore) || want != latest(t) {
 		t.Errorf("the status of no store: %d, %v", want, err)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
@@ -204,4 +202,14 @@ func TestDigestOfSchema1(t *testing.T) {
 	if got, err := digestSignerRows(rows); err != nil || len(got) != 1 {
 		t.Errorf("a signer with trust roots has the digests %q (%v)", got, err)
 	}
+}
+
+// latest is the number of the newest schema.
+func latest(t *testing.T) int64 {
+	t.Helper()
+	n, err := newest(migrations.SQLite())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
