@@ -124,6 +124,16 @@ func checkFiles(f config.File) error {
 		return err
 	}
 	c.Close()
+	if _, err := newHooks(f, nil); err != nil {
+		return err
+	}
+	for _, list := range f.Watch.Images {
+		for _, image := range list.Images {
+			if _, err := referenceName(image); err != nil {
+				return wrapUsage("watch.images", err)
+			}
+		}
+	}
 	_, err = storeConfig(f)
 	return err
 }

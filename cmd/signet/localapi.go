@@ -26,7 +26,7 @@ func localAPI(ctx context.Context, f config.File) (handler http.Handler, done fu
 		done()
 		return nil, nil, err
 	}
-	face, err := api.New(api.Config{Decider: undecided{}, Verdicts: history{st}, Administration: admin, Build: build(), Log: log})
+	face, err := api.New(api.Config{Decider: undecided{}, Verdicts: history{st}, Events: happened{store: st}, Administration: admin, ImageName: referenceName, Build: build(), Log: log})
 	if err != nil {
 		done()
 		return nil, nil, err

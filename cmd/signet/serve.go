@@ -84,17 +84,18 @@ type serverParts struct {
 
 // server is the service: everything connected.
 type server struct {
-	log     *slog.Logger
-	store   *store.Store
-	cache   *cache.Cache
-	admin   *administration.Service
-	inForce *inForce
-	engine  *engine.Engine
-	api     *api.Server
-	upkeep  *upkeep
-	file    config.File
-	faces   []face
-	stop    []func()
+	log      *slog.Logger
+	store    *store.Store
+	cache    *cache.Cache
+	admin    *administration.Service
+	inForce  *inForce
+	engine   *engine.Engine
+	api      *api.Server
+	upkeep   *upkeep
+	watching *watching
+	file     config.File
+	faces    []face
+	stop     []func()
 }
 
 // newServer connects the parts. The caller closes it.
@@ -134,13 +135,14 @@ func (s *server) connect(ctx context.Context, parts serverParts) (err error) {
 		file: f, store: s.store, keys: parts.keys, memo: memo{s.cache}, log: s.log,
 		rekey: func(secret auth.Secret) error { return rekey(s.cache, secret) },
 	})
+	if s.upkeep, err = newUpkeep(f, s.store, s.admin, s.log); err != nil {
+		return err
+	}
 	if err := s.connectEngine(parts); err != nil {
 		return err
 	}
+	s.upkeep.beside = []func(context.Context){s.watching.watcher.Run, s.watching.sender.Run}
 	if _, err := s.engine.Current(ctx); err != nil { // what cannot be put in force shows now, not at the first request
-		return err
-	}
-	if s.upkeep, err = newUpkeep(f, s.store, s.admin, s.log); err != nil {
 		return err
 	}
 	if f.Database.Set() {
@@ -198,9 +200,14 @@ func (s *server) connectEngine(parts serverParts) error {
 	if err != nil {
 		return err
 	}
+	s.watching, err = newWatching(watchParts{file: f, store: s.store, engine: s.engine, inForce: s.inForce, source: source, held: s.upkeep.held, log: s.log})
+	if err != nil {
+		return err
+	}
+	s.later(s.watching.feed.Close)
 	s.api, err = newAPI(apiParts{
 		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(),
-		cache: s.cache, batch: batch, recorder: record, source: source,
+		cache: s.cache, batch: batch, recorder: record, source: source, watching: s.watching,
 	})
 	return err
 }

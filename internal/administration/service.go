@@ -29,6 +29,12 @@ type Config struct {
 	// CheckPolicy compiles a policy whole before it is stored; its error is shown
 	// to the author. nil checks no more than the policy's form.
 	CheckPolicy func(ctx context.Context, p *signingpolicy.Policy) error
+	// ImageName gives an image's normalised name; nil refuses to list images that are
+	// to be watched.
+	ImageName func(image string) (string, error)
+	// WebhookKey gives the key of a webhook of the configuration; its error wraps
+	// [store.ErrNotFound] where there is none of the name. nil: there are none.
+	WebhookKey func(ctx context.Context, name string) ([]byte, error)
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
 	// Log is told what background work meets; nil discards it.
@@ -41,6 +47,8 @@ type Service struct {
 	kms         KeyResolver
 	tuf         TUFFetcher
 	checkPolicy func(context.Context, *signingpolicy.Policy) error
+	imageName   func(string) (string, error)
+	webhookKey  func(context.Context, string) ([]byte, error)
 	now         func() time.Time
 	log         *slog.Logger
 }
@@ -59,7 +67,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{store: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, now: cfg.Now, log: cfg.Log}, nil
+	return &Service{store: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, imageName: cfg.ImageName, webhookKey: cfg.WebhookKey, now: cfg.Now, log: cfg.Log}, nil
 }
 
 // Caller is on whose behalf something is done.

@@ -46,7 +46,7 @@ func ownRegistry() (*prometheus.Registry, error) {
 	return r, nil
 }
 
-func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats, counters []Counter) (*metrics, error) {
+func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats, counters []Counter, gauges []Gauge) (*metrics, error) {
 	m := &metrics{
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "signet_verdicts_total", Help: "Verdicts given, by decision and by where they came from (memory, redis, miss).",
@@ -68,7 +68,10 @@ func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats, count
 		all = append(all, engineStats(stats)...)
 	}
 	for _, c := range counters {
-		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help}, c.Value))
+		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help, ConstLabels: c.Labels}, c.Value))
+	}
+	for _, g := range gauges {
+		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.Name, Help: g.Help}, g.Value))
 	}
 	for _, c := range all {
 		if err := r.Register(c); err != nil {

@@ -22,7 +22,7 @@ import (
 
 func TestNewRefuses(t *testing.T) {
 	taken := prometheus.NewRegistry()
-	if _, err := newMetrics(taken, "x", nil, nil); err != nil {
+	if _, err := newMetrics(taken, "x", nil, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	run := func(context.Context) error { return nil }

@@ -52,6 +52,8 @@ func ParseDuration(s string) (time.Duration, error) {
 	return v, nil
 }
 
+const day = 24 * time.Hour
+
 // Default is the configuration of an empty file.
 func Default() File {
 	return File{
@@ -63,8 +65,12 @@ func Default() File {
 			MemoryBytes: 32 << 20, DecisionMaxAge: Duration(time.Minute),
 			Redis: Redis{Mode: "single", Prefix: "signet:", Timeout: Duration(100 * time.Millisecond)},
 		},
-		KMS:          KMS{Refresh: Duration(time.Hour), Timeout: Duration(5 * time.Second)},
-		MaxStaleness: Duration(14 * 24 * time.Hour),
+		KMS: KMS{Refresh: Duration(time.Hour), Timeout: Duration(5 * time.Second)},
+		Watch: Watch{
+			Recent: Duration(14 * day), Rate: 5, Refresh: Duration(day), WarnBefore: []Duration{Duration(30 * day), Duration(7 * day), Duration(day)},
+			UnknownAfter: Duration(time.Hour),
+		},
+		MaxStaleness: Duration(14 * day),
 		Limits:       evidence.DefaultLimits(),
 	}
 }
@@ -99,6 +105,7 @@ func Load(path, dataDir string, env func(string) string) (File, error) {
 		}
 		f.Path, f.Body = path, body
 	}
+	f.nameWebhooks()
 	if err := f.environment(env); err != nil {
 		return File{}, err
 	}
