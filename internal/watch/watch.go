@@ -105,7 +105,7 @@ const (
 // Run watches until ctx ends, or another process does.
 func (w *Watcher) Run(ctx context.Context) {
 	w.scan, w.told, w.key, w.next = scanner{}, nil, "", time.Time{}
-	begun, failed := false, ""
+	begun, failed, warned := false, "", ""
 	var chores time.Time
 	for ctx.Err() == nil && w.cfg.Held() {
 		worked, err := func() (bool, error) {
@@ -128,7 +128,12 @@ func (w *Watcher) Run(ctx context.Context) {
 				}
 				chores = now.Add(everyNow)
 			}
-			return w.work(ctx, st)
+			worked, err := w.work(ctx, st)
+			if err == nil && !worked && warned != st.Key { // what is new may end soon, and all have been decided under it
+				warned = st.Key
+				err = w.endings(ctx, st, w.cfg.Now())
+			}
+			return worked, err
 		}()
 		switch {
 		case ctx.Err() != nil:
