@@ -114,7 +114,7 @@ func TestWatchTellsOfAFlip(t *testing.T) {
 	}
 	w.settled(d, 1)
 	events := w.follow(d, w.token)
-	eventually(t, "somebody listens", func() bool { return strings.Contains(w.metrics(d), "signet_watched_images") })
+	w.listened(d)
 	hook.answer(http.StatusServiceUnavailable)
 	if _, err := d.WithWhy("left the company").UpdateSigner(t.Context(), s.ID, s.Version, map[string]any{"enabled": false}); err != nil {
 		t.Fatal(err)
@@ -170,6 +170,12 @@ func TestWatchTellsOfAFlip(t *testing.T) {
 	}
 }
 
+// listened waits until somebody listens.
+func (w *world) listened(d *daemon) {
+	w.Helper()
+	eventually(w.T, "somebody listens", func() bool { return strings.Contains(w.metrics(d), "\nsignet_event_streams 1\n") })
+}
+
 func (w *world) metrics(d *daemon) string {
 	w.Helper()
 	a, err := w.ask(http.DefaultClient, http.MethodGet, d.address+"/metrics", w.token, "")
@@ -219,6 +225,7 @@ func TestWatchTellsOfAnEnd(t *testing.T) {
 	w.admin()
 	d := w.serve()
 	events := w.follow(d, w.token)
+	w.listened(d)
 	ends := time.Now().Add(20 * time.Second)
 	trusted.ExpiresAt, trusted.Owner = &ends, "platform"
 	w.settled(d, 1)
@@ -254,8 +261,8 @@ func TestWatchOnTwoServers(t *testing.T) {
 	two.decides(image, client.Allow)
 	w.settled(one, 1)
 	streams := []<-chan client.Event{w.follow(one, w.token), w.follow(two, w.token)}
-	eventually(t, "both servers answer", func() bool { return w.metrics(one) != "" && w.metrics(two) != "" })
-	time.Sleep(200 * time.Millisecond) // the streams begin; an event before that would be missed
+	w.listened(one)
+	w.listened(two)
 	if _, err := one.UpdateSigner(t.Context(), s.ID, s.Version, map[string]any{"enabled": false}); err != nil {
 		t.Fatal(err)
 	}

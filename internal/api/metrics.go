@@ -94,6 +94,12 @@ func buildInfo(build string) prometheus.Collector {
 	return g
 }
 
+// countStreams shows how many listen for events.
+func (s *Server) countStreams() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "signet_event_streams", Help: "Callers who listen for events."},
+		func() float64 { return float64(s.streams.Load()) })
+}
+
 func engineStats(st *engine.Stats) []prometheus.Collector {
 	counter := func(name, help string, labels prometheus.Labels, n *atomic.Int64) prometheus.Collector {
 		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: labels},

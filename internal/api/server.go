@@ -61,6 +61,11 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("api: registering metrics: %w", err)
 	}
 	s := &Server{cfg: cfg, echo: echo.New(), metrics: m, roles: map[auth.Role][]string{}, guesses: newGuesses(), drained: make(chan struct{})}
+	if cfg.Events != nil {
+		if err := registry.Register(s.countStreams()); err != nil {
+			return nil, fmt.Errorf("api: registering metrics: %w", err)
+		}
+	}
 	if cfg.RateLimit != (RateLimit{}) {
 		s.limits = newBuckets[string](cfg.RateLimit, mostPrincipals)
 	}

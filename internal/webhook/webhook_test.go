@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -235,6 +236,10 @@ func TestSign(t *testing.T) {
 	const want = "v1=a438e398bfafc57e4396bb7fc2304422f0f768e965d073ca313cb52e22e6ad03"
 	if d := cmp.Diff(want, Sign([]byte("key"), "1700000000", []byte(`{"a":1}`))); d != "" {
 		t.Error(d)
+	}
+	docs, err := os.ReadFile("../../docs/integrators.md")
+	if err != nil || !bytes.Contains(docs, []byte(want)) {
+		t.Errorf("docs/integrators.md has another signature: %v", err)
 	}
 	if fmt.Sprint(Sign([]byte("other"), "1700000000", []byte(`{"a":1}`))) == want {
 		t.Error("another key signs alike")
