@@ -138,6 +138,16 @@ func checkFiles(ctx context.Context, f config.File) error {
 	if err := checkDecisionLog(ctx, f); err != nil {
 		return err
 	}
+	if _, err := newHooks(f, nil); err != nil {
+		return err
+	}
+	for _, list := range f.Watch.Images {
+		for _, image := range list.Images {
+			if _, err := referenceName(image); err != nil {
+				return wrapUsage("watch.images", err)
+			}
+		}
+	}
 	_, err = storeConfig(f)
 	return err
 }

@@ -140,7 +140,8 @@ func rekey(c *cache.Cache, secret auth.Secret) error {
 
 func newAdministration(f config.File, s *store.Store, log *slog.Logger) (*administration.Service, error) {
 	cfg := administration.Config{
-		Store: s, Log: log, LongestException: longestException(f),
+		Store: s, Log: log, LongestException: longestException(f), ImageName: referenceName,
+		WebhookKey: func(ctx context.Context, name string) ([]byte, error) { return webhookKey(ctx, f, s, name) },
 		CheckPolicy: func(ctx context.Context, p *signingpolicy.Policy) error {
 			_, err := compilePolicy(ctx, p, f.Limits)
 			return err
@@ -238,6 +239,7 @@ type apiParts struct {
 	recorder *recorder
 	source   engine.Source
 	past     pastVerdicts
+	watching *watching
 	// decisions is nil where no decision log is written.
 	decisions *decisionlog.Log
 }
@@ -251,8 +253,10 @@ func newAPI(p apiParts) (*api.Server, error) {
 		}
 		proxies = append(proxies, prefix)
 	}
+	counters, gauges := p.watching.metrics()
 	return api.New(api.Config{
-		Decider: p.decider, Verdicts: history{p.store}, Past: p.past, Administration: p.admin, Build: build(), Log: p.log, Stats: p.stats,
+		Decider: p.decider, Events: happened{p.store, p.watching.feed}, Gauges: gauges, Verdicts: history{p.store}, Past: p.past, Administration: p.admin,
+		Build: build(), Log: p.log, Stats: p.stats,
 		ImageName: func(image string) (string, error) {
 			asked, err := p.source.Parse(image)
 			return asked.Name(), err
@@ -263,7 +267,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 		TrustedProxies: proxies,
 		TokenUsed:      p.batch.Touch,
 		Shadows:        p.shadows,
-		Counters: append(decisionCounters(p.decisions), []api.Counter{
+		Counters: append(append(decisionCounters(p.decisions), counters...), []api.Counter{
 			{Name: "signet_uses_dropped_total", Help: "Uses of verdicts that were not counted, because too many waited.", Value: func() float64 { return float64(p.batch.Dropped()) }},
 			{Name: "signet_records_lost_total", Help: "Verdicts that were given under active.grace and could not be recorded.", Value: func() float64 { return float64(p.recorder.lost.Load()) }},
 			{Name: "signet_redis_hits_total", Help: "Values that Redis had.", Value: func() float64 { return float64(p.cache.Stats().Redis.Hits) }},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/signet-policy/signet/internal/trust"
 	"github.com/signet-policy/signet/internal/verdict"
 	"github.com/signet-policy/signet/internal/verify"
+	"github.com/signet-policy/signet/internal/watch"
 )
 
 // inForce keeps the one state that the store's active row names: built when it
@@ -58,6 +60,9 @@ type builtState struct {
 	registered []signers.Signer
 	policies   []inForcePolicy
 	roots      *rootSet
+	// boundaries are made when the watch first asks.
+	bounds     sync.Once
+	boundaries []watch.Boundary
 	// confirmed is nil once the store has named another state.
 	confirmed atomic.Pointer[time.Time]
 }

@@ -35,7 +35,10 @@ func localAPI(ctx context.Context, f config.File) (handler http.Handler, done fu
 		done()
 		return nil, nil, err
 	}
-	face, err := api.New(api.Config{Decider: undecided{}, Verdicts: history{st}, Past: pastVerdicts{st, states, again}, Administration: admin, Build: build(), Log: log})
+	face, err := api.New(api.Config{
+		Decider: undecided{}, Verdicts: history{st}, Past: pastVerdicts{st, states, again}, Events: happened{store: st}, Administration: admin,
+		ImageName: referenceName, Build: build(), Log: log,
+	})
 	if err != nil {
 		done()
 		return nil, nil, err

@@ -43,6 +43,9 @@ type commands struct {
 	Policy   policyCmd   `cmd:"" help:"Rules of one's own: write, check, test and publish them."`
 	Trust    trustCmd    `cmd:"" help:"Trust roots."`
 	Verdicts verdictsCmd `cmd:"" aliases:"verdict" help:"Verdicts of the past."`
+	Watch    watchCmd    `cmd:"" help:"Images that are decided again without being asked for."`
+	Events   eventsCmd   `cmd:"" help:"What happened to watched images."`
+	Webhooks webhooksCmd `cmd:"" help:"Where events are sent."`
 	Audit    auditCmd    `cmd:"" help:"Who changed what is in force, and when."`
 	Secret   secretCmd   `cmd:"" help:"The secret that keys are derived from."`
 	Whoami   whoamiCmd   `cmd:"" help:"Who a server takes you for."`

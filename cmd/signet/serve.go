@@ -85,14 +85,15 @@ type serverParts struct {
 
 // server is the service: everything connected.
 type server struct {
-	log     *slog.Logger
-	store   *store.Store
-	cache   *cache.Cache
-	admin   *administration.Service
-	inForce *inForce
-	engine  *engine.Engine
-	api     *api.Server
-	upkeep  *upkeep
+	log      *slog.Logger
+	store    *store.Store
+	cache    *cache.Cache
+	admin    *administration.Service
+	inForce  *inForce
+	engine   *engine.Engine
+	api      *api.Server
+	upkeep   *upkeep
+	watching *watching
 	// decisions is the decision log; nil: it is not written.
 	decisions *decisionlog.Log
 	file      config.File
@@ -137,13 +138,14 @@ func (s *server) connect(ctx context.Context, parts serverParts) (err error) {
 		file: f, store: s.store, keys: parts.keys, memo: memo{s.cache}, log: s.log,
 		rekey: func(secret auth.Secret) error { return rekey(s.cache, secret) },
 	})
+	if s.upkeep, err = newUpkeep(f, s.store, s.admin, s.log); err != nil {
+		return err
+	}
 	if err := s.connectEngine(ctx, parts); err != nil {
 		return err
 	}
+	s.upkeep.beside = []func(context.Context){s.watching.watcher.Run, s.watching.sender.Run}
 	if _, err := s.engine.Current(ctx); err != nil { // what cannot be put in force shows now, not at the first request
-		return err
-	}
-	if s.upkeep, err = newUpkeep(f, s.store, s.admin, s.log); err != nil {
 		return err
 	}
 	if f.Database.Set() {
@@ -209,9 +211,14 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		return err
 	}
 	s.later(s.engine.Close)
+	s.watching, err = newWatching(watchParts{file: f, store: s.store, engine: s.engine, inForce: s.inForce, source: source, held: s.upkeep.held, log: s.log})
+	if err != nil {
+		return err
+	}
+	s.later(s.watching.feed.Close)
 	s.api, err = newAPI(apiParts{
 		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(), shadows: s.engine.ShadowCounts,
-		cache: s.cache, batch: batch, recorder: record, source: source, decisions: s.decisions,
+		cache: s.cache, batch: batch, recorder: record, source: source, decisions: s.decisions, watching: s.watching,
 		past: pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
 	})
 	return err

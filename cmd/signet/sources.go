@@ -39,6 +39,12 @@ func (s registrySource) Collect(ctx context.Context, sub facts.Subject, q eviden
 	return s.client.Collect(ctx, sub, q)
 }
 
+// referenceName is the normalised name of an image in a registry.
+func referenceName(image string) (string, error) {
+	ref, err := registry.ParseReference(image, false)
+	return ref.Name(), err
+}
+
 // namedSource gives a name to subjects that have none (--as).
 type namedSource struct {
 	engine.Source

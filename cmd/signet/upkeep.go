@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/signet-policy/signet/internal/administration"
@@ -26,7 +28,11 @@ type upkeep struct {
 	// lease is how long a server that died keeps others from its work; it is
 	// asked for anew every renew.
 	lease, renew time.Duration
-	until        time.Time // when the lease ends, or before
+	until        time.Time    // when the lease ends, or before
+	mine         atomic.Int64 // the same in nanoseconds of Unix time, 0 while another server has it
+	// beside are what runs beside the tasks while the lease is here. Each ends when
+	// its context does, and begins nothing while held says no.
+	beside []func(context.Context)
 }
 
 type upkeepTask struct {
@@ -85,6 +91,8 @@ func (u *upkeep) run(ctx context.Context) {
 		_ = u.store.ReleaseLease(last, upkeepLease, u.holder) // it ends by itself
 	}()
 	mine := false
+	stop := func() {}
+	defer func() { stop() }()
 	for {
 		held, err := u.keep(ctx)
 		switch {
@@ -95,7 +103,13 @@ func (u *upkeep) run(ctx context.Context) {
 		case held != mine:
 			u.log.Info("upkeep", "here", held)
 		}
-		mine = err == nil && held
+		if now := err == nil && held; now != mine {
+			stop()
+			stop = func() {}
+			if mine = now; mine {
+				stop = u.start(ctx)
+			}
+		}
 		if mine {
 			u.due(ctx)
 		}
@@ -113,8 +127,44 @@ func (u *upkeep) keep(ctx context.Context) (held bool, err error) {
 	held, err = u.store.Lease(ctx, upkeepLease, u.holder, u.lease)
 	if err == nil && held {
 		u.until = asked.Add(u.lease)
+		u.mine.Store(u.until.UnixNano())
+	}
+	if err == nil && !held {
+		u.mine.Store(0)
 	}
 	return held, err
+}
+
+// held says whether the lease is here for sure: a store that did not answer since
+// may have given it to another server.
+func (u *upkeep) held() bool { return time.Now().UnixNano() < u.mine.Load() }
+
+// start runs what goes on beside the tasks, until the returned function is called,
+// which waits for its end.
+func (u *upkeep) start(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	for _, run := range u.beside {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				u.guarded(ctx, run)
+				select { // it ends early where the lease was away, and comes back
+				case <-ctx.Done():
+				case <-time.After(u.renew):
+				}
+			}
+		})
+	}
+	return func() { cancel(); all.Wait() }
+}
+
+func (u *upkeep) guarded(ctx context.Context, run func(context.Context)) {
+	defer func() {
+		if p := recover(); p != nil {
+			u.log.Error("panic in the upkeep", "panic", fmt.Sprint(p))
+		}
+	}()
+	run(ctx)
 }
 
 // due runs what is due, beside the renewing of the lease.

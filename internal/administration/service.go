@@ -34,6 +34,12 @@ type Config struct {
 	// Codes gives the codes that exceptions of a policy can waive; nil: those of the
 	// default policy.
 	Codes func(ctx context.Context, p *signingpolicy.Policy) ([]string, error)
+	// ImageName gives an image's normalised name; nil refuses to list images that are
+	// to be watched.
+	ImageName func(image string) (string, error)
+	// WebhookKey gives the key of a webhook of the configuration; its error wraps
+	// [store.ErrNotFound] where there is none of the name. nil: there are none.
+	WebhookKey func(ctx context.Context, name string) ([]byte, error)
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
 	// Log is told what background work meets; nil discards it.
@@ -48,6 +54,8 @@ type Service struct {
 	checkPolicy func(context.Context, *signingpolicy.Policy) error
 	longest     time.Duration
 	codes       func(context.Context, *signingpolicy.Policy) ([]string, error)
+	imageName   func(string) (string, error)
+	webhookKey  func(context.Context, string) ([]byte, error)
 	now         func() time.Time
 	log         *slog.Logger
 }
@@ -71,7 +79,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	return &Service{
 		store: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, longest: cfg.LongestException, codes: cfg.Codes,
-		now: cfg.Now, log: cfg.Log,
+		imageName: cfg.ImageName, webhookKey: cfg.WebhookKey, now: cfg.Now, log: cfg.Log,
 	}, nil
 }
 

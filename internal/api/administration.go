@@ -54,6 +54,11 @@ type Administration interface {
 	ExportKey(ctx context.Context, by administration.Caller) (string, error)
 	ImportTrust(ctx context.Context, by administration.Caller, signed []byte, keyPEM string, dryRun bool) (client.TrustImport, error)
 
+	Watched(ctx context.Context, by administration.Caller, f administration.WatchFilter) (client.Page[client.WatchedImage], error)
+	Watch(ctx context.Context, by administration.Caller, n client.NewWatch) (client.WatchedImage, error)
+	Unwatch(ctx context.Context, by administration.Caller, id string) error
+	WebhookKey(ctx context.Context, by administration.Caller, name string) (client.WebhookKey, error)
+
 	Audit(ctx context.Context, by administration.Caller, f administration.AuditFilter) (client.Page[client.AuditEntry], error)
 	AuditHead(ctx context.Context, by administration.Caller) (client.AuditHead, error)
 	VerifyAudit(ctx context.Context, by administration.Caller, known client.AuditHead) (client.AuditHead, error)

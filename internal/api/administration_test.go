@@ -84,6 +84,11 @@ func endpoints() []endpoint {
 		{"GET", v1 + "/trust/export-key", "", "", nil, administers, "ExportKey", 200, "", ""},
 		{"POST", v1 + "/trust/import?dry_run=true", mediaJSON, `{"archive":{"a":1},"public_key":"PEM"}`, nil, administers, `ImportTrust {"a":1} PEM true`, 200, "", ""},
 
+		{"GET", v1 + "/watch?source=asked&limit=2&cursor=c", "", "", nil, reads, "Watched {Source:asked After:c Limit:2}", 200, "", ""},
+		{"PUT", v1 + "/watch", mediaJSON, `{"image":"ghcr.io/org/app:v1","environment":"production"}`, nil, writes, "Watch {Image:ghcr.io/org/app:v1 Environment:production Platform:}", 200, "", ""},
+		{"DELETE", v1 + "/watch/aa", "", "", nil, writes, "Unwatch aa", 204, "", ""},
+		{"GET", v1 + "/webhooks/chat/key", "", "", nil, administers, "WebhookKey chat", 200, "", ""},
+
 		{"GET", v1 + "/audit?object=signer/x&before=9&limit=2", "", "", nil, reads, "Audit {Object:signer/x Before:9 Limit:2}", 200, "", ""},
 		{"GET", v1 + "/audit/head", "", "", nil, reads, "AuditHead", 200, "", ""},
 		{"POST", v1 + "/audit/verify", mediaJSON, `{"known":{"seq":3,"hash":"h"}}`, nil, reads, "VerifyAudit {Seq:3 Hash:h}", 200, "", ""},

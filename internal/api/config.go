@@ -81,9 +81,16 @@ type Check struct {
 type Counter struct {
 	// Name is as Prometheus wants it: signet_…_total.
 	Name, Help string
-	// Labels tell counters of one name apart.
+	// Labels tell the counters of one name apart; all of them have the same ones.
 	Labels map[string]string
 	Value  func() float64
+}
+
+// Gauge is a number that rises and falls.
+type Gauge struct {
+	// Name is as Prometheus wants it: signet_….
+	Name, Help string
+	Value      func() float64
 }
 
 // Config of the REST face. Decider, Verdicts and Build are needed.
@@ -117,6 +124,14 @@ type Config struct {
 	// Shadows gives what policies of mode shadow came to, shown at /metrics; nil:
 	// not shown.
 	Shadows func() (counts []engine.ShadowCount, dropped int64)
+	// Gauges are those of other parts, shown at /metrics.
+	Gauges []Gauge
+	// Events are what happened to watched images; nil: their path is not there.
+	Events Events
+	// Streams is how many may listen for events at a time (100), and Heartbeat how
+	// often a stream on which nothing happens says that it is there (15 s).
+	Streams   int
+	Heartbeat time.Duration
 	// TokenUsed is told each time that a token was good. It must not block. Nil:
 	// nobody is told.
 	TokenUsed func(tokenID string, at time.Time)
@@ -186,6 +201,12 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.LargeBodyLimit == 0 {
 		cfg.LargeBodyLimit = max(DefaultLargeBodyLimit, cfg.BodyLimit)
+	}
+	if cfg.Streams <= 0 {
+		cfg.Streams = defaultStreams
+	}
+	if cfg.Heartbeat <= 0 {
+		cfg.Heartbeat = defaultHeartbeat
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

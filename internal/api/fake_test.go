@@ -79,6 +79,8 @@ type bed struct {
 	verdicts *fakeVerdicts
 	past     *fakePast
 	admin    *fakeAdministration
+	events   *fakeEvents
+	swap     func(*auth.Tokens, error) // what is in force, see swappable
 	state    *engine.State
 	tokens   map[string]string // by role, and "expired", "revoked"
 	now      time.Time
@@ -137,7 +139,11 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 		},
 	}
 	b.admin = &fakeAdministration{}
-	cfg := Config{Decider: b.decider, Verdicts: b.verdicts, Past: b.past, Administration: b.admin, ImageName: imageName, Build: "test", Now: func() time.Time { return b.now }}
+	b.events = &fakeEvents{live: make(chan Event, 16)}
+	cfg := Config{
+		Decider: b.decider, Verdicts: b.verdicts, Past: b.past, Administration: b.admin, ImageName: imageName, Events: b.events, Build: "test",
+		Now: func() time.Time { return b.now },
+	}
 	if change != nil {
 		change(&cfg)
 	}

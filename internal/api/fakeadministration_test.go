@@ -211,6 +211,29 @@ func (f *fakeAdministration) ImportTrust(_ context.Context, by administration.Ca
 	return client.TrustImport{TrustRoots: []string{}, Policies: []string{}, Signers: client.Imported{Created: []string{}, Updated: []string{}, Unchanged: []string{}}, Key: "k", MadeAt: testNow}, f.note(by, "ImportTrust", signed, keyPEM, dryRun)
 }
 
+func aWatched() client.WatchedImage {
+	return client.WatchedImage{
+		ID: "w", Image: testImage, ImageName: "registry.example/org/server", Context: map[string]string{}, Source: "asked", Reasons: []string{}, Signers: []string{},
+		Principals: []string{}, DueAt: testNow,
+	}
+}
+
+func (f *fakeAdministration) Watched(_ context.Context, by administration.Caller, filter administration.WatchFilter) (client.Page[client.WatchedImage], error) {
+	return client.Page[client.WatchedImage]{Items: []client.WatchedImage{aWatched()}}, f.note(by, "Watched", filter)
+}
+
+func (f *fakeAdministration) Watch(_ context.Context, by administration.Caller, n client.NewWatch) (client.WatchedImage, error) {
+	return aWatched(), f.note(by, "Watch", n)
+}
+
+func (f *fakeAdministration) Unwatch(_ context.Context, by administration.Caller, id string) error {
+	return f.note(by, "Unwatch", id)
+}
+
+func (f *fakeAdministration) WebhookKey(_ context.Context, by administration.Caller, name string) (client.WebhookKey, error) {
+	return client.WebhookKey{Name: name, Key: "00"}, f.note(by, "WebhookKey", name)
+}
+
 func (f *fakeAdministration) Audit(_ context.Context, by administration.Caller, filter administration.AuditFilter) (client.Page[client.AuditEntry], error) {
 	return client.Page[client.AuditEntry]{Items: []client.AuditEntry{anEntry(9), anEntry(8)}, Next: "8"}, f.note(by, "Audit", filter)
 }

@@ -73,6 +73,9 @@ func newMetrics(r *prometheus.Registry, cfg Config) (*metrics, error) {
 	for _, c := range cfg.Counters {
 		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help, ConstLabels: c.Labels}, c.Value))
 	}
+	for _, g := range cfg.Gauges {
+		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.Name, Help: g.Help}, g.Value))
+	}
 	for _, c := range all {
 		if err := r.Register(c); err != nil {
 			return nil, err
@@ -92,6 +95,12 @@ func buildInfo(build string) prometheus.Collector {
 	})
 	g.Set(1)
 	return g
+}
+
+// countStreams shows how many listen for events.
+func (s *Server) countStreams() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "signet_event_streams", Help: "Callers who listen for events."},
+		func() float64 { return float64(s.streams.Load()) })
 }
 
 func engineStats(st *engine.Stats) []prometheus.Collector {

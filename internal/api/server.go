@@ -32,6 +32,10 @@ type Server struct {
 	limits   *buckets[string]
 	guesses  guesses
 	draining atomic.Bool
+	// drained is closed when it begins to drain, so that streams end.
+	drained chan struct{}
+	// streams are those who listen for events.
+	streams atomic.Int64
 	// roles are the lists that requests to the engine share.
 	roles map[auth.Role][]string
 	// notFound and wrongMethod take requests that no route takes.
@@ -56,7 +60,12 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api: registering metrics: %w", err)
 	}
-	s := &Server{cfg: cfg, echo: echo.New(), metrics: m, roles: map[auth.Role][]string{}, guesses: newGuesses()}
+	s := &Server{cfg: cfg, echo: echo.New(), metrics: m, roles: map[auth.Role][]string{}, guesses: newGuesses(), drained: make(chan struct{})}
+	if cfg.Events != nil {
+		if err := registry.Register(s.countStreams()); err != nil {
+			return nil, fmt.Errorf("api: registering metrics: %w", err)
+		}
+	}
 	if cfg.RateLimit != (RateLimit{}) {
 		s.limits = newBuckets[string](cfg.RateLimit, mostPrincipals)
 	}
@@ -77,7 +86,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.Serv
 
 // Drain makes /readyz answer 503 from now on, so that balancers send no new
 // requests while those under way are finished.
-func (s *Server) Drain() { s.draining.Store(true) }
+func (s *Server) Drain() {
+	if s.draining.CompareAndSwap(false, true) {
+		close(s.drained)
+	}
+}
 
 // v1 is where the REST API begins.
 const v1 = "/api/v1"
@@ -101,6 +114,9 @@ func (s *Server) routes(registry *prometheus.Registry) []*route {
 	}
 	if s.cfg.Past != nil {
 		verdicts = append(verdicts, &route{method: http.MethodGet, path: v1 + "/verdicts/:id/reproduction", need: auth.Read, serve: s.getReproduction})
+	}
+	if s.cfg.Events != nil {
+		verdicts = append(verdicts, &route{method: http.MethodGet, path: v1 + "/events", need: auth.Read, query: []string{"since", "kind", "image", "limit", "cursor"}, serve: s.listEvents})
 	}
 	operation := []*route{
 		{method: http.MethodGet, path: "/openapi.json", anyRole: true, quiet: true, serve: getOpenAPI},
@@ -158,6 +174,11 @@ func (s *Server) administrationRoutes() []*route {
 		{method: http.MethodGet, path: v1 + "/trust/export", need: auth.Administer, serve: s.by(s.exportTrust)},
 		{method: http.MethodGet, path: v1 + "/trust/export-key", need: auth.Administer, serve: s.by(s.exportKey)},
 		{method: http.MethodPost, path: v1 + "/trust/import", need: auth.Administer, body: true, large: true, query: []string{"dry_run"}, serve: byJSON(s, trustImportExample, s.importTrust)},
+
+		{method: http.MethodGet, path: v1 + "/watch", need: auth.Read, query: []string{"source", "limit", "cursor"}, serve: s.by(s.listWatched)},
+		{method: http.MethodPut, path: v1 + "/watch", need: auth.Policy, body: true, serve: byJSON(s, watchExample, s.putWatched)},
+		{method: http.MethodDelete, path: v1 + "/watch/:id", need: auth.Policy, serve: s.by(s.deleteWatched)},
+		{method: http.MethodGet, path: v1 + "/webhooks/:name/key", need: auth.Administer, serve: s.by(s.webhookKey)},
 
 		{method: http.MethodGet, path: v1 + "/audit", need: auth.Read, query: []string{"object", "before", "limit"}, serve: s.by(s.listAudit)},
 		{method: http.MethodGet, path: v1 + "/audit/head", need: auth.Read, serve: s.by(s.auditHead)},

@@ -286,6 +286,10 @@ func TestOpenAPIDescribesTheTypes(t *testing.T) {
 		"TrustImport":        reflect.TypeFor[client.TrustImport](),
 		"AuditPage":          reflect.TypeFor[client.Page[client.AuditEntry]](),
 		"VerifyAudit":        reflect.TypeFor[verifyAuditRequest](),
+		"EventPage":          reflect.TypeFor[client.Page[client.Event]](),
+		"WatchedImagePage":   reflect.TypeFor[client.Page[client.WatchedImage]](),
+		"NewWatch":           reflect.TypeFor[client.NewWatch](),
+		"WebhookKey":         reflect.TypeFor[client.WebhookKey](),
 	} {
 		doc.describes(t, name, schema{Ref: "#/components/schemas/" + name}, typ)
 	}

@@ -52,6 +52,8 @@ func ParseDuration(s string) (time.Duration, error) {
 	return v, nil
 }
 
+const day = 24 * time.Hour
+
 // Default is the configuration of an empty file.
 func Default() File {
 	return File{
@@ -71,7 +73,11 @@ func Default() File {
 			}},
 			BufferBytes: 32 << 20,
 		},
-		MaxStaleness: Duration(14 * 24 * time.Hour),
+		Watch: Watch{
+			Recent: Duration(14 * day), Rate: 5, Refresh: Duration(day), WarnBefore: []Duration{Duration(30 * day), Duration(7 * day), Duration(day)},
+			UnknownAfter: Duration(time.Hour),
+		},
+		MaxStaleness: Duration(14 * day),
 		Limits:       evidence.DefaultLimits(),
 
 		ExceptionsMaxDays: 90,
@@ -108,6 +114,7 @@ func Load(path, dataDir string, env func(string) string) (File, error) {
 		}
 		f.Path, f.Body = path, body
 	}
+	f.nameWebhooks()
 	if err := f.environment(env); err != nil {
 		return File{}, err
 	}

@@ -63,6 +63,10 @@ type File struct {
 	// DecisionLog writes down every verdict that is given, in the format of OPA's
 	// decision log; absent: it is not written.
 	DecisionLog DecisionLog `yaml:"decision_log"`
+	// Watch says which images are decided again without being asked for.
+	Watch Watch `yaml:"watch"`
+	// Webhooks are told of events, such as that a watched image is decided otherwise.
+	Webhooks []Webhook `yaml:"webhooks"`
 	// MaxStaleness bounds the age of trust roots that are to be refreshed.
 	MaxStaleness Duration `yaml:"max_staleness" env:"SIGNET_MAX_STALENESS"`
 	// Limits bound what one image may cost; one that is hit is named in the verdict.
@@ -383,4 +387,54 @@ type DecisionReporting struct {
 	BufferSizeLimitBytes int64 `yaml:"buffer_size_limit_bytes"`
 	// MaxDecisionsPerSecond drops events that come faster, and counts them; 0: none.
 	MaxDecisionsPerSecond float64 `yaml:"max_decisions_per_second"`
+}
+
+// Watch says which images are decided again without being asked for: when what is
+// in force changes, when something is about to end, and daily. Where several servers
+// share a store one of them does it, by its own configuration.
+type Watch struct {
+	// Recent is for how long an image is watched that somebody asked for; 0: only
+	// those in images, and those listed through the API, are.
+	Recent Duration `yaml:"recent"`
+	// Rate is how many are decided per second at most.
+	Rate float64 `yaml:"rate"`
+	// Refresh is how often the registry is asked anew for each.
+	Refresh Duration `yaml:"refresh"`
+	// WarnBefore are the times before the end of a signer, an exception or a trust
+	// root at which it is told.
+	WarnBefore []Duration `yaml:"warn_before"`
+	// UnknownAfter is how long an image must be undecidable before that is told.
+	UnknownAfter Duration `yaml:"unknown_after"`
+	// Images are watched though nobody asks for them.
+	Images []WatchImages `yaml:"images"`
+}
+
+// WatchImages are images of one environment.
+type WatchImages struct {
+	// Images are references; with a tag alone, whatever the tag names then.
+	Images []string `yaml:"images"`
+	// Environment is where they run: a label of events, and given to policies that
+	// declare the context key environment with this value.
+	Environment string `yaml:"environment"`
+}
+
+// Webhook is an address that events are sent to, as JSON by POST, signed.
+type Webhook struct {
+	// Name stands in logs and names its key. Default: the host in url.
+	Name string `yaml:"name"`
+	// URL is https://…, or with allow_private also http://….
+	URL string `yaml:"url"`
+	// SecretFile holds the key that its requests are signed with. Default: derived
+	// from the installation's secret; `signet webhooks key NAME` shows it.
+	SecretFile string `yaml:"secret_file"`
+	// Events are the kinds that it is sent: flip, ending, undecidable, recovered;
+	// absent: all.
+	Events []string `yaml:"events"`
+	// Images are globs of the images whose events it is sent; absent: all, and those
+	// that are of no one image.
+	Images []string `yaml:"images"`
+	// Timeout of one attempt.
+	Timeout Duration `yaml:"timeout"`
+	// AllowPrivate allows loopback and private addresses, and plain HTTP.
+	AllowPrivate bool `yaml:"allow_private"`
 }

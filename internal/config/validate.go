@@ -45,6 +45,8 @@ func (f *File) validate() error {
 	f.checkRegistries(&p)
 	f.checkCache(&p)
 	f.DecisionLog.check(&p)
+	f.checkWatch(&p)
+	f.checkWebhooks(&p)
 	if f.SigningPolicy.Kind != 0 && f.PolicyFile != "" {
 		p.bad("policy_file", "signing_policy is given too; keep one of them")
 	}

@@ -180,7 +180,7 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Frame {
 	fr := facts.Frame{
 		EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew,
-		Request:  facts.Request{Image: b.Image, Context: b.Context, Roles: b.Roles},
+		Request: facts.Request{Image: b.Image, Context: b.Context, Roles: b.Roles}, Platform: b.Platform,
 		Registry: b.Subject.Registry, Repository: b.Subject.Repository, Tag: b.Subject.Tag,
 		Search: b.Search, TrustedSigners: map[string][]string{}, Trust: trustInfo(st, now),
 		StaleRoots: staleRoots(st, b, now),

@@ -12,13 +12,16 @@ type Frame struct {
 	EvaluatedAt time.Time `json:"evaluated_at"`
 	// ClockSkew is how far, in nanoseconds, a verified time may lie after
 	// EvaluatedAt before the evidence counts as signed in the future.
-	ClockSkew  time.Duration `json:"clock_skew"`
-	Request    Request       `json:"request"`
-	Registry   string        `json:"registry"`
-	Repository string        `json:"repository"`
-	Tag        *string       `json:"tag"`
-	Search     Search        `json:"search"`
-	Matches    []Match       `json:"matches"`
+	ClockSkew time.Duration `json:"clock_skew"`
+	Request   Request       `json:"request"`
+	// Platform is the one that was asked for, "" for none. It is not in the input:
+	// it says which digests' signatures were matched, and what to ask again.
+	Platform   string  `json:"platform,omitempty"`
+	Registry   string  `json:"registry"`
+	Repository string  `json:"repository"`
+	Tag        *string `json:"tag"`
+	Search     Search  `json:"search"`
+	Matches    []Match `json:"matches"`
 	// TrustedSigners maps a fact ([FactKey]) to the trusted signers it matches.
 	TrustedSigners map[string][]string `json:"trusted_signers"`
 	Trust          []TrustInfo         `json:"trust"`

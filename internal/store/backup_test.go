@@ -104,10 +104,25 @@ func fill(t testing.TB, s *store.Store) {
 		}}),
 		s.PutUpkeep(ctx, store.Upkeep{Kind: store.UpkeepKMS, Key: "k", CheckedAt: now, Detail: json.RawMessage(`{"z":1,"a":2}`)}),
 		second(s.Lease(ctx, "l", "h", time.Hour)),
+		fillWatch(ctx, s, now),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func fillWatch(ctx context.Context, s *store.Store, now time.Time) error {
+	_, told, err := s.SaveWatched(ctx, []store.WatchedChange{{
+		Watched: store.Watched{ID: "w", ImageRef: "ghcr.io/acme/app:v1", Context: map[string]string{"b": "2", "a": "<&>"}, Decision: "allow", Signers: []string{"builder"}, AskedAt: &now, DueAt: now},
+		Events: []store.NewEvent{{
+			Event: store.Event{At: now, Kind: "flip", Before: "allow", After: "deny"}, Webhooks: []string{"hook"},
+			Encode: func(id string) ([]byte, error) { return []byte(`{"id":"` + id + `"}`), nil },
+		}},
+	}})
+	if err == nil && len(told) != 1 {
+		err = errors.New("no event was told")
+	}
+	return errors.Join(err, s.SetMark(ctx, store.Mark{Kind: store.MarkScan, At: now}))
 }
 
 func second[T any](_ T, err error) error { return err }

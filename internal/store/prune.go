@@ -27,7 +27,8 @@ const (
 )
 
 // Prune removes verdicts that a Retention does not keep, with their uses, their
-// shadows and what their signers say of them, and then facts and evidence that no verdict names. The
+// shadows and what their signers say of them, the events of that time, and then
+// facts and evidence that no verdict names. The
 // audit log, revisions, histories and objects stay. It works in small
 // transactions: one that fails leaves the ones before. It returns how many
 // verdicts were removed.
@@ -51,6 +52,11 @@ func (s *Store) Prune(ctx context.Context, r Retention) (deleted int64, err erro
 		}
 		if n < pruneBatch {
 			break
+		}
+	}
+	if end != nil {
+		if err := s.pruneEvents(ctx, *end); err != nil {
+			return deleted, wrap("removing old events", err)
 		}
 	}
 	if err := s.pruneUses(ctx); err != nil {

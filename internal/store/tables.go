@@ -65,6 +65,14 @@ func tables() []table {
 		{"verdict_uses", "verification_id, principal, minute", "verification_id principal:shown minute:time count:integer"},
 		{"shadow_verdicts", "verification_id, policy", `verification_id policy digest params_digest decision shadow_of compared_with
 			agrees:boolean reasons:json image_ref:shown image_name:shown created_at:time`},
+		{"watched", "id", `id image_ref:shown image_name:shown digest:shown platform:shown context:json roles:json environment:shown listed listed_by:shown
+			decision allowed:boolean verdict_id reasons:json signers:json decided_at:time decided_key decided_revision:integer
+			state_key unknown_since:time unknown_told:boolean unknown_reasons:json refreshed_at:time boundary_at:time due_at:time asked_at:time
+			principals:json version:integer`},
+		{"watched_signers", "signer, watched_id", "signer watched_id"},
+		{"watch_marks", "kind, key", "kind key at:time"},
+		{"events", "id", "id at:time kind image_ref:shown image_name:shown digest:shown environment:shown before after verdict_id body"},
+		{"deliveries", "webhook, id", "webhook id kind body:bytes created_at:time attempts:integer next_at:time error:shown"},
 		{"audit", "seq", "seq:integer at:time actor origin action object before after why revision:integer prev_hash hash"},
 	} {
 		var columns []column

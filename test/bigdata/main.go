@@ -1,6 +1,6 @@
 // Command bigdata shows how long pages of lists take on a store of a million
-// verdicts and ten thousand signers, on SQLite, and fails where one takes longer
-// than it may:
+// verdicts, ten thousand signers and a hundred thousand watched images, on SQLite,
+// and fails where one takes longer than it may:
 //
 //	make big-data
 //
@@ -32,7 +32,7 @@ const most = 50 * time.Millisecond
 
 // size is how much there is.
 type size struct {
-	verdicts, signers int
+	verdicts, signers, watched int
 	// reads is how often each page is read.
 	reads int
 }
@@ -40,9 +40,10 @@ type size struct {
 func main() {
 	verdicts := flag.Int("verdicts", 1_000_000, "how many verdicts")
 	signers := flag.Int("signers", 10_000, "how many signers")
+	watched := flag.Int("watched", 100_000, "how many watched images")
 	reads := flag.Int("reads", 200, "how often each page is read")
 	flag.Parse()
-	if err := run(context.Background(), os.Stdout, size{*verdicts, *signers, *reads}, most); err != nil {
+	if err := run(context.Background(), os.Stdout, size{*verdicts, *signers, *watched, *reads}, most); err != nil {
 		fmt.Fprintln(os.Stderr, "bigdata:", err)
 		os.Exit(1)
 	}
@@ -61,6 +62,9 @@ func run(ctx context.Context, out io.Writer, n size, most time.Duration) (err er
 	if err := makeVerdicts(ctx, out, dir, n); err != nil {
 		return err
 	}
+	if err := makeWatched(ctx, out, dir, n.watched); err != nil {
+		return err
+	}
 	s, err := store.Open(ctx, store.Config{DataDir: dir})
 	if err != nil {
 		return err
@@ -70,7 +74,7 @@ func run(ctx context.Context, out io.Writer, n size, most time.Duration) (err er
 	if err != nil {
 		return err
 	}
-	return measure(ctx, out, s, pages, n.reads, most)
+	return measure(ctx, out, s, append(pages, watchedPages(n.watched)...), n.reads, most)
 }
 
 // makeSigners puts all signers in one change, and then changes one of them.

@@ -63,6 +63,12 @@ func Run(t *testing.T, open OpenFunc) {
 		{"a note", testNote},
 		{"leases", testLeases},
 		{"upkeep", testUpkeep},
+		{"watched images", testWatched},
+		{"watched images: due", testWatchedDue},
+		{"watched images: forgotten", testWatchedForgotten},
+		{"verdicts: what was asked", testAsked},
+		{"events", testEvents},
+		{"deliveries", testDeliveries},
 		{"secret: rotated", testRotateSecret},
 		{"changes are serial", testSerialChanges},
 		{"signers: many at once", testManySigners},
@@ -117,6 +123,12 @@ func (c *clock) Now() time.Time {
 	defer c.mu.Unlock()
 	c.now = c.now.Add(time.Second)
 	return c.now
+}
+
+func (c *clock) pass(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
 }
 
 // change fails the test when the change fails.
