@@ -44,7 +44,7 @@ default verdict := {
 verdict := object.union(
 	{
 		"allow": allow,
-		"violations": [lib.standing(finding) | some finding in _found; not lib.waiver[finding.code]],
+		"violations": [lib.standing(finding) | some finding in _found; not _is_waived(finding)],
 		"warnings": array.concat(
 			[lib.waived(finding, lib.waiver[finding.code]) | some finding in _found],
 			[finding | some [_, finding] in array.concat(sort(requirement.warning), sort(remark))],
@@ -60,10 +60,14 @@ verdict := object.union(
 # What there is to hold against the image, before exceptions.
 _found := [finding | some [_, finding] in array.concat(sort(requirement.violation), sort(objection))]
 
-_standing contains finding.code if {
+_standing contains finding if {
 	some finding in _found
-	not lib.waiver[finding.code]
+	not _is_waived(finding)
 }
+
+# A function, because in "not lib.waiver[finding.code]" a finding without a code
+# would make the whole expression undefined, and so be passed over.
+_is_waived(finding) if lib.waiver[finding.code]
 
 # The exceptions that waive something here, each with what it waives.
 _used[exception] contains finding.code if {

@@ -278,3 +278,12 @@ test_malformed_requirements_deny if {
 		[violation.code | some violation in verdict.violations] == ["requirement_malformed"]
 	}
 }
+
+# A finding without a code can be waived by nothing, and stands.
+test_a_finding_without_a_code_denies if {
+	verdict := signing.verdict with input as fixture.good
+		with data.params as fixture.excepted
+		with signing.rules as {"mine": {"violation": {{"message": "m", "remediation": "r"}}}}
+	verdict.allow == false
+	verdict.violations == [{"message": "m", "remediation": "r", "rule": "signing.rules.mine"}]
+}

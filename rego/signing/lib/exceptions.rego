@@ -145,7 +145,9 @@ _segment_pattern(segment, last) := sprintf("%s%s", [
 waived(finding, exception) := object.union(finding, {"message": sprintf(
 	"%s Waived by the exception %s of %s until %s: %s.",
 	[finding.message, exception.name, exception.owner, exception.expires_at, trim_suffix(exception.reason, ".")],
-)})
+)}) if {
+	finding.message
+} else := finding
 
 # METADATA
 # title: Standing finding

@@ -106,6 +106,11 @@ test_waived_names_the_exception if {
 	])})
 }
 
+# A finding that lacks something is passed on as it is: whoever reads it refuses it.
+test_a_finding_that_lacks_its_message_is_passed_on if {
+	lib.waived({"code": "old"}, fixture.exception) == {"code": "old"}
+}
+
 test_standing_names_the_exception_that_ended if {
 	finding := {"code": "unsigned", "message": "It is not signed.", "remediation": "Sign it."}
 	lib.standing(finding) == finding with input as fixture.nothing with data.params as fixture.params
