@@ -99,6 +99,9 @@ type search struct {
 type lead struct {
 	subject, artifactType string
 	size                  int64
+	// lent says that only a mirror lists it: what goes wrong with it, and what no
+	// longer fits, is left out, and says nothing of the registry's own.
+	lent bool
 }
 
 // pending is an item whose bytes are still to be fetched, unless it is broken or
@@ -108,6 +111,7 @@ type pending struct {
 	layer descriptor
 	// order is the place of the layer in its manifest.
 	order int
+	lent  bool // see lead
 }
 
 // parallel runs tasks with as many requests in flight as the limits allow. A
@@ -176,7 +180,7 @@ func (s *search) probe(ctx context.Context) {
 
 func (s *search) askReferrers(ctx context.Context, subject string) {
 	list, err := s.src.referrers(ctx, subject, s.malformedEntry(subject, "referrers of "+subject))
-	s.list(subject, list)
+	s.list(subject, list, false)
 	outcome := evidence.ProbeFound
 	switch {
 	case errors.Is(err, errUnsupported):
@@ -193,11 +197,11 @@ func (s *search) askReferrers(ctx context.Context, subject string) {
 	}
 }
 
-func (s *search) list(subject string, list []descriptor) {
+func (s *search) list(subject string, list []descriptor, lent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, d := range list {
-		l := lead{subject, d.ArtifactType, d.Size}
+		l := lead{subject, d.ArtifactType, d.Size, lent}
 		if !slices.Contains(s.listed[d.Digest], l) {
 			s.listed[d.Digest] = append(s.listed[d.Digest], l)
 		}
@@ -238,7 +242,7 @@ func (s *search) askFallback(ctx context.Context, subject string) {
 	} else if err != nil {
 		s.reject(o, c.digest, facts.CodeMalformed, err)
 	}
-	s.list(subject, list)
+	s.list(subject, list, false)
 }
 
 // tagPlace says where an item was found. The place is within the repositories

@@ -40,7 +40,7 @@ func (s *search) fetch(ctx context.Context) {
 			case errors.Is(r.err, errAbsent), errors.As(r.err, &b):
 				p.Broken = &evidence.Broken{Code: brokenCode(r.err), Message: "its content cannot be had: " + r.err.Error()}
 			default:
-				s.problem(r.err)
+				s.tooMuch(p.lent, r.err)
 				continue
 			}
 		}
@@ -53,19 +53,31 @@ func (s *search) fetch(ctx context.Context) {
 func (p pending) needsBlob() bool { return p.Broken == nil && p.Kind != evidence.KindUnsigned }
 
 // cut sorts what is pending and keeps as many as the limit allows, in an order
-// that does not depend on who answered first.
+// that does not depend on who answered first. What only mirrors have is last, and
+// goes first.
 func (s *search) cut() {
 	order := map[string]int{}
 	for i, d := range s.subjects {
 		order[d] = i
 	}
 	slices.SortStableFunc(s.pending, func(a, b pending) int {
-		return cmp.Or(cmp.Compare(order[a.SubjectDigest], order[b.SubjectDigest]), cmp.Compare(a.Where, b.Where), cmp.Compare(a.order, b.order), cmp.Compare(a.ID, b.ID))
+		return cmp.Or(after(a.lent, b.lent), cmp.Compare(order[a.SubjectDigest], order[b.SubjectDigest]), cmp.Compare(a.Where, b.Where), cmp.Compare(a.order, b.order), cmp.Compare(a.ID, b.ID))
 	})
 	if n := len(s.pending); n > s.lim.Items {
-		s.problem(problem(evidence.CodeEvidenceTooLarge, at(s.src.name(), s.subjects[0]), "%d pieces of evidence are more than %d (limit items)", n, s.lim.Items))
+		s.tooMuch(s.pending[s.lim.Items].lent, problem(evidence.CodeEvidenceTooLarge, at(s.src.name(), s.subjects[0]), "%d pieces of evidence are more than %d (limit items)", n, s.lim.Items))
 		s.pending = s.pending[:s.lim.Items]
 	}
+}
+
+// after sorts what has a mark behind what has none.
+func after(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }
 
 // plan says which blobs to fetch, and refuses those over a limit by what their

@@ -211,12 +211,12 @@ type lentReferrer struct {
 }
 
 // askMirror asks a mirror for the lists that the registry is asked for as well.
-// So nothing that goes wrong here leaves the search incomplete, but for so much
-// evidence that a limit is hit, and nothing that is found here makes it complete.
+// So nothing that goes wrong here leaves the search incomplete, however much there
+// is, and nothing that is found here makes it complete.
 func (s *search) askMirror(ctx context.Context, r *remote, subject string) {
 	var found lent
 	for suffix, kind := range map[string]evidence.Kind{"sig": evidence.KindSimpleSigning, "att": evidence.KindDSSE} {
-		o := origin{subject: subject, where: tagPlace(cosignTag(subject, suffix)), kind: kind, tag: true}
+		o := origin{subject: subject, where: tagPlace(cosignTag(subject, suffix)), kind: kind, tag: true, lent: true}
 		if m, err := r.attached(ctx, subject, suffix); err == nil {
 			found.manifests = append(found.manifests, lentManifest{o, m})
 		} else {
@@ -268,7 +268,7 @@ func (s *search) borrow() {
 			known = known || have.subject == l.subject
 		}
 		if !known {
-			s.list(l.subject, []descriptor{l.descriptor})
+			s.list(l.subject, []descriptor{l.descriptor}, true)
 			s.worse(&s.api, evidence.ProbeFound)
 		}
 	}

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -191,6 +192,47 @@ func TestMirrorEvidence(t *testing.T) {
 		complete(t, f)
 		if n := p.registry.Count("GET", "/blobs/") + p.mirror.Count("GET", "/blobs/"); n != 1 {
 			t.Errorf("%d blobs were fetched", n)
+		}
+	})
+	for _, tc := range []struct {
+		name string
+		edit func(*evidence.Limits)
+		want int // of its own items
+	}{
+		{"more items than are allowed", func(l *evidence.Limits) { l.Items = 2 }, 1},
+		{"more bytes than are allowed", func(l *evidence.Limits) { l.MemoryBytes = 20 }, 0},
+		{"more referrers than are allowed", func(l *evidence.Limits) { l.Referrers = 2 }, 1},
+		{"more layers than are allowed", func(l *evidence.Limits) { l.Layers = 2 }, 5},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newMirrorPair(t, "at the registry")
+			p.fill("app", "a", "b", "c", "d", "e")
+			p.mirror.Push("app", "sha256-"+strings.TrimPrefix(p.image.Digest(), "sha256:")+".sig", simple("f", "g", "h"))
+			c := p.client(t, Mirror{Evidence: true})
+			tc.edit(&c.cfg.Limits)
+			_, f := find(t, c, digest(p))
+			complete(t, f)
+			got := summary(f.Items)
+			if !slices.Contains(got, "bundle at the registry") {
+				t.Errorf("what the registry has is not in %q", got)
+			}
+			if n := len(got) - 1; n < tc.want {
+				t.Errorf("%d items of the mirror in %q, want %d at least", n, got, tc.want)
+			}
+		})
+	}
+	t.Run("what it alone lists cannot be had", func(t *testing.T) {
+		p := newMirrorPair(t, "at the registry")
+		p.fill("app", "at the mirror")
+		c := p.client(t, Mirror{Evidence: true})
+		extra := bundle(p.image, "at the mirror")
+		for _, s := range []*registrytest.Server{p.registry, p.mirror} {
+			s.On(registrytest.Path(http.MethodGet, extra.Digest()), registrytest.Status(http.StatusBadGateway))
+		}
+		_, f := find(t, c, digest(p))
+		complete(t, f)
+		if diff := cmp.Diff([]string{"bundle at the registry"}, summary(f.Items)); diff != "" {
+			t.Error(diff)
 		}
 	})
 	t.Run("is down", func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
@@ -21,16 +22,36 @@ type origin struct {
 	claims bool
 	// tag marks the manifest of one of cosign's tags, which need name no subject.
 	tag bool
+	// lent: see lead.
+	lent bool
 }
 
-// readReferrers reads the manifests that were listed, each once.
+// readReferrers reads the manifests that were listed, each once: first the
+// registry's own, then what only mirrors list, for half of the time that is left.
 func (s *search) readReferrers(ctx context.Context) {
-	digests := slices.Sorted(maps.Keys(s.listed))
+	var own, lent []string
+	for _, digest := range slices.Sorted(maps.Keys(s.listed)) {
+		if slices.ContainsFunc(s.listed[digest], func(l lead) bool { return !l.lent }) {
+			own = append(own, digest)
+		} else {
+			lent = append(lent, digest)
+		}
+	}
+	s.readManifests(ctx, own)
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+	}
+	s.readManifests(ctx, lent)
+}
+
+func (s *search) readManifests(ctx context.Context, digests []string) {
 	s.parallel(len(digests), func(i int) {
 		digest := digests[i]
 		c, err := s.src.manifest(ctx, digest)
 		for _, l := range s.listed[digest] {
-			o := origin{subject: l.subject, where: digest + " (referrer of " + l.subject + ")", kind: evidence.KindUnsigned}
+			o := origin{subject: l.subject, where: digest + " (referrer of " + l.subject + ")", kind: evidence.KindUnsigned, lent: l.lent}
 			if kind, claims := claimedKind(l.artifactType); claims {
 				o.kind, o.claims = kind, true
 			}
@@ -49,7 +70,7 @@ func (s *search) readReferrer(o origin, digest string, size int64, c content, er
 		s.readManifest(c, o)
 	case errors.Is(err, errAbsent), errors.Is(err, errSchema1), errors.As(err, &b):
 		s.reject(o, digest, brokenCode(err), err)
-	default:
+	case !o.lent:
 		s.problem(err)
 	}
 }
@@ -90,7 +111,7 @@ func (s *search) readLayers(m manifest, digest string, o origin) {
 		reported = true
 	})
 	if errors.Is(err, errTooMany) {
-		s.problem(problem(evidence.CodeEvidenceTooLarge, o.where, "more than %d layers (limit layers)", s.lim.Layers))
+		s.tooMuch(o.lent, problem(evidence.CodeEvidenceTooLarge, o.where, "more than %d layers (limit layers)", s.lim.Layers))
 	} else if err != nil {
 		s.reject(o, digest, facts.CodeMalformed, err)
 		return
@@ -99,7 +120,7 @@ func (s *search) readLayers(m manifest, digest string, o origin) {
 		p := pending{Item: evidence.Item{
 			MediaType: clip(d.MediaType, 200), SubjectDigest: o.subject, Where: o.where,
 			Annotations: d.Annotations, ID: d.Digest,
-		}, layer: d, order: i}
+		}, layer: d, order: i, lent: o.lent}
 		if len(layers) > 1 {
 			p.Where = fmt.Sprintf("%s layer %d", o.where, i+1)
 		}
@@ -121,7 +142,7 @@ func (s *search) readLayers(m manifest, digest string, o origin) {
 		s.add(pending{Item: evidence.Item{
 			Kind: evidence.KindUnsigned, MediaType: clip(m.artifactType(s.lim.JSONDepth), 200),
 			SubjectDigest: o.subject, Where: o.where, ID: digest,
-		}})
+		}, lent: o.lent})
 	default:
 		s.reject(o, digest, facts.CodeMalformed, errors.New("it should carry a signature, and none of its layers is one"))
 	}
@@ -140,7 +161,14 @@ func (s *search) reject(o origin, digest, code string, err error) {
 	s.add(pending{Item: evidence.Item{
 		Kind: o.kind, SubjectDigest: o.subject, Where: o.where, ID: digest,
 		Broken: &evidence.Broken{Code: code, Message: clip(message, 400)},
-	}})
+	}, lent: o.lent})
+}
+
+// tooMuch is a limit that was hit: by what a mirror added, it is no problem.
+func (s *search) tooMuch(lent bool, err error) {
+	if !lent {
+		s.problem(err)
+	}
 }
 
 func brokenCode(err error) string {
