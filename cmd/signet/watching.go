@@ -173,7 +173,7 @@ func hookSecret(f config.File, h config.Webhook) ([]byte, error) {
 	if h.SecretFile == "" {
 		return nil, nil
 	}
-	body, err := os.ReadFile(f.Relative(h.SecretFile)) //nolint:gosec // the operator names the file
+	body, err := os.ReadFile(f.Relative(h.SecretFile))
 	if err != nil {
 		return nil, fmt.Errorf("secret_file: %w", err)
 	}
