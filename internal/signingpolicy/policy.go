@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -54,8 +55,16 @@ type Policy struct {
 	RegisteredNames []string
 	// TrustedSources in normal form ("github.com/acme/app"); empty: any source.
 	TrustedSources []string
+	// Bundle names the policy bundle whose rules decide; "": those of Signet.
+	Bundle string
+	// Parameters is the JSON object of data.params beside the fields above, in
+	// canonical form; nil for none.
+	Parameters json.RawMessage
 
 	scope glob.Scope
+	// lines are where the parameters stand, by their paths ("limits.0.days"; ""
+	// is all of them).
+	lines map[string]int
 }
 
 // DefaultName is the name of a policy that gives itself none.
@@ -182,14 +191,20 @@ func normalSource(address string) (string, bool) {
 
 // Params is data.params: what the Rego rules read of this policy.
 func (p *Policy) Params() (json.RawMessage, error) {
-	params := struct {
-		RequireSignature      bool     `json:"require_signature"`
-		VerifyTransparencyLog bool     `json:"verify_transparency_log"`
-		RegisteredSigners     bool     `json:"registered_signers"`
-		Threshold             int      `json:"threshold"`
-		TrustedSources        []string `json:"trusted_sources"` // null: any
-	}{p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources}
-	return json.Marshal(params)
+	standard, err := json.Marshal(standardParams{p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources})
+	if err != nil || len(p.Parameters) == 0 {
+		return standard, err
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(p.Parameters, &all); err != nil {
+		return nil, fmt.Errorf("policy %s: parameters: %w", p.Name, err)
+	}
+	var own map[string]json.RawMessage
+	if err := json.Unmarshal(standard, &own); err != nil {
+		return nil, err
+	}
+	maps.Copy(all, own)
+	return json.Marshal(all)
 }
 
 // canonical is the one form that every spelling comes to.
@@ -203,6 +218,8 @@ type canonical struct {
 		Images                []string          `yaml:"images,omitempty"`
 		TrustedSigners        []canonicalSigner `yaml:"trusted_signers"`
 		TrustedSources        []string          `yaml:"trusted_sources,omitempty"`
+		Bundle                string            `yaml:"bundle,omitempty"`
+		Parameters            *yaml.Node        `yaml:"parameters,omitempty"`
 	} `yaml:"signing_policy"`
 }
 
@@ -272,7 +289,13 @@ func (p *Policy) Canonical() ([]byte, error) {
 	var c canonical
 	sp := &c.SigningPolicy
 	sp.Name, sp.Mode, sp.RequireSignature, sp.VerifyTransparencyLog = p.Name, p.Mode, p.RequireSignature, p.VerifyTransparencyLog
-	sp.Threshold, sp.Images, sp.TrustedSources = p.Threshold, p.Images, p.TrustedSources
+	sp.Threshold, sp.Images, sp.TrustedSources, sp.Bundle = p.Threshold, p.Images, p.TrustedSources, p.Bundle
+	if len(p.Parameters) > 0 {
+		var err error
+		if sp.Parameters, err = parametersNode(p.Parameters); err != nil {
+			return nil, fmt.Errorf("encoding policy %s: %w", p.Name, err)
+		}
+	}
 	for _, s := range p.Inline {
 		cs := canonicalOf(s)
 		cs.Key = pemOf(s.Keys)

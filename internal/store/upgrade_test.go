@@ -50,7 +50,7 @@ func TestUpgradeFromSchema1(t *testing.T) {
 		t.Errorf("reading it before it is upgraded: %v", err)
 	}
 	have, want, pending, err := SchemaStatus(ctx, Config{DataDir: dir})
-	if err != nil || have != 1 || want != 2 || cmp.Diff([]string{"00002_administration"}, pending) != "" {
+	if err != nil || have != 1 || want != 4 || cmp.Diff([]string{"00002_administration", "00004_bundles"}, pending) != "" {
 		t.Errorf("its schema is %d of %d, pending %v (%v)", have, want, pending, err)
 	}
 	s := openTemp(t, Config{DataDir: dir})
