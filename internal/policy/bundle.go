@@ -27,6 +27,7 @@ const (
 // Names within a bundle.
 const (
 	manifestName     = ".manifest"
+	signaturesName   = ".signatures.json"
 	dataName         = "data.json"
 	paramsSchemaName = "schemas/params.json"
 	goldenName       = "signing/golden.json"
@@ -68,9 +69,9 @@ type signetMetadata struct {
 	Monotone bool `json:"monotone"`
 	// Context declares the request context keys that the policy reads, each with
 	// its allowed values.
-	Context map[string][]string `json:"context"`
+	Context map[string][]string `json:"context,omitempty"`
 	// Library is the version of Signet's library of rules that the bundle has.
-	Library string `json:"library"`
+	Library string `json:"library,omitempty"`
 }
 
 // embeddedContents is the default policy.
@@ -99,11 +100,17 @@ func isModule(name string) bool {
 	return strings.HasSuffix(name, ".rego") && !strings.HasSuffix(name, "_test.rego")
 }
 
-// readBundle reads a bundle directory. Files that are neither .manifest, Rego,
-// data.json, schemas/params.json nor signing/golden.json are not part of the
-// policy and left alone.
+// readBundle reads a bundle directory.
 func readBundle(dir fs.FS) (*contents, error) {
-	c := &contents{modules: map[string][]byte{}, data: map[string]any{}, paramsSchema: rego.ParamsSchema}
+	files, err := readFiles(dir, partOfBundle)
+	if err != nil {
+		return nil, err
+	}
+	return parseBundle(files)
+}
+
+// readFiles reads those files of a bundle directory whose names are wanted.
+func readFiles(dir fs.FS, wanted func(name string) bool) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	total := 0
 	err := fs.WalkDir(dir, ".", func(name string, d fs.DirEntry, err error) error {
@@ -113,7 +120,7 @@ func readBundle(dir fs.FS) (*contents, error) {
 		if base := path.Base(name); base == "data.yaml" || base == "data.yml" {
 			return fmt.Errorf("%s is not read; write its content as %s", name, dataName)
 		}
-		if !partOfBundle(name) {
+		if !wanted(name) {
 			return nil
 		}
 		if !d.Type().IsRegular() {
@@ -130,12 +137,16 @@ func readBundle(dir fs.FS) (*contents, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
+	return files, err
+}
+
+// parseBundle reads the files that are part of a bundle.
+func parseBundle(files map[string][]byte) (*contents, error) {
+	c := &contents{modules: map[string][]byte{}, data: map[string]any{}, paramsSchema: rego.ParamsSchema}
 	if _, ok := files[manifestName]; !ok {
 		return nil, fmt.Errorf("has no %s; write one with \"roots\": [%q]", manifestName, root)
 	}
+	var err error
 	if c.manifest, err = parseManifest(files[manifestName]); err != nil {
 		return nil, err
 	}
@@ -162,6 +173,9 @@ func readBundle(dir fs.FS) (*contents, error) {
 	return c, nil
 }
 
+// partOfBundle says whether a file is part of the policy: .manifest, Rego that is
+// no test, data.json, schemas/params.json and signing/golden.json. Others are left
+// alone.
 func partOfBundle(name string) bool {
 	return name == manifestName || name == paramsSchemaName || name == goldenName || isModule(name) || path.Base(name) == dataName
 }
@@ -209,6 +223,24 @@ func parseManifest(body []byte) (manifest, error) {
 		}
 	}
 	return m, nil
+}
+
+// encode writes a manifest that parseManifest reads.
+func (m manifest) encode() ([]byte, error) {
+	own, err := json.Marshal(m.signet)
+	if err != nil {
+		return nil, err
+	}
+	metadata := map[string]json.RawMessage{}
+	maps.Copy(metadata, m.Metadata)
+	metadata[metadataKey] = own
+	body, err := json.MarshalIndent(struct {
+		Revision    string                     `json:"revision"`
+		Roots       []string                   `json:"roots"`
+		RegoVersion int                        `json:"rego_version"`
+		Metadata    map[string]json.RawMessage `json:"metadata"`
+	}{m.Revision, m.Roots, 1, metadata}, "", "  ")
+	return append(body, '\n'), err
 }
 
 // metadataKey is the part of a manifest's metadata that is Signet's.

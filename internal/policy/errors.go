@@ -15,4 +15,14 @@ var (
 	ErrDocument = errors.New("input is no document of the schema signet/input/v1")
 	// ErrLoad wraps everything that makes a bundle or its parameters unfit.
 	ErrLoad = errors.New("policy cannot be loaded")
+	// ErrUnfit says that a bundle is not fit to be published: the checks found
+	// errors, a test failed, or too little is tested.
+	ErrUnfit = errors.New("bundle is not fit to be published")
+	// ErrUnsigned says that an archive has no signature.
+	ErrUnsigned = errors.New("bundle is not signed")
+	// ErrSignature says that an archive has a signature which does not count: made
+	// by another key, for another scope, or over other files.
+	ErrSignature = errors.New("bundle signature does not count")
+	// ErrKey says that a key neither signs nor verifies bundles.
+	ErrKey = errors.New("not a key for bundles")
 )

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	opa "github.com/open-policy-agent/opa/v1/rego"
@@ -319,13 +320,21 @@ func prepare(ctx context.Context, compiler *ast.Compiler, caps *ast.Capabilities
 	return query, nil
 }
 
-// mustNotAllowNothing asks about an image of which nothing is known but that the
-// search found nothing.
-func (s *Set) mustNotAllowNothing(ctx context.Context) error {
+// noEvidence is an image of which nothing is known but that the search found
+// nothing.
+func noEvidence() facts.Input {
 	in := facts.NewInput(facts.Facts{}, facts.Frame{
-		Request: facts.Request{Image: "registry.example/nothing:known"}, Registry: "registry.example", Repository: "nothing",
+		EvaluatedAt: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+		Request:     facts.Request{Image: "registry.example/nothing:known"}, Registry: "registry.example", Repository: "nothing",
 		Search: facts.Search{Complete: true, ReferrersAPI: "empty", FallbackTag: "empty", CosignTags: "empty"},
 	})
+	in.Subject.Digest = "sha256:" + strings.Repeat("0", 64)
+	in.Subject.Platforms = []facts.Platform{}
+	return in
+}
+
+func (s *Set) mustNotAllowNothing(ctx context.Context) error {
+	in := noEvidence()
 	result, err := s.Evaluate(ctx, &in)
 	if err != nil {
 		return fmt.Errorf("asked about an image without any evidence: %w", err)

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -47,23 +49,31 @@ func Open(name string) (fs.FS, error) {
 func OpenArchive(archive []byte) (fs.FS, error) {
 	dir, err := unpack(bytes.NewReader(archive))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrLoad, err)
+		return nil, fmt.Errorf("%w: bundle: %w", ErrLoad, err)
 	}
 	return dir, nil
 }
 
-// unpack reads a .tar.gz into memory. A zip archive in memory is the one file
-// system of the standard library that can be filled.
+// unpack reads a .tar.gz into a file system in memory.
 func unpack(r io.Reader) (fs.FS, error) {
+	files, err := untar(r)
+	if err != nil {
+		return nil, err
+	}
+	return inMemory(files)
+}
+
+// untar reads a .tar.gz so that it can mean one thing only: regular files, each
+// once, below the top, and nothing after them.
+func untar(r io.Reader) (map[string][]byte, error) {
 	// What is stored is bounded too, so that empty files and long names cost no more than full ones.
-	packed, err := gzip.NewReader(io.LimitReader(r, maxBundleBytes))
+	packed, err := gzip.NewReader(io.LimitReader(r, maxBundleBytes+1))
 	if err != nil {
 		return nil, fmt.Errorf("is neither a directory nor a .tar.gz: %w", err)
 	}
-	var buf bytes.Buffer
-	out := zip.NewWriter(&buf)
-	in := tar.NewReader(io.LimitReader(packed, 2*maxBundleBytes))
-	seen := map[string]bool{}
+	stream := io.LimitReader(packed, 2*maxBundleBytes)
+	in := tar.NewReader(stream)
+	files, folders := map[string][]byte{}, map[string]bool{}
 	left := int64(maxBundleBytes)
 	for {
 		h, err := in.Next()
@@ -78,31 +88,119 @@ func unpack(r io.Reader) (fs.FS, error) {
 		}
 		name := strings.TrimPrefix(h.Name, "/")
 		name = strings.TrimPrefix(name, "./")
+		_, again := files[name]
 		switch {
 		case h.Typeflag != tar.TypeReg:
 			return nil, fmt.Errorf("%s is not a regular file", h.Name)
 		case !fs.ValidPath(name) || path.Clean(name) != name || strings.Contains(name, `\`):
 			return nil, fmt.Errorf("%q is no path within a bundle", h.Name)
-		case seen[name]:
+		case again:
 			return nil, fmt.Errorf("has %s twice", name)
-		case len(seen) >= maxBundleFiles:
+		case len(files) >= maxBundleFiles:
 			return nil, fmt.Errorf("has more than %d files", maxBundleFiles)
 		case h.Size > left:
 			return nil, fmt.Errorf("is larger than %d bytes", maxBundleBytes)
 		}
-		seen[name], left = true, left-h.Size
+		left -= h.Size
+		var body bytes.Buffer
+		if _, err := io.CopyN(&body, in, h.Size); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		files[name] = body.Bytes()
+		for dir := path.Dir(name); dir != "." && !folders[dir]; dir = path.Dir(dir) {
+			folders[dir] = true
+		}
+	}
+	for name := range files {
+		if folders[name] {
+			return nil, fmt.Errorf("has %s as a file and as a folder", name)
+		}
+	}
+	return files, ended(stream)
+}
+
+// ended says whether nothing but zeros, with which tar fills its last block,
+// follows the last file. Reading to the end also checks the sum of the whole.
+func ended(rest io.Reader) error {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := rest.Read(buf)
+		if len(bytes.Trim(buf[:n], "\x00")) > 0 {
+			return errors.New("has something after its last file")
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// inMemory is a file system of files. A zip archive in memory is the one file
+// system of the standard library that can be filled.
+func inMemory(files map[string][]byte) (fs.FS, error) {
+	var buf bytes.Buffer
+	out := zip.NewWriter(&buf)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		w, err := out.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
 		if err != nil {
 			return nil, err
 		}
-		if _, err := io.CopyN(w, in, h.Size); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+		if _, err := w.Write(files[name]); err != nil {
+			return nil, err
 		}
 	}
 	if err := out.Close(); err != nil {
 		return nil, err
 	}
 	return zip.NewReader(bytes.NewReader(buf.Bytes()), int64(buf.Len()))
+}
+
+// tarball writes files as a .tar.gz. The same files give the same bytes: names in
+// order, no times, no owners.
+func tarball(files map[string][]byte) ([]byte, error) {
+	var buf bytes.Buffer
+	packed, err := gzip.NewWriterLevel(&buf, gzip.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	out := tar.NewWriter(packed)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(files[name])), Mode: 0o644}
+		if err := out.WriteHeader(h); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if _, err := out.Write(files[name]); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	if err := errors.Join(out.Close(), packed.Close()); err != nil {
+		return nil, err
+	}
+	if buf.Len() > maxBundleBytes {
+		return nil, fmt.Errorf("is larger than %d bytes", maxBundleBytes)
+	}
+	return buf.Bytes(), nil
+}
+
+// Pack gives the archive of a bundle directory as it is, neither checked nor
+// tested: what is part of the policy and, where there is one, .signatures.json.
+// The same files give the same bytes. [Build] is for what is to be published.
+// Errors wrap [ErrLoad].
+func Pack(dir fs.FS) ([]byte, error) {
+	files, err := readFiles(dir, func(name string) bool { return name == signaturesName || partOfBundle(name) })
+	if err == nil && files[manifestName] == nil {
+		err = fmt.Errorf("has no %s", manifestName)
+	}
+	var archive []byte
+	if err == nil {
+		archive, err = tarball(files)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: bundle: %w", ErrLoad, err)
+	}
+	return archive, nil
 }
 
 // Params gives the parameters that a bundle directory has for its author, from
