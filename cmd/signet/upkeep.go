@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/signet-policy/signet/internal/administration"
@@ -27,6 +28,10 @@ type upkeep struct {
 	// asked for anew every renew.
 	lease, renew time.Duration
 	until        time.Time // when the lease ends, or before
+	// poller asks the sources of bundles while the lease is held; nil where there
+	// are none.
+	poller *bundlePoller
+	held   atomic.Int64 // until, for others, in nanoseconds since 1970
 }
 
 type upkeepTask struct {
@@ -74,8 +79,14 @@ func newUpkeep(f config.File, s *store.Store, admin *administration.Service, log
 	if f.Retention.MaxAge > 0 || f.Retention.MaxVerdicts > 0 {
 		u.tasks = append(u.tasks, upkeepTask{name: "retention", every: pruneEvery, run: u.prune})
 	}
+	if len(f.Bundles) > 0 {
+		u.poller = &bundlePoller{bundles: f.Bundles, poll: admin.Poll, mine: u.mine, log: log}
+	}
 	return u, nil
 }
+
+// mine says whether this server has the lease.
+func (u *upkeep) mine() bool { return time.Now().UnixNano() < u.held.Load() }
 
 // run works until ctx ends, and then lets another server have the lease.
 func (u *upkeep) run(ctx context.Context) {
@@ -84,6 +95,15 @@ func (u *upkeep) run(ctx context.Context) {
 		defer cancel()
 		_ = u.store.ReleaseLease(last, upkeepLease, u.holder) // it ends by itself
 	}()
+	if u.poller != nil {
+		polling, stop := context.WithCancel(ctx)
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			u.poller.run(polling)
+		}()
+		defer func() { stop(); <-stopped }()
+	}
 	mine := false
 	for {
 		held, err := u.keep(ctx)
@@ -111,8 +131,12 @@ func (u *upkeep) run(ctx context.Context) {
 func (u *upkeep) keep(ctx context.Context) (held bool, err error) {
 	asked := time.Now()
 	held, err = u.store.Lease(ctx, upkeepLease, u.holder, u.lease)
-	if err == nil && held {
+	switch {
+	case err == nil && held:
 		u.until = asked.Add(u.lease)
+		u.held.Store(u.until.UnixNano())
+	case err == nil:
+		u.held.Store(0)
 	}
 	return held, err
 }

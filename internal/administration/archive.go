@@ -597,7 +597,7 @@ func (s *Service) planPolicies(ctx context.Context, p *importPlan, list []archiv
 		case old.Version > 0 && old.Owner == ap.Owner && old.Body == string(body):
 			continue
 		}
-		if err := s.checkPolicy(ctx, pol); err != nil {
+		if err := s.checkPolicy(ctx, pol, nil); err != nil {
 			if ctx.Err() != nil {
 				return nil, err
 			}

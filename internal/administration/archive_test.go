@@ -552,7 +552,7 @@ func TestTrustArchiveMeanwhile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := newSite(t)
-			svc, err := New(Config{Store: to.store, Now: func() time.Time { return to.now }, CheckPolicy: func(context.Context, *signingpolicy.Policy) error {
+			svc, err := New(Config{Store: to.store, Now: func() time.Time { return to.now }, CheckPolicy: func(context.Context, *signingpolicy.Policy, []byte) error {
 				return change(t, to) // the policy is compiled between plan and change
 			}})
 			if err != nil {

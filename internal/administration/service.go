@@ -28,7 +28,19 @@ type Config struct {
 	TUF TUFFetcher
 	// CheckPolicy compiles a policy whole before it is stored; its error is shown
 	// to the author. nil checks no more than the policy's form.
-	CheckPolicy func(ctx context.Context, p *signingpolicy.Policy) error
+	// archive is that of the bundle that it names, nil where it names none. An error
+	// that wraps [signingpolicy.ErrInvalid] names lines.
+	CheckPolicy func(ctx context.Context, p *signingpolicy.Policy, archive []byte) error
+	// Archives reads policy bundles; nil refuses them.
+	Archives Archives
+	// Preview says what a change of bundles and policies would flip; nil: it is not
+	// asked.
+	Preview PreviewFunc
+	// Sources are where the bundles of the configuration are fetched from, by name.
+	Sources map[string]BundleSource
+	// Activated is told of each attempt to put a bundle into force; nil: nobody is.
+	// Outcome is activated, unchanged, refused or unreachable.
+	Activated func(bundle, outcome string)
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
 	// Log is told what background work meets; nil discards it.
@@ -40,7 +52,11 @@ type Service struct {
 	store       *store.Store
 	kms         KeyResolver
 	tuf         TUFFetcher
-	checkPolicy func(context.Context, *signingpolicy.Policy) error
+	checkPolicy func(context.Context, *signingpolicy.Policy, []byte) error
+	archives    Archives
+	preview     PreviewFunc
+	sources     map[string]BundleSource
+	activated   func(bundle, outcome string)
 	now         func() time.Time
 	log         *slog.Logger
 }
@@ -51,7 +67,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("administration: the store is missing")
 	}
 	if cfg.CheckPolicy == nil {
-		cfg.CheckPolicy = func(context.Context, *signingpolicy.Policy) error { return nil }
+		cfg.CheckPolicy = func(context.Context, *signingpolicy.Policy, []byte) error { return nil }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -59,7 +75,10 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{store: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, now: cfg.Now, log: cfg.Log}, nil
+	return &Service{
+		store: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, archives: cfg.Archives, preview: cfg.Preview,
+		sources: cfg.Sources, activated: cfg.Activated, now: cfg.Now, log: cfg.Log,
+	}, nil
 }
 
 // Caller is on whose behalf something is done.

@@ -100,8 +100,10 @@ type Config struct {
 	Metrics *prometheus.Registry
 	// Stats are the engine's counters, shown at /metrics; nil: not shown.
 	Stats *engine.Stats
-	// Counters are those of other parts, shown at /metrics.
-	Counters []Counter
+	// Counters are those of other parts, shown at /metrics; Collectors too, where
+	// there is more than one number to a name.
+	Counters   []Counter
+	Collectors []prometheus.Collector
 	// TokenUsed is told each time that a token was good. It must not block. Nil:
 	// nobody is told.
 	TokenUsed func(tokenID string, at time.Time)

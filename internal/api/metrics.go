@@ -46,7 +46,7 @@ func ownRegistry() (*prometheus.Registry, error) {
 	return r, nil
 }
 
-func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats, counters []Counter) (*metrics, error) {
+func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats, counters []Counter, more ...prometheus.Collector) (*metrics, error) {
 	m := &metrics{
 		verdicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "signet_verdicts_total", Help: "Verdicts given, by decision and by where they came from (memory, redis, miss).",
@@ -70,7 +70,7 @@ func newMetrics(r *prometheus.Registry, build string, stats *engine.Stats, count
 	for _, c := range counters {
 		all = append(all, prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.Name, Help: c.Help}, c.Value))
 	}
-	for _, c := range all {
+	for _, c := range append(all, more...) {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

@@ -43,6 +43,7 @@ func (f *File) validate() error {
 	f.checkDatabase(&p)
 	f.checkTrustRoots(&p)
 	f.checkRegistries(&p)
+	f.checkBundles(&p)
 	f.checkCache(&p)
 	if f.SigningPolicy.Kind != 0 && f.PolicyFile != "" {
 		p.bad("policy_file", "signing_policy is given too; keep one of them")

@@ -121,6 +121,10 @@ func (e *Engine) judgeOne(ctx context.Context, st *State, p Policy, g *gathered,
 		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonTimeLimit,
 			fmt.Sprintf("Policy %s did not answer within %s.", p.Name, e.cfg.Limits.PolicyTime), "Simplify the policy, or raise limits.policy_time."))
 		return j
+	case errors.Is(err, ErrNoRules):
+		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonNoBundle,
+			fmt.Sprintf("Policy %s has no rules to decide by: %s.", p.Name, err), "Bring its bundle back; signet bundles list shows what is wrong with it."))
+		return j
 	case err != nil:
 		e.stats.Alarms.Add(1)
 		e.cfg.Log.ErrorContext(ctx, "policy error", "policy", p.Name, "image", req.Image, "error", err)
