@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -206,7 +205,7 @@ func Inspect(archive []byte) (Info, error) {
 }
 
 func inspect(archive []byte) (Info, error) {
-	files, err := untar(bytes.NewReader(archive))
+	files, err := filesOf(archive)
 	if err != nil {
 		return Info{}, err
 	}

@@ -47,11 +47,19 @@ func Open(name string) (fs.FS, error) {
 // writes. It says nothing about who signed it; that is what [VerifyArchive] is
 // for. Errors wrap [ErrLoad].
 func OpenArchive(archive []byte) (fs.FS, error) {
-	dir, err := unpack(bytes.NewReader(archive))
+	files, err := filesOf(archive)
 	if err != nil {
 		return nil, fmt.Errorf("%w: bundle: %w", ErrLoad, err)
 	}
-	return dir, nil
+	return inMemory(files)
+}
+
+// filesOf reads an archive in memory.
+func filesOf(archive []byte) (map[string][]byte, error) {
+	if len(archive) > maxBundleBytes {
+		return nil, fmt.Errorf("is larger than %d bytes", maxBundleBytes)
+	}
+	return untar(bytes.NewReader(archive))
 }
 
 // unpack reads a .tar.gz into a file system in memory.
@@ -71,7 +79,7 @@ func untar(r io.Reader) (map[string][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("is neither a directory nor a .tar.gz: %w", err)
 	}
-	stream := io.LimitReader(packed, 2*maxBundleBytes)
+	stream := &io.LimitedReader{R: packed, N: 2 * maxBundleBytes}
 	in := tar.NewReader(stream)
 	files, folders := map[string][]byte{}, map[string]bool{}
 	left := int64(maxBundleBytes)
@@ -116,7 +124,13 @@ func untar(r io.Reader) (map[string][]byte, error) {
 			return nil, fmt.Errorf("has %s as a file and as a folder", name)
 		}
 	}
-	return files, ended(stream)
+	if err := ended(stream); err != nil {
+		return nil, err
+	}
+	if stream.N <= 0 {
+		return nil, fmt.Errorf("is larger than %d bytes", maxBundleBytes)
+	}
+	return files, nil
 }
 
 // ended says whether nothing but zeros, with which tar fills its last block,

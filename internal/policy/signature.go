@@ -291,7 +291,7 @@ func VerifyArchive(archive []byte, keys VerificationKeys) (s Signed, err error) 
 	if err != nil {
 		return Signed{}, err
 	}
-	files, err := untar(bytes.NewReader(archive))
+	files, err := filesOf(archive)
 	if err != nil {
 		return Signed{}, fmt.Errorf("%w: bundle: %w", ErrLoad, err)
 	}

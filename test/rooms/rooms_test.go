@@ -45,6 +45,7 @@ var rooms = map[string]room{
 	"internal/trust":           {rooms: []string{"internal/glob", "internal/strictjson"}, outside: append([]string{"github.com/theupdateframework/go-tuf/v2/"}, sigstore...)},
 	"internal/verify":          {rooms: []string{"internal/facts", "internal/evidence", "internal/trust", "internal/strictjson"}, outside: append([]string{sync, "google.golang.org/protobuf/"}, sigstore...)},
 	"internal/policy":          {rooms: []string{"internal/facts", "internal/evidence", "internal/verdict", "internal/strictjson", "rego", "bundles"}, outside: []string{"github.com/open-policy-agent/opa/v1/", "github.com/santhosh-tekuri/jsonschema/v6", "github.com/rogpeppe/go-internal/diff"}},
+	"internal/distribution":    {rooms: []string{"internal/strictjson"}, outside: []string{"github.com/google/go-containerregistry/"}},
 	"internal/tlsfiles":        {},
 	"internal/cache":           {outside: []string{"github.com/maypok86/otter/v2", "github.com/redis/go-redis/v9", sync}},
 	"internal/store":           {rooms: []string{"internal/facts", "internal/verdict", "internal/signers", "internal/auth", "migrations"}, outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3", "golang.org/x/sys/unix", "github.com/klauspost/compress/zstd", "github.com/oklog/ulid/v2", "github.com/jackc/pgx/v5"}},
