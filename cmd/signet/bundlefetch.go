@@ -2,31 +2,63 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"os"
 
 	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/config"
-	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/distribution"
+	"github.com/signet-policy/signet/internal/policy"
 )
 
-// bundleSources: stand-in until the distribution room is there.
+// bundleSources are where the configuration's bundles are fetched from, by name.
 func bundleSources(f config.File) (map[string]administration.BundleSource, error) {
 	sources := map[string]administration.BundleSource{}
-	for name, b := range f.Bundles {
-		sources[name] = administration.BundleSource{Network: b.Network(), MaxFlips: b.MaxFlips, Fetch: func(_ context.Context, validator string) ([]byte, string, error) {
-			if b.File == "" {
-				return nil, "", errors.New("only files yet")
+	for _, name := range sortedKeys(f.Bundles) {
+		b := f.Bundles[name]
+		source, err := distribution.New(distributionConfig(f, b))
+		if err != nil {
+			return nil, wrapUsage("bundles."+name, err)
+		}
+		sources[name] = administration.BundleSource{Network: b.Network(), MaxFlips: b.MaxFlips, Fetch: fetcher(source)}
+	}
+	return sources, nil
+}
+
+func distributionConfig(f config.File, b config.Bundle) distribution.Config {
+	cfg := distribution.Config{
+		Dir: f.Relative(b.Dir), Pack: policy.Pack, File: f.Relative(b.File), URL: b.URL,
+		BearerTokenFile: f.Relative(b.BearerTokenFile), Username: b.Username, PasswordFile: f.Relative(b.PasswordFile),
+		ClientCert: f.Relative(b.ClientCert), ClientKey: f.Relative(b.ClientKey), CAFile: f.Relative(b.CAFile),
+		AllowHTTP: b.AllowHTTP, ProxyURL: f.Network.Proxy, UserAgent: "signet/" + version,
+	}
+	for _, path := range f.Network.CAFiles {
+		cfg.CAFiles = append(cfg.CAFiles, f.Relative(path))
+	}
+	return cfg
+}
+
+// fetcher is a source as administration wants it: what it remembers is text.
+func fetcher(source distribution.Source) func(context.Context, string) ([]byte, string, error) {
+	return func(ctx context.Context, validator string) ([]byte, string, error) {
+		var since distribution.Validator
+		if validator != "" {
+			if err := json.Unmarshal([]byte(validator), &since); err != nil {
+				since = distribution.Validator{} // of another version: all is fetched again
 			}
-			body, err := os.ReadFile(f.Relative(b.File))
+		}
+		got, err := source.Fetch(ctx, since)
+		next := ""
+		if got.Validator != (distribution.Validator{}) {
+			body, err := json.Marshal(got.Validator)
 			if err != nil {
 				return nil, "", err
 			}
-			if facts.Digest(body) == validator {
-				return nil, validator, administration.ErrNotModified
-			}
-			return body, facts.Digest(body), nil
-		}}
+			next = string(body)
+		}
+		if errors.Is(err, distribution.ErrNotModified) {
+			return nil, next, administration.ErrNotModified
+		}
+		return got.Archive, next, err
 	}
-	return sources, nil
 }

@@ -19,8 +19,9 @@ var ErrNotModified = errors.New("not modified")
 // BundleSource is where a bundle of the configuration is fetched from.
 type BundleSource struct {
 	// Fetch gives the newest archive, and what to ask with the next time, once this
-	// one is in force. [ErrNotModified] where validator is of the newest already; ""
-	// knows nothing. Its other errors may be shown to administrators.
+	// one is in force. [ErrNotModified] where validator is of the newest already; "" is
+	// of none, and next, where it is not "", is then to be asked with instead. Its other
+	// errors may be shown to administrators.
 	Fetch func(ctx context.Context, validator string) (archive []byte, next string, err error)
 	// Network says that it is not on this machine, so that its archives must be
 	// signed.
@@ -234,6 +235,11 @@ func (s *Service) fetch(ctx context.Context, by store.Actor, why string, row sto
 	switch {
 	case errors.Is(err, ErrNotModified):
 		s.noteAttempt(ctx, row.Name, attempt{Sequence: row.Sequence, Revision: row.Revision}, errUnchanged)
+		if next != "" && next != validator {
+			if err := s.store.NoteValidator(ctx, row.Name, row.Digest, next); err != nil {
+				return err
+			}
+		}
 		return errUnchanged
 	case err != nil && errors.Is(ctx.Err(), context.Canceled):
 		return err // the caller gave up, which says nothing about the source

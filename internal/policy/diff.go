@@ -1,8 +1,7 @@
 package policy
 
 import (
-	"errors"
-	"io/fs"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -18,11 +17,11 @@ func Diff(fromName, toName string, from, to []byte) []byte {
 // names; nil is an archive without files. The signatures over them are left out.
 // Errors wrap [ErrLoad].
 func DiffArchives(fromName, toName string, from, to []byte) ([]byte, error) {
-	was, err := filesOf(from)
+	was, err := contentsOf(from)
 	if err != nil {
 		return nil, err
 	}
-	is, err := filesOf(to)
+	is, err := contentsOf(to)
 	if err != nil {
 		return nil, err
 	}
@@ -38,24 +37,13 @@ func DiffArchives(fromName, toName string, from, to []byte) ([]byte, error) {
 	return out, nil
 }
 
-func filesOf(archive []byte) (map[string][]byte, error) {
-	files := map[string][]byte{}
+func contentsOf(archive []byte) (map[string][]byte, error) {
 	if archive == nil {
-		return files, nil
+		return map[string][]byte{}, nil
 	}
-	dir, err := OpenArchive(archive)
+	files, err := filesOf(archive)
 	if err != nil {
-		return nil, err
-	}
-	err = fs.WalkDir(dir, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		files[name], err = readCapped(dir, name, maxBundleBytes)
-		return err
-	})
-	if err != nil {
-		return nil, errors.Join(ErrLoad, err)
+		return nil, fmt.Errorf("%w: bundle: %w", ErrLoad, err)
 	}
 	return files, nil
 }
