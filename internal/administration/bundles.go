@@ -114,21 +114,19 @@ func shownAttempt(u store.Upkeep) *client.BundleAttempt {
 	}
 }
 
-// BundleArchive returns the archive that is in force and its digest, or
-// [ErrNotFound].
-func (s *Service) BundleArchive(ctx context.Context, c Caller, name string) ([]byte, string, error) {
+// BundleArchive returns the archive that is in force, or [ErrNotFound].
+func (s *Service) BundleArchive(ctx context.Context, c Caller, name string) ([]byte, error) {
 	if err := c.may(auth.Read); err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	row, err := s.bundle(ctx, name)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if row.Digest == "" {
-		return nil, "", refuse(ErrNotFound, "%s has not been fetched yet", bundleNamed(name))
+		return nil, refuse(ErrNotFound, "%s has not been fetched yet", bundleNamed(name))
 	}
-	archive, err := s.store.Object(ctx, store.ObjectBundle, row.Digest)
-	return archive, row.Digest, err
+	return s.store.Object(ctx, store.ObjectBundle, row.Digest)
 }
 
 // PutBundle publishes an archive: as a new bundle, where version is nil, or as the

@@ -48,7 +48,7 @@ type Administration interface {
 
 	Bundles(ctx context.Context, by administration.Caller, limit int, after string) (client.Page[client.Bundle], error)
 	Bundle(ctx context.Context, by administration.Caller, name string) (client.Bundle, error)
-	BundleArchive(ctx context.Context, by administration.Caller, name string) (archive []byte, digest string, err error)
+	BundleArchive(ctx context.Context, by administration.Caller, name string) ([]byte, error)
 	PutBundle(ctx context.Context, by administration.Caller, name, owner string, archive []byte, version *int64) (client.Bundle, error)
 	PatchBundle(ctx context.Context, by administration.Caller, name string, version int64, patch []byte) (client.Bundle, error)
 	DeleteBundle(ctx context.Context, by administration.Caller, name string, version int64) error

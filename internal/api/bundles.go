@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"math"
 	"mime"
 	"net/http"
@@ -20,7 +21,7 @@ const (
 // base64.
 type policyPutRequest struct {
 	SigningPolicy string `json:"signing_policy"`
-	Archive       []byte `json:"archive"`
+	Archive       string `json:"archive"`
 }
 
 // policyPut puts what the body's media type says it is: a document, the archive of
@@ -39,10 +40,14 @@ func (s *Server) policyPut(ctx context.Context, c *call, by administration.Calle
 		if p := decode(c.body, &req, policyPutExample); p != nil {
 			return client.Policy{}, p
 		}
-		if req.SigningPolicy == "" || len(req.Archive) == 0 {
+		archive, err := base64.StdEncoding.Strict().DecodeString(req.Archive)
+		if err != nil {
+			return client.Policy{}, invalidFields([]fieldProblem{{"archive", "It is not base64 (RFC 4648, section 4): " + err.Error() + "."}})
+		}
+		if req.SigningPolicy == "" || len(archive) == 0 {
 			return client.Policy{}, invalidFields([]fieldProblem{{"archive", "Send both signing_policy, a document, and archive, its bundle in base64. A document alone is application/yaml."}})
 		}
-		return a.PutPolicyWith(ctx, by, name, owner, []byte(req.SigningPolicy), req.Archive, version)
+		return a.PutPolicyWith(ctx, by, name, owner, []byte(req.SigningPolicy), archive, version)
 	}
 	return a.PutPolicy(ctx, by, name, owner, c.body, version)
 }
@@ -90,10 +95,9 @@ func (s *Server) deleteBundle(ctx context.Context, c *call, by administration.Ca
 	return noContent(s.cfg.Administration.DeleteBundle(ctx, by, c.echo.Param("name"), version))
 }
 
-// bundleArchive answers with the bytes; their digest is the entity tag.
 func (s *Server) bundleArchive(ctx context.Context, c *call, by administration.Caller) (reply, error) {
-	archive, digest, err := s.cfg.Administration.BundleArchive(ctx, by, c.echo.Param("name"))
-	return reply{status: http.StatusOK, contentType: mediaGzip, body: archive, etag: strconv.Quote(digest)}, err
+	archive, err := s.cfg.Administration.BundleArchive(ctx, by, c.echo.Param("name"))
+	return reply{status: http.StatusOK, contentType: mediaGzip, body: archive}, err
 }
 
 func (s *Server) bundleHistory(ctx context.Context, c *call, by administration.Caller) (reply, error) {

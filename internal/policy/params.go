@@ -145,6 +145,11 @@ func readOutcome(name string, outcome *ast.Term) error {
 		}
 		mismatch.problems = append(mismatch.problems, ParamProblem{Path: at, Problem: p.Desc})
 	}
+	// That a part of allOf does not match is said beside why it does not.
+	why := slices.DeleteFunc(slices.Clone(mismatch.problems), func(p ParamProblem) bool { return strings.HasSuffix(p.Problem, "(allOf)") })
+	if len(why) > 0 {
+		mismatch.problems = why
+	}
 	mismatch.text = fmt.Sprintf("do not match %s: %s", name, strings.Join(words, "; "))
 	return mismatch
 }
