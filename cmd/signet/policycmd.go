@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -22,6 +23,9 @@ type policyCmd struct {
 	Test     policyTestCmd     `cmd:"" help:"Run the tests of a policy bundle."`
 	Eval     policyEvalCmd     `cmd:"" help:"Ask a policy bundle about one input."`
 	Fixture  policyFixtureCmd  `cmd:"" help:"Write the facts of a real image as a test fixture, with a test to complete."`
+	Build    policyBuildCmd    `cmd:"" help:"Check, test, pack and sign a policy bundle."`
+	Push     policyPushCmd     `cmd:"" help:"Push a policy bundle to an OCI repository."`
+	Inspect  policyInspectCmd  `cmd:"" help:"Show what is in the archive of a policy bundle, and who signed it."`
 	History  policyHistoryCmd  `cmd:"" help:"Show what a policy in force was, newest first: its document and its bundle."`
 	Diff     policyDiffCmd     `cmd:"" help:"Show what differs between two states of a policy in force; exit 1 where something does."`
 	Rollback policyRollbackCmd `cmd:"" help:"Go back to what a policy in force was, its bundle included."`
@@ -150,19 +154,23 @@ func (c policyCheckCmd) Run(ctx context.Context, std streams) error {
 			return err
 		}
 	} else {
-		for _, p := range problems {
-			at := p.File
-			if p.Line > 0 {
-				at = fmt.Sprintf("%s:%d", p.File, p.Line)
-			}
-			fmt.Fprintf(std.out, "%s: %s: %s (%s)\n    %s\n", printable(at, false), p.Severity, printable(p.Message, false), p.Code, printable(p.Instead, false))
-		}
+		printProblems(std.out, problems)
 	}
 	fmt.Fprintf(std.err, "signet: %d errors, %d warnings\n", failed, len(problems)-failed)
 	if failed > 0 {
 		return &exit{code: exitDeny}
 	}
 	return nil
+}
+
+func printProblems(w io.Writer, problems []policy.Problem) {
+	for _, p := range problems {
+		at := p.File
+		if p.Line > 0 {
+			at = fmt.Sprintf("%s:%d", p.File, p.Line)
+		}
+		fmt.Fprintf(w, "%s: %s: %s (%s)\n    %s\n", printable(at, false), p.Severity, printable(p.Message, false), p.Code, printable(p.Instead, false))
+	}
 }
 
 // libraryProblems says where the library is not the one of this Signet.

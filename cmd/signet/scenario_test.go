@@ -2,6 +2,11 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -28,8 +33,7 @@ func TestMain(m *testing.M) {
 
 // TestScenarios runs test/scenarios: what users do, as text that reads like a
 // manual. A scenario has SAMPLES (images signed by cosign), DATA (a data
-// directory), ADDR (a free loopback address), and the commands registry, push,
-// ready and http.
+// directory), ADDR (a free loopback address), and the commands below.
 func TestScenarios(t *testing.T) {
 	samples, err := filepath.Abs("../../test/testdata/samples")
 	if err != nil {
@@ -62,6 +66,7 @@ func TestScenarios(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": cmdExitCode, "push": cmdPush, "break": cmdBreak, "ready": cmdReady, "http": cmdHTTP, "lastline": cmdLastLine,
+			"key": cmdKey,
 		},
 	})
 }
@@ -186,6 +191,22 @@ func cmdLastLine(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	lines := bytes.Split(bytes.TrimRight([]byte(ts.ReadFile(args[0])), "\n"), []byte("\n"))
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), lines[len(lines)-1], 0o600))
+}
+
+// key NAME: makes a private key NAME.pem, and its public key NAME.pub.
+func cmdKey(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: key NAME")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	ts.Check(err)
+	for name, block := range map[string]*pem.Block{".pem": {Type: "PRIVATE KEY", Bytes: private}, ".pub": {Type: "PUBLIC KEY", Bytes: public}} {
+		ts.Check(os.WriteFile(ts.MkAbs(args[0]+name), pem.EncodeToMemory(block), 0o600))
+	}
 }
 
 // exitcode N COMMAND ARGS…: runs a command that must end with this code.

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+	sigstore "github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/kms/aws"
 	"github.com/sigstore/sigstore/pkg/signature/kms/azure"
 	"github.com/sigstore/sigstore/pkg/signature/kms/gcp"
@@ -32,21 +33,27 @@ import (
 
 const azureScheme = azure.ReferenceScheme
 
-// client makes the service's client and has it read the key.
-func (r *Resolver) client(ctx context.Context, p parsed) (crypto.PublicKey, error) {
+// keyClient is what sigstore's clients have in common.
+type keyClient interface {
+	PublicKey(opts ...sigstore.PublicKeyOption) (crypto.PublicKey, error)
+	SignMessage(message io.Reader, opts ...sigstore.SignOption) ([]byte, error)
+}
+
+// client makes the service's client and lets use ask it.
+func (r *Resolver) client(ctx context.Context, p parsed, use func(keyClient) error) error {
 	switch p.service.scheme {
 	case aws.ReferenceScheme:
-		return readAWS(ctx, p)
+		return useAWS(ctx, p, use)
 	case azure.ReferenceScheme:
-		return readAzure(ctx, p)
+		return useAzure(ctx, p, use)
 	case gcp.ReferenceScheme:
-		return r.readGoogle(ctx, p)
+		return r.useGoogle(ctx, p, use)
 	default:
-		return r.readVault(p)
+		return r.useVault(p, use)
 	}
 }
 
-func readAWS(ctx context.Context, p parsed) (crypto.PublicKey, error) {
+func useAWS(ctx context.Context, p parsed, use func(keyClient) error) error {
 	opts := []func(*config.LoadOptions) error{
 		// A connection that is kept would outlive the client that is made for one call.
 		config.WithHTTPClient(awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.DisableKeepAlives = true })),
@@ -58,9 +65,9 @@ func readAWS(ctx context.Context, p parsed) (crypto.PublicKey, error) {
 	}
 	sv, err := aws.LoadSignerVerifier(ctx, p.ref, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotConfigured, err)
+		return fmt.Errorf("%w: %w", ErrNotConfigured, err)
 	}
-	return sv.PublicKey(options.WithContext(ctx))
+	return use(sv)
 }
 
 // limitAnswers stands next to the network, so that whatever reads an answer reads
@@ -90,17 +97,17 @@ func (l *limited) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func readAzure(ctx context.Context, p parsed) (crypto.PublicKey, error) {
+func useAzure(ctx context.Context, p parsed, use func(keyClient) error) error {
 	sv, err := azure.LoadSignerVerifier(ctx, p.ref)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotConfigured, err)
+		return fmt.Errorf("%w: %w", ErrNotConfigured, err)
 	}
-	return sv.PublicKey()
+	return use(sv)
 }
 
-// readGoogle makes the connection itself, as Google's client would: sigstore's
+// useGoogle makes the connection itself, as Google's client would: sigstore's
 // never closes its own, and reads keys without the context. Closing ours ends both.
-func (r *Resolver) readGoogle(ctx context.Context, p parsed) (crypto.PublicKey, error) {
+func (r *Resolver) useGoogle(ctx context.Context, p parsed, use func(keyClient) error) error {
 	opts := []option.ClientOption{
 		internaloption.WithDefaultEndpointTemplate("cloudkms.UNIVERSE_DOMAIN:443"),
 		internaloption.WithDefaultUniverseDomain("googleapis.com"),
@@ -119,7 +126,7 @@ func (r *Resolver) readGoogle(ctx context.Context, p parsed) (crypto.PublicKey, 
 	}
 	conn, err := gtransport.Dial(ctx, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotConfigured, err)
+		return fmt.Errorf("%w: %w", ErrNotConfigured, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer func() {
@@ -129,22 +136,22 @@ func (r *Resolver) readGoogle(ctx context.Context, p parsed) (crypto.PublicKey, 
 	}()
 	sv, err := gcp.LoadSignerVerifier(ctx, p.ref, option.WithGRPCConn(conn))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotConfigured, err)
+		return fmt.Errorf("%w: %w", ErrNotConfigured, err)
 	}
-	return sv.PublicKey(options.WithContext(ctx))
+	return use(sv)
 }
 
-func (r *Resolver) readVault(p parsed) (crypto.PublicKey, error) {
+func (r *Resolver) useVault(p parsed, use func(keyClient) error) error {
 	token, err := r.vaultToken()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotConfigured, err)
+		return fmt.Errorf("%w: %w", ErrNotConfigured, err)
 	}
 	auth := options.RPCAuth{Address: r.vault.Address, Token: token, Path: r.vault.Path}
 	sv, err := hashivault.LoadSignerVerifier(p.ref, crypto.SHA256, options.WithRPCAuthOpts(auth))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotConfigured, err)
+		return fmt.Errorf("%w: %w", ErrNotConfigured, err)
 	}
-	return sv.PublicKey()
+	return use(sv)
 }
 
 // vaultToken leaves sigstore's client no token to look for: it would run the token

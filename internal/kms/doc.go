@@ -1,12 +1,13 @@
-// Package kms reads public keys from key management services. Start with [New]
-// and [Resolver.PublicKeys].
+// Package kms reads public keys from key management services, and signs policy
+// bundles with keys in them. Start with [New], [Resolver.PublicKeys] and
+// [Resolver.Signer].
 //
 // A reference names a key as cosign's --key does: awskms://, azurekms://,
 // gcpkms:// or hashivault://. Sigstore's own clients read it
 // (github.com/sigstore/sigstore/pkg/signature/kms), each made anew for every
 // call, because they remember a key for five minutes and a refresh must see that
-// it was rotated. Nothing is ever signed here, and no other provider (sigstore
-// would run a program of that name) is reached.
+// it was rotated. A server signs nothing: Signer is for the command line. No other
+// provider (sigstore would run a program of that name) is reached.
 //
 // How to reach a service and what to authenticate with is told by the process's
 // environment, in the variables of each SDK: AWS_REGION, AWS_ACCESS_KEY_ID,

@@ -47,7 +47,7 @@ func explain(ctx context.Context, p parsed, err error) error {
 		// Closing what a call waits for makes clients fail in many ways.
 		return late(ctx, p)
 	case errors.Is(kind, ErrDenied):
-		detail += "; " + p.service.grant
+		detail += "; " + p.grant()
 	case errors.Is(kind, ErrNotConfigured):
 		detail += "; " + p.service.environment
 	}

@@ -1,13 +1,18 @@
 package kms
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
+
+	sigstore "github.com/sigstore/sigstore/pkg/signature"
+	"github.com/sigstore/sigstore/pkg/signature/options"
 
 	"github.com/signet-policy/signet/internal/signers"
 )
@@ -28,6 +33,9 @@ type Config struct {
 	// reference may name: awskms://HOST/…, and azurekms:// outside of Azure's own
 	// domains. Each is compared whole; there are no patterns.
 	AllowedHosts []string
+	// AllowAnyHost lets references name any host, for a caller who owns the machine
+	// and its credentials.
+	AllowAnyHost bool
 	// Timeout bounds one call of PublicKeys, its retries included. 0 means 5 s.
 	Timeout time.Duration
 	// Vault, where it is set, wins over the environment.
@@ -67,6 +75,7 @@ type Google struct {
 // nothing: neither keys nor connections.
 type Resolver struct {
 	allowed map[string]bool
+	any     bool
 	timeout time.Duration
 	vault   Vault
 	google  Google
@@ -78,7 +87,7 @@ func New(cfg Config) (*Resolver, error) {
 	if cfg.Timeout < 0 {
 		return nil, fmt.Errorf("kms.timeout: %s is negative; give the time that one read may take, such as 5s", cfg.Timeout)
 	}
-	r := &Resolver{allowed: map[string]bool{}, timeout: cfg.Timeout, vault: cfg.Vault, google: cfg.Google, slots: map[*service]chan struct{}{}}
+	r := &Resolver{allowed: map[string]bool{}, any: cfg.AllowAnyHost, timeout: cfg.Timeout, vault: cfg.Vault, google: cfg.Google, slots: map[*service]chan struct{}{}}
 	if r.timeout == 0 {
 		r.timeout = defaultTimeout
 	}
@@ -112,7 +121,7 @@ func (r *Resolver) PublicKeys(ctx context.Context, ref string) (pem string, err 
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
-	pub, err := r.aside(ctx, p)
+	pub, err := ask(ctx, r, p, func(k keyClient) (crypto.PublicKey, error) { return k.PublicKey(options.WithContext(ctx)) })
 	if err != nil {
 		return "", err
 	}
@@ -128,62 +137,110 @@ func (r *Resolver) parse(ref string) (parsed, error) {
 	if err != nil {
 		return parsed{}, err
 	}
-	ours := p.host == "" || r.allowed[sameHost(p.host)] || p.service.scheme == azureScheme && isAzure(p.host)
+	ours := p.host == "" || r.any || r.allowed[sameHost(p.host)] || p.service.scheme == azureScheme && isAzure(p.host)
 	if !ours {
 		return parsed{}, fmt.Errorf("%w: %s of %s is not in kms.allowed_hosts, where an administrator of this installation lists it", ErrNotAllowed, p.host, p.service.scheme)
 	}
 	return p, nil
 }
 
-// aside reads the key in a goroutine of its own, so that the context ends the wait
+// Signer signs with the key that ref names now; its public key is read at once. A
+// key that rotates meanwhile signs with another. Each signature is one call, within
+// ctx. The errors are those of [Resolver.PublicKeys].
+func (r *Resolver) Signer(ctx context.Context, ref string) (crypto.Signer, error) {
+	p, err := r.parse(ref)
+	if err != nil {
+		return nil, err
+	}
+	p.signing = true
+	read, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	pub, err := ask(read, r, p, func(k keyClient) (crypto.PublicKey, error) { return k.PublicKey(options.WithContext(read)) })
+	if err != nil {
+		return nil, err
+	}
+	if _, err := signers.NewKey(pub); err != nil {
+		return nil, p.fail(ErrUnsupportedKey, "the key "+err.Error())
+	}
+	return signer{pub: pub, sign: func(in []byte, hash crypto.Hash) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(ctx, r.timeout)
+		defer cancel()
+		opts := []sigstore.SignOption{options.WithContext(ctx), options.WithCryptoSignerOpts(hash)}
+		if hash != 0 {
+			opts = append(opts, options.WithDigest(in))
+		}
+		return ask(ctx, r, p, func(k keyClient) ([]byte, error) { return k.SignMessage(bytes.NewReader(in), opts...) })
+	}}, nil
+}
+
+// signer is a [crypto.Signer] whose key is elsewhere.
+type signer struct {
+	pub  crypto.PublicKey
+	sign func(in []byte, hash crypto.Hash) ([]byte, error)
+}
+
+func (s signer) Public() crypto.PublicKey { return s.pub }
+
+func (s signer) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return s.sign(digest, opts.HashFunc())
+}
+
+// ask asks the service in a goroutine of its own, so that the context ends the wait
 // whatever the client does.
-func (r *Resolver) aside(ctx context.Context, p parsed) (crypto.PublicKey, error) {
+func ask[T any](ctx context.Context, r *Resolver, p parsed, use func(keyClient) (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	var none T
 	slots := r.slots[p.service]
 	select {
 	case slots <- struct{}{}:
 	case <-ctx.Done():
-		return nil, late(ctx, p)
-	}
-	type answer struct {
-		pub crypto.PublicKey
-		err error
+		return none, late(ctx, p)
 	}
 	done := make(chan answer, 1)
 	go func() {
 		defer func() { <-slots }()
 		var a answer
-		a.pub, a.err = r.read(ctx, p)
+		a.err = r.call(ctx, p, func(k keyClient) (err error) {
+			a.value, err = use(k)
+			return err
+		})
 		done <- a
 	}()
 	select {
 	case a := <-done:
-		return a.pub, a.err
+		if a.err != nil {
+			return none, a.err
+		}
+		return a.value, nil
 	case <-ctx.Done():
-		return nil, late(ctx, p)
+		return none, late(ctx, p)
 	}
 }
 
-// read asks the service.
-func (r *Resolver) read(ctx context.Context, p parsed) (crypto.PublicKey, error) {
-	pub, err := guarded(p, func() (crypto.PublicKey, error) { return r.client(ctx, p) })
+// call asks the service.
+func (r *Resolver) call(ctx context.Context, p parsed, use func(keyClient) error) error {
+	err := guarded(p, func() error { return r.client(ctx, p, use) })
 	switch {
 	case err == nil:
-		return pub, nil
+		return nil
 	case errors.Is(err, ErrUnsupportedKey): // guarded's own
-		return nil, err
+		return err
 	case errors.Is(err, ErrNotConfigured):
-		return nil, p.fail(ErrNotConfigured, p.service.environment)
+		return p.fail(ErrNotConfigured, p.service.environment)
 	default:
-		return nil, explain(ctx, p, err)
+		return explain(ctx, p, err)
 	}
 }
 
 // guarded: a client that panics on what it was answered (Azure's does, on a key
 // without a type) is no reason to end the process.
-func guarded(p parsed, call func() (crypto.PublicKey, error)) (pub crypto.PublicKey, err error) {
+func guarded(p parsed, call func() error) (err error) {
 	defer func() {
 		if recover() != nil {
-			pub, err = nil, p.fail(ErrUnsupportedKey, "its client failed on the answer")
+			err = p.fail(ErrUnsupportedKey, "its client failed on the answer")
 		}
 	}()
 	return call()

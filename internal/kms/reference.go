@@ -19,8 +19,9 @@ type service struct {
 	scheme, name string
 	// form is how a reference looks, with an example.
 	form string
-	// grant is what the caller must be allowed; environment what names it.
-	grant, environment string
+	// grant is what the caller must be allowed to read a key, and sign what to sign
+	// with it beside; environment what names the caller.
+	grant, sign, environment string
 	// hasHost: the part before the first slash is a host.
 	hasHost bool
 	// chars are what may follow the host; sigstore's patterns let anything pass there.
@@ -33,24 +34,28 @@ var services = []service{
 		scheme: aws.ReferenceScheme, name: "AWS KMS", hasHost: true, chars: alphanumeric + "/:_-", valid: aws.ValidReference,
 		form:        "awskms://[HOST]/KEY, where KEY is a key id, alias/NAME or the ARN of either, such as awskms:///alias/release",
 		grant:       "allow kms:GetPublicKey and kms:DescribeKey on the key",
+		sign:        "and kms:Sign",
 		environment: "set AWS_REGION and credentials of AWS's default chain",
 	},
 	{
 		scheme: azure.ReferenceScheme, name: "Azure Key Vault", hasHost: true, chars: alphanumeric + "/-", valid: azure.ValidReference,
 		form:        "azurekms://VAULT_HOST/KEY[/VERSION], such as azurekms://acme.vault.azure.net/release",
 		grant:       `allow "get" on the keys of the vault (role Key Vault Crypto User)`,
+		sign:        `and "sign"`,
 		environment: "set AZURE_TENANT_ID, AZURE_CLIENT_ID and a secret, or use a managed identity",
 	},
 	{
 		scheme: gcp.ReferenceScheme, name: "Google Cloud KMS", chars: alphanumeric + "/:._-", valid: gcp.ValidReference,
 		form:        "gcpkms://projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY[/cryptoKeyVersions/VERSION]",
 		grant:       "allow cloudkms.cryptoKeys.get, cryptoKeyVersions.get, .list and .viewPublicKey (roles cloudkms.viewer and publicKeyViewer)",
+		sign:        "and cloudkms.cryptoKeyVersions.useToSign (role cloudkms.signer)",
 		environment: "set GOOGLE_APPLICATION_CREDENTIALS",
 	},
 	{
 		scheme: hashivault.ReferenceScheme, name: "Vault", chars: alphanumeric + "._-", valid: hashivault.ValidReference,
 		form:        "hashivault://KEY, the name of a key of the transit engine, such as hashivault://release",
 		grant:       "allow read on keys/NAME of the transit engine, with a token that has not expired",
+		sign:        "and update on sign/NAME",
 		environment: "set VAULT_ADDR and VAULT_TOKEN",
 	},
 }
@@ -69,6 +74,14 @@ type parsed struct {
 	ref     string
 	host    string // may be empty
 	path    string // what follows scheme and host
+	signing bool   // the key is to sign
+}
+
+func (p parsed) grant() string {
+	if p.signing {
+		return p.service.grant + ", " + p.service.sign
+	}
+	return p.service.grant
 }
 
 func (p parsed) fail(kind error, detail string) error {

@@ -119,7 +119,11 @@ func (o BuildOptions) judge(ctx context.Context) error {
 	var bad []string
 	for _, p := range problems {
 		if p.Severity == SeverityError {
-			bad = append(bad, fmt.Sprintf("%s:%d (%s)", p.File, p.Line, p.Code))
+			at := p.File
+			if p.Line > 0 {
+				at = fmt.Sprintf("%s:%d", p.File, p.Line)
+			}
+			bad = append(bad, fmt.Sprintf("%s (%s)", at, p.Code))
 		}
 	}
 	if len(bad) > 0 {
