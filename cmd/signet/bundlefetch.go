@@ -21,6 +21,11 @@ func bundleSources(f config.File) (map[string]administration.BundleSource, error
 			return nil, wrapUsage("bundles."+name, err)
 		}
 		sources[name] = administration.BundleSource{Network: b.Network(), MaxFlips: b.MaxFlips, Fetch: fetcher(source)}
+		if f.Offline && b.Network() {
+			sources[name] = administration.BundleSource{Network: true, Fetch: func(context.Context, string) ([]byte, string, error) {
+				return nil, "", errors.New("offline: true forbids that its source is asked; use dir or file")
+			}}
+		}
 	}
 	return sources, nil
 }

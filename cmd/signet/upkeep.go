@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -79,8 +80,10 @@ func newUpkeep(f config.File, s *store.Store, admin *administration.Service, log
 	if f.Retention.MaxAge > 0 || f.Retention.MaxVerdicts > 0 {
 		u.tasks = append(u.tasks, upkeepTask{name: "retention", every: pruneEvery, run: u.prune})
 	}
-	if len(f.Bundles) > 0 {
-		u.poller = &bundlePoller{bundles: f.Bundles, poll: admin.Poll, mine: u.mine, log: log}
+	asked := maps.Clone(f.Bundles)
+	maps.DeleteFunc(asked, func(_ string, b config.Bundle) bool { return f.Offline && b.Network() })
+	if len(asked) > 0 {
+		u.poller = &bundlePoller{bundles: asked, poll: admin.Poll, mine: u.mine, log: log}
 	}
 	return u, nil
 }
