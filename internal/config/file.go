@@ -93,7 +93,8 @@ type Bundle struct {
 	Keys map[string]BundleKey `yaml:"keys"`
 	// Scope that the signatures must have. Default: signet.
 	Scope string `yaml:"scope"`
-	// Poll is how often its source is asked. Default: 60s; 2s for dir and file.
+	// Poll is how often its source is asked; 0: every 60s, and every 2s for dir and
+	// file.
 	Poll Duration `yaml:"poll"`
 	// BearerTokenFile holds a token to present; it is read again when it changes.
 	BearerTokenFile string `yaml:"bearer_token_file"`
