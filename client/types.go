@@ -266,6 +266,7 @@ type PutTrustRoot struct {
 type TrustImport struct {
 	TrustRoots []string `json:"trust_roots"`
 	Policies   []string `json:"policies"`
+	Bundles    []string `json:"bundles"`
 	Signers    Imported `json:"signers"`
 	// Key is the SHA-256 fingerprint of the key that signed the archive, MadeAt
 	// when it was made.

@@ -223,6 +223,7 @@ func carries(t *testing.T, to *site) {
 	}
 	got := to.mustImport(signed, key)
 	want := client.TrustImport{
+		Bundles:    []string{},
 		TrustRoots: []string{"pg", "own"}, Policies: []string{"release"},
 		Signers: client.Imported{Created: []string{"dev", "key"}, Updated: []string{}, Unchanged: []string{}},
 		Key:     keyIDOf(t, key), MadeAt: from.now,

@@ -541,3 +541,54 @@ func TestActivationSeesWhatItCompiled(t *testing.T) {
 	wants(t, err, ErrStale, `policy "late" was changed while bundle "acme" was tried with it`)
 	same(t, int64(1), must[client.Bundle](t)(s.Bundle(ctx, root, "acme")).Sequence)
 }
+
+// A trust archive carries the bundles that its policies name.
+func TestTrustArchiveHasBundles(t *testing.T) {
+	ctx := t.Context()
+	from := withBundles(t, onSQLite(t), nil)
+	made := must[client.Bundle](t)(from.PutBundle(ctx, root, "acme", "", archiveOf(1, "a", "k1"), nil))
+	made = must[client.Bundle](t)(from.PutBundle(ctx, root, "acme", "", archiveOf(2, "b", "k1"), &made.Version))
+	must[client.Bundle](t)(from.PatchBundle(ctx, root, "acme", made.Version, []byte(`{"keys": {"k1": "PEM k1"}}`)))
+	must[client.Bundle](t)(from.RollbackBundle(ctx, root, "acme", nil))
+	must[client.Policy](t)(from.PutPolicy(ctx, root, "strict", "", []byte(naming), nil))
+	signed := must[[]byte](t)(from.ExportTrust(ctx, root))
+	key := must[string](t)(from.ExportKey(ctx, root))
+
+	f := onSQLite(t)
+	to := withBundles(t, f, nil)
+	f.untouched(t, func() { must[client.TrustImport](t)(to.ImportTrust(ctx, root, signed, key, true)) })
+	got := must[client.TrustImport](t)(to.ImportTrust(ctx, root, signed, key, false))
+	same(t, []string{"acme"}, got.Bundles)
+	same(t, []string{"strict"}, got.Policies)
+	here := must[client.Bundle](t)(to.Bundle(ctx, root, "acme"))
+	if here.Sequence != 1 || here.HighestSequence != 2 || here.SignedBy != "k1" || here.Keys["k1"] != "PEM k1" || here.Policies[0] != "strict" {
+		t.Errorf("imported: %+v", here)
+	}
+	same(t, []string{}, must[client.TrustImport](t)(to.ImportTrust(ctx, root, signed, key, false)).Bundles)
+
+	// What is newer here is not replaced.
+	must[client.Bundle](t)(to.PutBundle(ctx, root, "acme", "", archiveOf(3, "c", "k1"), &here.Version))
+	f.untouched(t, func() {
+		_, err := to.ImportTrust(ctx, root, signed, key, false)
+		wants(t, err, ErrConflict, "sequence 1")
+	})
+	// A policy of here that does not go with the rules from there.
+	other := onSQLite(t)
+	strict := withBundles(t, other, func(cfg *Config) {
+		check := cfg.CheckPolicy
+		cfg.CheckPolicy = func(ctx context.Context, p *signingpolicy.Policy, archive []byte) error {
+			if p.Name == "mine" && bytes.Contains(archive, []byte("k1")) {
+				return errors.New("it wants a parameter")
+			}
+			return check(ctx, p, archive)
+		}
+	})
+	must[client.Bundle](t)(strict.PutBundle(ctx, root, "acme", "", archiveOf(1, "z", ""), nil))
+	must[client.Policy](t)(strict.PutPolicy(ctx, root, "mine", "", []byte(naming), nil))
+	other.untouched(t, func() {
+		_, err := strict.ImportTrust(ctx, root, signed, key, false)
+		if err == nil {
+			t.Error("rules came into force that a policy here does not go with")
+		}
+	})
+}

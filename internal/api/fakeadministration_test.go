@@ -264,7 +264,7 @@ func (f *fakeAdministration) ExportKey(_ context.Context, by administration.Call
 }
 
 func (f *fakeAdministration) ImportTrust(_ context.Context, by administration.Caller, signed []byte, keyPEM string, dryRun bool) (client.TrustImport, error) {
-	return client.TrustImport{TrustRoots: []string{}, Policies: []string{}, Signers: client.Imported{Created: []string{}, Updated: []string{}, Unchanged: []string{}}, Key: "k", MadeAt: testNow}, f.note(by, "ImportTrust", signed, keyPEM, dryRun)
+	return client.TrustImport{TrustRoots: []string{}, Policies: []string{}, Bundles: []string{}, Signers: client.Imported{Created: []string{}, Updated: []string{}, Unchanged: []string{}}, Key: "k", MadeAt: testNow}, f.note(by, "ImportTrust", signed, keyPEM, dryRun)
 }
 
 func (f *fakeAdministration) Audit(_ context.Context, by administration.Caller, filter administration.AuditFilter) (client.Page[client.AuditEntry], error) {
