@@ -9,6 +9,7 @@
 // one small request.
 //
 // The endpoints are named by administrators alone, so they may be at private
-// addresses. Redirects are followed over https, five at most, without credentials
+// addresses. A registry's tokens are asked for elsewhere without its credentials,
+// except from known token hosts. Redirects are followed over https, five at most, without credentials
 // and client certificates once they leave the host.
 package distribution

@@ -43,11 +43,11 @@ func Push(ctx context.Context, cfg Config, archive []byte, revision string) (Pus
 	if u.Scheme != schemeOCI {
 		return Pushed{}, fmt.Errorf("%w: url: %q is not oci; write oci://HOST/REPOSITORY:TAG", ErrConfig, u.Scheme)
 	}
-	w, err := newWire(cfg, u)
+	ref, err := parseReference(cfg, u)
 	if err != nil {
 		return Pushed{}, err
 	}
-	ref, err := parseReference(cfg, u)
+	w, err := newWire(cfg, schemeOCI, ref.Context().RegistryStr())
 	if err != nil {
 		return Pushed{}, err
 	}

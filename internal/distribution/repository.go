@@ -47,8 +47,12 @@ type repository struct {
 	puller *remote.Puller
 }
 
-func newRepository(cfg Config, u *url.URL, w *wire) (Source, error) {
+func newRepository(cfg Config, u *url.URL) (Source, error) {
 	ref, err := parseReference(cfg, u)
+	if err != nil {
+		return nil, err
+	}
+	w, err := newWire(cfg, schemeOCI, ref.Context().RegistryStr())
 	if err != nil {
 		return nil, err
 	}

@@ -276,6 +276,54 @@ func TestRepositoryCredentials(t *testing.T) {
 	}
 }
 
+// Credentials stay with the registry that they are for (threat 45), whatever host it
+// says that its tokens come from, unless that host is listed.
+func TestTokenHosts(t *testing.T) {
+	tokens := serve(t)
+	host := tokens.Listener.Addr().String()
+	ask := func(method, contentType string, listed ...string) error {
+		w, err := newWire(Config{TokenHosts: listed, MaxBytes: 100}, schemeOCI, "registry.example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range listed { // which are spoken to over https; the double has none
+			w.trusted[h] = true
+		}
+		req, err := http.NewRequestWithContext(t.Context(), method, tokens.URL+"/token", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Basic dTpw")
+		req.Header.Set("Content-Type", contentType)
+		res, err := w.RoundTrip(req)
+		if err == nil {
+			_ = res.Body.Close()
+		}
+		w.other.(*http.Transport).CloseIdleConnections()
+		if req.Header.Get("Authorization") == "" {
+			t.Error("the caller's request was changed")
+		}
+		return err
+	}
+	if err := ask(http.MethodGet, ""); err != nil || tokens.last(t).authorization != "" {
+		t.Errorf("%v: another host was shown %q", err, tokens.last(t).authorization)
+	}
+	if err := ask(http.MethodPost, "application/x-www-form-urlencoded"); !errors.Is(err, errTokenHost) {
+		t.Errorf("another host was posted to: %v", err)
+	}
+	if err := ask(http.MethodGet, "", host); err != nil || tokens.last(t).authorization == "" {
+		t.Errorf("%v: a token host was shown nothing", err)
+	}
+
+	hub, err := New(Config{URL: "oci://docker.io/org/policy:v1", Keychain: anonymous{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := hub.(*repository).wire.trusted; !got["index.docker.io:443"] || !got["auth.docker.io:443"] || len(got) != 2 {
+		t.Errorf("Docker Hub's credentials go to %v", got)
+	}
+}
+
 // What we push, OPA's own downloader reads.
 func TestOPADownloads(t *testing.T) {
 	opa := require.OPA(t)

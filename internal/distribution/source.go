@@ -72,6 +72,9 @@ type Config struct {
 	BearerTokenFile string
 	Username        string
 	PasswordFile    string
+	// TokenHosts are other hosts, HOST[:PORT], that issue a registry's tokens and may
+	// be shown its credentials; Docker Hub's and GitLab's are known.
+	TokenHosts []string
 	// ClientCert and ClientKey are PEM files of a certificate for mTLS, read with
 	// each connection.
 	ClientCert, ClientKey string
@@ -114,12 +117,12 @@ func New(cfg Config) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWire(cfg, u)
+	if u.Scheme == schemeOCI {
+		return newRepository(cfg, u)
+	}
+	w, err := newWire(cfg, u.Scheme, u.Host)
 	if err != nil {
 		return nil, err
-	}
-	if u.Scheme == schemeOCI {
-		return newRepository(cfg, u, w)
 	}
 	return &server{cfg: cfg, url: u, wire: w}, nil
 }

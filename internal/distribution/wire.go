@@ -14,6 +14,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
 )
 
 const maxRedirects = 5
@@ -23,20 +25,37 @@ var (
 	errPlain     = errors.New("plain HTTP is refused; use https, or allow_http: true")
 	errRedirects = fmt.Errorf("more than %d redirects", maxRedirects)
 	errDowngrade = errors.New("redirects from https to plain HTTP")
+	errTokenHost = errors.New("wants its credentials sent to another host")
 )
 
 // wire is the way to one host, and to where it redirects. It is an
 // [http.RoundTripper], so that whatever client is put on top cannot be led astray.
 type wire struct {
 	// home is the host:port that the client certificate is for.
-	home       string
+	home string
+	// trusted are the host:port that may be shown credentials: home, and where a
+	// registry's tokens come from.
+	trusted    map[string]bool
 	own, other http.RoundTripper
 	allowHTTP  bool
 	// limit bounds each body.
 	limit int64
 }
 
-func newWire(cfg Config, u *url.URL) (*wire, error) {
+// tokenHosts issue the tokens of registries of other names.
+func tokenHosts(registry string) []string {
+	switch registry {
+	case name.DefaultRegistry:
+		return []string{"auth.docker.io"}
+	case "registry.gitlab.com":
+		return []string{"gitlab.com"}
+	}
+	return nil
+}
+
+// newWire makes the way to a host, HOST or HOST:PORT, that is spoken to in a scheme
+// first.
+func newWire(cfg Config, scheme, host string) (*wire, error) {
 	roots, err := certPool(cfg)
 	if err != nil {
 		return nil, err
@@ -64,7 +83,14 @@ func newWire(cfg Config, u *url.URL) (*wire, error) {
 		}
 	}
 	other := newTransport(roots, proxy)
-	w := &wire{home: hostPort(u), own: other, other: other, allowHTTP: cfg.AllowHTTP, limit: cfg.MaxBytes}
+	home := hostPort(&url.URL{Scheme: scheme, Host: host})
+	w := &wire{home: home, trusted: map[string]bool{home: true}, own: other, other: other, allowHTTP: cfg.AllowHTTP, limit: cfg.MaxBytes}
+	if scheme == schemeOCI && cfg.AllowHTTP {
+		w.trusted[hostPort(&url.URL{Scheme: "http", Host: host})] = true
+	}
+	for _, h := range append(tokenHosts(host), cfg.TokenHosts...) {
+		w.trusted[hostPort(&url.URL{Scheme: "https", Host: h})] = true
+	}
 	if cfg.ClientCert == "" {
 		return w, nil
 	}
@@ -143,6 +169,15 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, errDowngrade
 		}
 	}
+	if !w.trusted[hostPort(r.URL)] {
+		// go-containerregistry would show them to whatever host the registry says
+		// that its tokens come from (threat 45).
+		if r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+			return nil, errTokenHost
+		}
+		r = r.Clone(r.Context())
+		r.Header.Del("Authorization")
+	}
 	next := w.other
 	if secure && hostPort(r.URL) == w.home {
 		next = w.own
@@ -179,7 +214,7 @@ func explain(ctx context.Context, place string, err error) error {
 		err = u.Err // without the URL, whose query may hold a token
 	}
 	switch {
-	case errors.Is(err, errPlain), errors.Is(err, errRedirects), errors.Is(err, errDowngrade), errors.Is(err, errTooLarge):
+	case errors.Is(err, errPlain), errors.Is(err, errRedirects), errors.Is(err, errDowngrade), errors.Is(err, errTokenHost), errors.Is(err, errTooLarge):
 		return fmt.Errorf("%s: %w: %w", place, ErrInvalid, err)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w: no answer in time: %w", place, ErrUnavailable, context.Cause(ctx))
