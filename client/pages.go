@@ -19,6 +19,12 @@ func pageOf(q url.Values, limit int, cursor string) url.Values {
 	return q
 }
 
+func setNumber(q url.Values, name string, n int64) {
+	if n != 0 {
+		q.Set(name, strconv.FormatInt(n, 10))
+	}
+}
+
 func set(q url.Values, name, value string) {
 	if value != "" {
 		q.Set(name, value)

@@ -191,6 +191,8 @@ type Policy struct {
 	Images   []string `json:"images"`
 	// Exceptions waive violations until they end; those that have ended too.
 	Exceptions []Exception `json:"exceptions"`
+	// Bundle names the policy bundle whose rules decide; "": those of Signet.
+	Bundle string `json:"bundle,omitempty"`
 	// SigningPolicy is the policy in its one canonical form, as YAML.
 	SigningPolicy string    `json:"signing_policy"`
 	Digest        string    `json:"digest"`
@@ -329,6 +331,7 @@ type PutTrustRoot struct {
 type TrustImport struct {
 	TrustRoots []string `json:"trust_roots"`
 	Policies   []string `json:"policies"`
+	Bundles    []string `json:"bundles"`
 	Signers    Imported `json:"signers"`
 	// Key is the SHA-256 fingerprint of the key that signed the archive, MadeAt
 	// when it was made.
@@ -475,4 +478,103 @@ type AuditEntry struct {
 type AuditHead struct {
 	Seq  int64  `json:"seq"`
 	Hash string `json:"hash"`
+}
+
+// Bundle is a policy bundle: rules of one's own, which policies name.
+type Bundle struct {
+	Name string `json:"name"`
+	// Source is "api", or "configuration" for a bundle that the servers fetch from
+	// Location.
+	Source   string `json:"source"`
+	Owner    string `json:"owner,omitempty"`
+	Location string `json:"location,omitempty"`
+	// Keys are the public keys, PEM by key id, of which one must have signed its
+	// archives for Scope; none: they need not be signed.
+	Keys  map[string]string `json:"keys,omitempty"`
+	Scope string            `json:"scope"`
+	// Digest is the SHA-256 of the archive in force, "" before there is one;
+	// PolicyDigest is as verdicts name it.
+	Digest       string `json:"digest,omitempty"`
+	PolicyDigest string `json:"policy_digest,omitempty"`
+	// Revision is what its manifest calls it, Sequence its number there.
+	Revision string `json:"revision,omitempty"`
+	Sequence int64  `json:"sequence"`
+	// HighestSequence is the highest that ever was in force; above Sequence after a
+	// rollback.
+	HighestSequence int64 `json:"highest_sequence"`
+	// SignedBy is the id of the key that has signed it.
+	SignedBy    string     `json:"signed_by,omitempty"`
+	ActivatedAt *time.Time `json:"activated_at,omitempty"`
+	// Policies are those that name it.
+	Policies []string `json:"policies"`
+	// LastAttempt is the last one to put an archive into force.
+	LastAttempt *BundleAttempt `json:"last_attempt,omitempty"`
+	CreatedBy   string         `json:"created_by"`
+	CreatedAt   time.Time      `json:"created_at"`
+	UpdatedBy   string         `json:"updated_by"`
+	UpdatedAt   time.Time      `json:"updated_at"`
+	Version     int64          `json:"version"`
+}
+
+// BundleAttempt is an attempt to put an archive into force.
+type BundleAttempt struct {
+	At time.Time `json:"at"`
+	// Outcome is "activated", "unchanged", "refused" or "unreachable"; Error says
+	// why it was one of the last two, which leave what was in force.
+	Outcome string `json:"outcome"`
+	Error   string `json:"error,omitempty"`
+	// Sequence and Revision are of what was offered.
+	Sequence int64  `json:"sequence,omitempty"`
+	Revision string `json:"revision,omitempty"`
+	// Flips are the recent verdicts that it changes, absent where that was not
+	// looked at; Examples are some of them.
+	Flips    *int     `json:"flips,omitempty"`
+	Examples []string `json:"examples,omitempty"`
+}
+
+// BundleVersion is a state that a bundle has had.
+type BundleVersion struct {
+	// ActiveRevision is the revision of everything in force that began with it.
+	ActiveRevision int64     `json:"active_revision"`
+	At             time.Time `json:"at"`
+	By             string    `json:"by"`
+	Why            string    `json:"why,omitempty"`
+	// Change is "archive", "settings" or "removed".
+	Change   string `json:"change"`
+	Digest   string `json:"digest,omitempty"`
+	Revision string `json:"revision,omitempty"`
+	Sequence int64  `json:"sequence"`
+	SignedBy string `json:"signed_by,omitempty"`
+}
+
+// PolicyVersion is a state that a policy has had: its document, and the bundle that
+// it names.
+type PolicyVersion struct {
+	// ActiveRevision is the revision of everything in force that began with it; it
+	// names this state for a diff or a rollback.
+	ActiveRevision int64     `json:"active_revision"`
+	At             time.Time `json:"at"`
+	By             string    `json:"by"`
+	Why            string    `json:"why,omitempty"`
+	// Change is "document", "bundle" or "removed".
+	Change string `json:"change"`
+	// Version and Digest are those of the document.
+	Version int64  `json:"version"`
+	Digest  string `json:"digest,omitempty"`
+	// Bundle is the name of the bundle, and the next three what it held.
+	Bundle         string `json:"bundle,omitempty"`
+	BundleRevision string `json:"bundle_revision,omitempty"`
+	BundleSequence int64  `json:"bundle_sequence,omitempty"`
+	BundleDigest   string `json:"bundle_digest,omitempty"`
+}
+
+// PolicyDiff is what differs between two states of a policy, as unified diffs.
+type PolicyDiff struct {
+	// From and To are active revisions.
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+	// Document is of the policy in its canonical form, Bundle of the files of its
+	// bundle; "" where nothing differs.
+	Document string `json:"document"`
+	Bundle   string `json:"bundle"`
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/config"
+	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/tlsfiles"
 	"github.com/signet-policy/signet/internal/verdict"
 )
@@ -58,7 +59,7 @@ func (c configCheckCmd) Run(ctx context.Context, std streams) error {
 	if err := checkFiles(ctx, f); err != nil {
 		return err
 	}
-	if _, err := compilePolicy(ctx, sp, f.Limits); err != nil {
+	if err := checkBundles(ctx, f, sp); err != nil {
 		return &exit{code: exitUsage, err: err}
 	}
 	canonical, err := sp.Canonical()
@@ -80,6 +81,36 @@ func (c configCheckCmd) Run(ctx context.Context, std streams) error {
 		fmt.Fprintf(std.err, "signet: warning: the variable %s is not one of ours and has no effect\n", name)
 	}
 	return nil
+}
+
+// checkBundles reads the bundles that are on this machine, and compiles the policy
+// with the one that it names. One that comes over a network, or by the API, is tried
+// by the server.
+func checkBundles(ctx context.Context, f config.File, sp *signingpolicy.Policy) error {
+	if _, err := bundleSeeds(f); err != nil {
+		return err
+	}
+	if _, err := bundleSources(f); err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(f.Bundles) {
+		if f.Bundles[name].Network() {
+			continue
+		}
+		bundle, err := localBundle(f, name)
+		if err != nil {
+			return fmt.Errorf("bundles.%s: %w", name, err)
+		}
+		if sp.Bundle == name {
+			_, err := compilePolicy(ctx, sp, bundle, f.Limits)
+			return err
+		}
+	}
+	if sp.Bundle != "" {
+		return nil
+	}
+	_, err := compilePolicy(ctx, sp, nil, f.Limits)
+	return err
 }
 
 // checkRoots reads the roots that are here; one from a TUF repository is fetched

@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/api"
@@ -138,13 +141,18 @@ func rekey(c *cache.Cache, secret auth.Secret) error {
 	return c.Rekey(key)
 }
 
-func newAdministration(f config.File, s *store.Store, log *slog.Logger) (*administration.Service, error) {
+// newAdministration makes the service; prepared takes the policies that it tries.
+func newAdministration(f config.File, s *store.Store, prepared *preparedPolicies, activated func(bundle, outcome string), log *slog.Logger) (*administration.Service, error) {
+	sources, err := bundleSources(f)
+	if err != nil {
+		return nil, err
+	}
 	cfg := administration.Config{
 		Store: s, Log: log, LongestException: longestException(f), ImageName: referenceName,
 		WebhookKey: func(ctx context.Context, name string) ([]byte, error) { return webhookKey(ctx, f, s, name) },
-		CheckPolicy: func(ctx context.Context, p *signingpolicy.Policy) error {
-			_, err := compilePolicy(ctx, p, f.Limits)
-			return err
+		Archives:   bundleArchives{}, Sources: sources, Activated: activated,
+		CheckPolicy: func(ctx context.Context, p *signingpolicy.Policy, archive []byte) error {
+			return prepared.check(ctx, p, archive, f.Limits)
 		},
 	}
 	if !f.Offline {
@@ -242,6 +250,8 @@ type apiParts struct {
 	watching *watching
 	// decisions is nil where no decision log is written.
 	decisions *decisionlog.Log
+	// collectors are metrics of other parts.
+	collectors []prometheus.Collector
 }
 
 func newAPI(p apiParts) (*api.Server, error) {
@@ -262,7 +272,8 @@ func newAPI(p apiParts) (*api.Server, error) {
 			return asked.Name(), err
 		},
 		Checks:         checks(p),
-		MoreChecks:     kmsChecks(p.admin),
+		MoreChecks:     moreChecks(p.admin),
+		Collectors:     p.collectors,
 		RateLimit:      rateLimit(p.file.RateLimit),
 		TrustedProxies: proxies,
 		TokenUsed:      p.batch.Touch,
@@ -306,24 +317,42 @@ func checks(p apiParts) []api.Check {
 	return list
 }
 
-// kmsChecks tells how it stands with the keys in key management services. The
-// last key is used when one is out of reach, so none of them makes us unready.
-func kmsChecks(admin *administration.Service) func(context.Context) []api.CheckOutcome {
+// moreChecks tells how it stands with keys in key management services, and with
+// policy bundles. What was in force stays when one is out of reach, so it makes us
+// unready only where a policy waits for its first bundle.
+func moreChecks(admin *administration.Service) func(context.Context) []api.CheckOutcome {
 	return func(ctx context.Context) []api.CheckOutcome {
-		health, err := admin.KMSHealth(ctx)
-		if err != nil {
-			return nil // the store's own check says it
-		}
-		out := make([]api.CheckOutcome, 0, len(health))
-		for name, err := range health {
-			o := api.CheckOutcome{Name: "kms." + name, OK: err == nil, Optional: true}
-			if err != nil {
-				o.Error = err.Error()
-			}
-			out = append(out, o)
-		}
-		return out
+		return append(kmsChecks(ctx, admin), bundleChecks(ctx, admin)...)
 	}
+}
+
+func kmsChecks(ctx context.Context, admin *administration.Service) []api.CheckOutcome {
+	health, err := admin.KMSHealth(ctx)
+	if err != nil {
+		return nil // the store's own check says it
+	}
+	out := make([]api.CheckOutcome, 0, len(health))
+	for name, err := range health {
+		o := api.CheckOutcome{Name: "kms." + name, OK: err == nil, Optional: true}
+		if err != nil {
+			o.Error = err.Error()
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func bundleChecks(ctx context.Context, admin *administration.Service) []api.CheckOutcome {
+	failed, waiting, err := admin.BundleHealth(ctx)
+	if err != nil {
+		return nil // the store's own check says it
+	}
+	out := make([]api.CheckOutcome, 0, len(failed))
+	for _, name := range sortedKeys(failed) {
+		why := failed[name]
+		out = append(out, api.CheckOutcome{Name: "bundle." + name, OK: why == "", Optional: !slices.Contains(waiting, name), Error: why})
+	}
+	return out
 }
 
 // secretFrom reads a secret from a file or a variable; "" for neither.

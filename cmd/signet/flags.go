@@ -34,7 +34,8 @@ type imageFlags struct {
 
 // policyFlags say what is wanted of the evidence.
 type policyFlags struct {
-	Policy       string `help:"signing_policy as YAML or JSON." placeholder:"FILE" type:"path"`
+	Policy       string `help:"signing_policy as YAML or JSON, or a policy bundle: its folder, or a .tar.gz of one." placeholder:"FILE" type:"path"`
+	Params       string `help:"Parameters of that bundle as JSON (default: params/params.json in its folder)." placeholder:"FILE" type:"path"`
 	Issuer       string `help:"OIDC issuer of a trusted keyless signer (one-off policy)." placeholder:"URL"`
 	Subject      string `help:"Exact identity of that signer." placeholder:"ID" xor:"subject"`
 	SubjectRegex string `help:"Regular expression for the whole identity of that signer." placeholder:"RE" xor:"subject"`
@@ -47,7 +48,9 @@ func (p policyFlags) check() error {
 		return usage("--issuer needs --subject or --subject-regex: an issuer signs for everybody who has an account there")
 	case p.Issuer == "" && hasSubject:
 		return usage("--subject and --subject-regex need --issuer: any issuer could vouch for that subject")
-	case p.Policy != "" && p.Issuer != "":
+	case p.Params != "" && !isBundle(p.Policy):
+		return usage("--params goes with --policy and a policy bundle; a signing_policy has its parameters in itself")
+	case p.Policy != "" && p.Issuer != "" && !isBundle(p.Policy):
 		return usage("give --policy or --issuer with --subject, not both: write the signer into the policy")
 	}
 	return nil

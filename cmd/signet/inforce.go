@@ -48,6 +48,8 @@ type inForceConfig struct {
 	keys []signers.Key
 	memo verify.Memo
 	log  *slog.Logger
+	// prepared are policies that were compiled before they are in force; nil: none.
+	prepared *preparedPolicies
 	// rekey is told the installation's secret when it has changed.
 	rekey func(auth.Secret) error
 }
@@ -59,6 +61,9 @@ type builtState struct {
 	inputs     store.Inputs
 	registered []signers.Signer
 	policies   []inForcePolicy
+	// policyRows and bundleRows are what policies was made of.
+	policyRows []store.PolicyRow
+	bundleRows []store.BundleRow
 	roots      *rootSet
 	// boundaries are made when the watch first asks.
 	bounds     sync.Once
@@ -210,15 +215,19 @@ func (f *inForce) rebuild(ctx context.Context) (*engine.State, error) {
 
 // compile makes a state of a snapshot.
 func (f *inForce) compile(ctx context.Context, old *builtState, snap store.Snapshot) (st *builtState, err error) {
-	same := func(kind string) bool { return old.State != nil && snap.Unchanged[kind] }
-	st = &builtState{inputs: snap.Inputs, registered: old.registered, policies: old.policies, roots: old.roots}
+	same := func(kind string) bool { // what there was none of, and is none of, too
+		return old.State != nil && (snap.Unchanged[kind] || snap.Inputs[kind] == "" && old.inputs[kind] == "")
+	}
+	st = &builtState{
+		inputs: snap.Inputs, registered: old.registered, policies: old.policies, policyRows: old.policyRows, bundleRows: old.bundleRows, roots: old.roots,
+	}
 	if !same(store.InputSigners) {
 		if st.registered, err = signersFromRows(snap.Signers); err != nil {
 			return nil, err
 		}
 	}
-	if !same(store.InputPolicies) {
-		if st.policies, err = compilePolicies(ctx, snap.Policies, old.policies, f.cfg.file.Limits); err != nil {
+	if !same(store.InputPolicies) || !same(store.InputBundles) {
+		if err := f.compilePolicies(ctx, st, old, snap); err != nil {
 			return nil, err
 		}
 	}
@@ -242,7 +251,7 @@ func (f *inForce) compile(ctx context.Context, old *builtState, snap store.Snaps
 	} else if parts.tokens, err = auth.NewTokens(snap.Tokens); err != nil {
 		return nil, err
 	}
-	if same(store.InputSigners) && same(store.InputPolicies) {
+	if same(store.InputSigners) && same(store.InputPolicies) && same(store.InputBundles) {
 		parts.compiled, parts.shadows = old.Policies, old.Shadows
 	}
 	if st.State, err = newState(parts); err != nil {
@@ -279,6 +288,24 @@ func (f *inForce) past(ctx context.Context, revision int64, offline bool) (*engi
 // unverified is the verification of a state without trust roots.
 func unverified(context.Context, facts.Subject, []evidence.Item, engine.Keys) (facts.Facts, error) {
 	return facts.Facts{}, errors.New("there is no trust root")
+}
+
+// compilePolicies compiles those policies of which they or their bundles changed.
+func (f *inForce) compilePolicies(ctx context.Context, st, old *builtState, snap store.Snapshot) (err error) {
+	st.policyRows, st.bundleRows = snap.Policies, snap.Bundles
+	if old.State != nil && snap.Unchanged[store.InputPolicies] {
+		st.policyRows = old.policyRows
+	}
+	if old.State != nil && snap.Unchanged[store.InputBundles] {
+		st.bundleRows = old.bundleRows
+	}
+	st.policies, err = compilePolicies(ctx, st.policyRows, compiling{
+		limits: f.cfg.file.Limits, bundles: st.bundleRows, before: old.policies, prepared: f.cfg.prepared,
+		archive: func(ctx context.Context, digest string) ([]byte, error) {
+			return f.cfg.store.Object(ctx, store.ObjectBundle, digest)
+		},
+	})
+	return err
 }
 
 func (f *inForce) loadRoots(ctx context.Context, rows []store.RootRow) (*rootSet, error) {

@@ -30,7 +30,7 @@ func seededStore(t *testing.T, cfg store.Config) *store.Store {
 	s := openOwn(t, cfg)
 	f := config.Default()
 	f.Offline = true
-	admin, err := newAdministration(f, s, slog.New(slog.DiscardHandler))
+	admin, err := newAdministration(f, s, &preparedPolicies{}, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

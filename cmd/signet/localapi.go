@@ -24,7 +24,7 @@ func localAPI(ctx context.Context, f config.File) (handler http.Handler, done fu
 	}
 	done = func() { _ = st.Close() }
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	admin, err := newAdministration(f, st, log)
+	admin, err := newAdministration(f, st, &preparedPolicies{}, nil, log)
 	if err != nil {
 		done()
 		return nil, nil, err

@@ -40,7 +40,8 @@ type commands struct {
 	Token    tokenCmd    `cmd:"" help:"API tokens."`
 	Signers  signersCmd  `cmd:"" help:"Registered trusted signers."`
 	Policies policiesCmd `cmd:"" help:"Signing policies in force."`
-	Policy   policyCmd   `cmd:"" help:"Rules of one's own: write, check, test and publish them."`
+	Policy   policyCmd   `cmd:"" help:"Rules of one's own: write, check, test and publish them; and what policies were."`
+	Bundles  bundlesCmd  `cmd:"" help:"Policy bundles that servers decide by."`
 	Trust    trustCmd    `cmd:"" help:"Trust roots."`
 	Verdicts verdictsCmd `cmd:"" aliases:"verdict" help:"Verdicts of the past."`
 	Watch    watchCmd    `cmd:"" help:"Images that are decided again without being asked for."`

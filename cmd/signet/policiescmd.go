@@ -80,16 +80,17 @@ func policyNamed(ctx context.Context, api *client.Client, name string) (client.P
 type policiesPutCmd struct {
 	File string `arg:"" help:"signing_policy as YAML or JSON; - reads what is piped in."`
 	changeFlags
-	Name  string `help:"Name of the policy (default: the file's, without its ending)." placeholder:"NAME"`
-	Owner string `help:"Team that answers for it; its tokens may change it." placeholder:"TEAM"`
+	Name   string `help:"Name of the policy (default: the file's, without its ending)." placeholder:"NAME"`
+	Owner  string `help:"Team that answers for it; its tokens may change it." placeholder:"TEAM"`
+	Bundle string `help:"Archive of its policy bundle (.tar.gz), which comes into force with it: as the bundle that it names, or one of its own name." placeholder:"ARCHIVE" type:"path"`
 	outFlags
 }
 
 // Run puts the policy into force: over the one of that name as it is now, or as
 // a new one.
 func (c policiesPutCmd) Run(ctx context.Context, std streams) error {
-	if err := refuseBundle("policies put", c.File); err != nil {
-		return err
+	if isBundle(c.File) {
+		return usage("policies put: %s is a policy bundle; give a signing_policy as YAML or JSON, and the bundle with --bundle", c.File)
 	}
 	body, err := readInput("policies put", c.File)
 	if err != nil {
@@ -99,6 +100,12 @@ func (c policiesPutCmd) Run(ctx context.Context, std streams) error {
 	if name == "" {
 		if name = fileName(c.File); name == "" {
 			return usage("give the policy a --name")
+		}
+	}
+	var archive []byte
+	if c.Bundle != "" {
+		if archive, err = readCapped(c.Bundle, maxArchive); err != nil {
+			return usage("--bundle: %w", err)
 		}
 	}
 	return c.ask(ctx, func(api *client.Client) error {
@@ -111,7 +118,11 @@ func (c policiesPutCmd) Run(ctx context.Context, std streams) error {
 		case !client.IsNotFound(err):
 			return err
 		}
-		after, err := api.PutPolicy(ctx, name, owner, body, version)
+		put := func() (client.Policy, error) { return api.PutPolicy(ctx, name, owner, body, version) }
+		if archive != nil {
+			put = func() (client.Policy, error) { return api.PutPolicyWith(ctx, name, owner, body, archive, version) }
+		}
+		after, err := put()
 		switch {
 		case client.IsStale(err):
 			return usage("policy %s was changed by somebody else just now; look at it and try again: signet policies show %s", name, name)
@@ -121,6 +132,9 @@ func (c policiesPutCmd) Run(ctx context.Context, std streams) error {
 			return printJSON(std.out, after)
 		case version != nil && after.Version == *version:
 			word = "as it was"
+		}
+		if archive != nil {
+			word += ", with its bundle " + after.Bundle
 		}
 		fmt.Fprintf(std.err, "signet: policy %s is %s; mode %s\n", after.Name, word, after.Mode)
 		return nil

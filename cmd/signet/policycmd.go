@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -19,15 +18,18 @@ import (
 )
 
 type policyCmd struct {
-	Init    policyInitCmd    `cmd:"" help:"Make a folder with a policy bundle that works at once."`
-	Vendor  policyVendorCmd  `cmd:"" help:"Update Signet's library in a policy bundle, and show the difference."`
-	Check   policyCheckCmd   `cmd:"" help:"Look for mistakes in a policy bundle: what a server would refuse, and rules that do not do what they seem to."`
-	Test    policyTestCmd    `cmd:"" help:"Run the tests of a policy bundle."`
-	Eval    policyEvalCmd    `cmd:"" help:"Ask a policy bundle about one input."`
-	Fixture policyFixtureCmd `cmd:"" help:"Write the facts of a real image as a test fixture, with a test to complete."`
-	Build   policyBuildCmd   `cmd:"" help:"Check, test, pack and sign a policy bundle."`
-	Push    policyPushCmd    `cmd:"" help:"Push a policy bundle to an OCI repository."`
-	Inspect policyInspectCmd `cmd:"" help:"Show what is in the archive of a policy bundle, and who signed it."`
+	Init     policyInitCmd     `cmd:"" help:"Make a folder with a policy bundle that works at once."`
+	Vendor   policyVendorCmd   `cmd:"" help:"Update Signet's library in a policy bundle, and show the difference."`
+	Check    policyCheckCmd    `cmd:"" help:"Look for mistakes in a policy bundle: what a server would refuse, and rules that do not do what they seem to."`
+	Test     policyTestCmd     `cmd:"" help:"Run the tests of a policy bundle."`
+	Eval     policyEvalCmd     `cmd:"" help:"Ask a policy bundle about one input."`
+	Fixture  policyFixtureCmd  `cmd:"" help:"Write the facts of a real image as a test fixture, with a test to complete."`
+	Build    policyBuildCmd    `cmd:"" help:"Check, test, pack and sign a policy bundle."`
+	Push     policyPushCmd     `cmd:"" help:"Push a policy bundle to an OCI repository."`
+	Inspect  policyInspectCmd  `cmd:"" help:"Show what is in the archive of a policy bundle, and who signed it."`
+	History  policyHistoryCmd  `cmd:"" help:"Show what a policy in force was, newest first: its document and its bundle."`
+	Diff     policyDiffCmd     `cmd:"" help:"Show what differs between two states of a policy in force; exit 1 where something does."`
+	Rollback policyRollbackCmd `cmd:"" help:"Go back to what a policy in force was, its bundle included."`
 }
 
 type policyInitCmd struct {
@@ -279,15 +281,6 @@ func (c policyEvalCmd) print(std streams, result verdict.Result, rules []policy.
 		rows = append(rows, []string{fmt.Sprintf("%s:%d", r.File, r.Line), r.Rule, held, strings.Join(r.Facts, " ")})
 	}
 	return printTable(std.out, []string{"AT", "RULE", "HELD", "FACTS"}, rows)
-}
-
-// refuseBundle says what a policy bundle is not taken for.
-func refuseBundle(what, path string) error {
-	// What cannot be looked at is no bundle; reading it says why.
-	if info, err := os.Stat(path); err == nil && (info.IsDir() || strings.HasSuffix(filepath.Base(path), ".tar.gz")) {
-		return usage("%s: %s is a policy bundle; rules of one's own are served by a later version, and can be tested now: signet policy test. Give a signing_policy as YAML or JSON", what, path)
-	}
-	return nil
 }
 
 // fixtureName is what names of fixtures are made of: they are words in Rego.

@@ -191,7 +191,7 @@ var claimLabels = map[string]string{
 	"runner_environment":    "runner",
 }
 
-func sortedKeys(m map[string]string) []string {
+func sortedKeys[T any](m map[string]T) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)

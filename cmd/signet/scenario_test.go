@@ -66,7 +66,7 @@ func TestScenarios(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": cmdExitCode, "push": cmdPush, "break": cmdBreak, "ready": cmdReady, "http": cmdHTTP, "lastline": cmdLastLine,
-			"key": cmdKey, "poll": cmdPoll, "until": cmdUntil, "listening": cmdListening,
+			"key": cmdKey, "poll": cmdPoll, "until": cmdUntil, "listening": cmdListening, "eventually": cmdEventually,
 		},
 	})
 }
@@ -269,6 +269,45 @@ func cmdPoll(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s does not print %s (%v): %s", args[1], want, err, got)
 		}
 	}
+}
+
+// eventually PATTERN COMMAND ARGS…: runs a command again and again until what it
+// prints matches; eventually PATTERN http TOKENFILE URL reads an address so.
+func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: eventually PATTERN COMMAND ARGS")
+	}
+	want := regexp.MustCompile("(?m)" + args[0])
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		var got string
+		if args[1] == "http" && len(args) == 4 {
+			got = bodyOf(ts, strings.TrimSpace(ts.ReadFile(args[2])), args[3])
+		} else {
+			_ = ts.Exec(args[1], args[2:]...) // what it prints is judged
+			got = ts.ReadFile("stdout")
+		}
+		if want.MatchString(got) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not come:\n%s\n%s", args[0], got, ts.ReadFile("stderr"))
+		}
+	}
+}
+
+// bodyOf is what an address answers now, whatever its status; "" where nobody does.
+func bodyOf(ts *testscript.TestScript, token, url string) string {
+	req, err := http.NewRequest(http.MethodGet, url, http.NoBody)
+	ts.Check(err)
+	req.Header.Set("Authorization", "Bearer "+token)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return ""
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	return string(body)
 }
 
 // exitcode N COMMAND ARGS…: runs a command that must end with this code.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/auth"
@@ -54,6 +56,9 @@ func (c serveCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	if isBundle(c.Policy) {
+		return usage("--policy: %s is a policy bundle, which a server has under a name; write it under bundles in the configuration, or put it: signet bundles put; and name it as signing_policy.bundle", c.Policy)
+	}
 	sp, source, err := choosePolicy(f, c.policyFlags, keys)
 	if err != nil {
 		return err
@@ -89,6 +94,8 @@ type server struct {
 	store    *store.Store
 	cache    *cache.Cache
 	admin    *administration.Service
+	prepared *preparedPolicies
+	metrics  *bundleMetrics
 	inForce  *inForce
 	engine   *engine.Engine
 	api      *api.Server
@@ -128,14 +135,15 @@ func (s *server) connect(ctx context.Context, parts serverParts) (err error) {
 		return err
 	}
 	s.later(s.cache.Close)
-	if s.admin, err = newAdministration(f, s.store, s.log); err != nil {
+	s.prepared, s.metrics = &preparedPolicies{}, newBundleMetrics(s.store)
+	if s.admin, err = newAdministration(f, s.store, s.prepared, s.metrics.activated, s.log); err != nil {
 		return err
 	}
 	if err := s.seed(ctx, parts); err != nil {
 		return err
 	}
 	s.inForce = newInForce(inForceConfig{
-		file: f, store: s.store, keys: parts.keys, memo: memo{s.cache}, log: s.log,
+		file: f, store: s.store, keys: parts.keys, memo: memo{s.cache}, log: s.log, prepared: s.prepared,
 		rekey: func(secret auth.Secret) error { return rekey(s.cache, secret) },
 	})
 	if s.upkeep, err = newUpkeep(f, s.store, s.admin, s.log); err != nil {
@@ -169,7 +177,21 @@ func (s *server) seed(ctx context.Context, parts serverParts) error {
 	if parts.source == sourceEmbedded {
 		list, fallback = nil, policy
 	}
+	bundles, err := bundleSeeds(s.file)
+	if err != nil {
+		return err
+	}
+	if err := s.admin.SeedBundles(ctx, bundles); err != nil {
+		return err
+	}
+	s.fetchFirst(ctx, list)
+	if err := s.admin.TryPolicies(ctx, list); err != nil {
+		return &exit{code: exitUsage, err: prefixed(s.file.Path, err)}
+	}
 	if err := s.admin.SeedPolicies(ctx, list, fallback); err != nil {
+		return err
+	}
+	if err := s.admin.DropBundles(ctx, bundles); err != nil {
 		return err
 	}
 	roots, err := parts.roots(ctx, s.store)
@@ -177,6 +199,23 @@ func (s *server) seed(ctx context.Context, parts serverParts) error {
 		return err
 	}
 	return s.admin.SeedRoots(ctx, roots)
+}
+
+// fetchFirst asks the sources of the configuration's bundles before the server
+// answers: those of this machine, which may have changed together with the
+// configuration, and those of which there is nothing yet. A server starts without
+// those that cannot be had; what was in force stays.
+func (s *server) fetchFirst(ctx context.Context, configured []*signingpolicy.Policy) {
+	ctx, cancel := context.WithTimeout(ctx, firstFetch)
+	defer cancel()
+	for _, name := range sortedKeys(s.file.Bundles) {
+		if row, err := s.store.Bundle(ctx, name); err == nil && row.Digest != "" && s.file.Bundles[name].Network() {
+			continue
+		}
+		if err := s.admin.FetchFirst(ctx, name, configured); err != nil {
+			s.log.Warn("a bundle could not be fetched at the start", "bundle", name, "error", err.Error())
+		}
+	}
 }
 
 func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
@@ -219,7 +258,8 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 	s.api, err = newAPI(apiParts{
 		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(), shadows: s.engine.ShadowCounts,
 		cache: s.cache, batch: batch, recorder: record, source: source, decisions: s.decisions, watching: s.watching,
-		past: pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
+		past:       pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
+		collectors: []prometheus.Collector{s.metrics},
 	})
 	return err
 }

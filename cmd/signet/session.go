@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/decisionlog"
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/policy"
 	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
@@ -73,21 +76,27 @@ func newSession(ctx context.Context, std streams, common commonFlags, src source
 	if one, err = pinKMS(ctx, f, nil, one); err != nil {
 		return nil, err
 	}
-	// First of what takes time: the policy is compiled beside the rest.
-	compiled, err := compilePolicy(ctx, one, f.Limits)
-	if err != nil {
-		return nil, err
+	var own inForcePolicy
+	if one.Bundle == "" && !isBundle(pol.Policy) { // first of what takes time: it is compiled beside the rest
+		if own, err = compilePolicy(ctx, one, nil, f.Limits); err != nil {
+			return nil, err
+		}
 	}
 	kept, err := fromStore(ctx, f, one, source, len(src.TrustedRoot) > 0)
 	if err != nil {
 		return nil, err
 	}
-	policies, err := compilePolicies(ctx, kept.policies, nil, f.Limits)
+	policies, err := compilePolicies(ctx, kept.policies, kept.compiling(f.Limits))
 	if err != nil {
 		return nil, err
 	}
 	if !kept.replaced {
-		policies = append(policies, compiled)
+		if own.set == nil {
+			if own, err = compileOwn(ctx, f, pol, one, kept); err != nil {
+				return nil, err
+			}
+		}
+		policies = append(policies, own)
 	}
 	slices.SortFunc(policies, func(a, b inForcePolicy) int { return strings.Compare(a.Name, b.Name) }) // as a server has them
 	roots, err := commandRoots(ctx, std, f, src.TrustedRoot, kept)
@@ -146,6 +155,8 @@ func newSource(f config.File, img imageFlags, args []string, roots *rootSet) (en
 func choosePolicy(f config.File, pol policyFlags, keys []signers.Key) (p *signingpolicy.Policy, source string, err error) {
 	source = sourceCommandLine
 	switch {
+	case isBundle(pol.Policy):
+		p, err = policyOfBundle(pol, keys)
 	case pol.Policy != "":
 		if p, err = policyFromFile("--policy", pol.Policy); err == nil {
 			err = fitToUse("--policy "+pol.Policy, f, p)
@@ -184,9 +195,58 @@ func exceptionsFit(what string, f config.File, p *signingpolicy.Policy) error {
 	return nil
 }
 
-func policyFromFile(what, path string) (*signingpolicy.Policy, error) {
-	if err := refuseBundle(what, path); err != nil {
+// isBundle says whether a file named on the command line is a policy bundle: a
+// folder, or a .tar.gz of one. What cannot be looked at is none; reading it says
+// why.
+func isBundle(path string) bool {
+	info, err := os.Stat(path)
+	return path != "" && err == nil && (info.IsDir() || strings.HasSuffix(filepath.Base(path), ".tar.gz"))
+}
+
+// policyOfBundle is the one-off policy of --policy with a bundle: its signers are
+// those of the command, and the registered ones where its parameters say so; the
+// rest is what the parameters say.
+func policyOfBundle(pol policyFlags, keys []signers.Key) (*signingpolicy.Policy, error) {
+	src, err := bundleFlags{Bundle: pol.Policy, Params: pol.Params}.source()
+	if err != nil {
 		return nil, err
+	}
+	one := &signingpolicy.Policy{Name: signingpolicy.OneOffName, Mode: verdict.Enforce}
+	if pol.Issuer != "" || len(keys) > 0 {
+		if one, err = signingpolicy.OneOff(keys, pol.Issuer, pol.Subject, pol.SubjectRegex); err != nil {
+			return nil, &exit{code: exitUsage, err: err}
+		}
+	}
+	p, err := one.WithParams(src.Params)
+	if err != nil {
+		return nil, &exit{code: exitUsage, err: err}
+	}
+	return p, nil
+}
+
+// compileOwn compiles the policy that a command brings with its bundle: the one of
+// --policy, or the one that it names, in the store or in the configuration.
+func compileOwn(ctx context.Context, f config.File, pol policyFlags, p *signingpolicy.Policy, k kept) (inForcePolicy, error) {
+	var bundle fs.FS
+	var err error
+	switch archive, ok := k.archives[p.Bundle]; {
+	case isBundle(pol.Policy):
+		bundle, err = policy.Open(pol.Policy)
+	case ok:
+		bundle, err = policy.OpenArchive(archive)
+	default:
+		bundle, err = localBundle(f, p.Bundle)
+	}
+	if err != nil {
+		return inForcePolicy{}, policyError(err)
+	}
+	compiled, err := compilePolicy(ctx, p, bundle, f.Limits)
+	return compiled, policyError(err)
+}
+
+func policyFromFile(what, path string) (*signingpolicy.Policy, error) {
+	if isBundle(path) {
+		return nil, usage("%s: %s is a policy bundle; give a signing_policy as YAML or JSON, which names the bundle (bundle: NAME) and its parameters", what, path)
 	}
 	body, err := os.ReadFile(path) //nolint:gosec // the caller names the file
 	if err != nil {
@@ -215,6 +275,9 @@ type kept struct {
 	policies []store.PolicyRow
 	replaced bool
 	signers  []signers.Signer
+	// bundles are what policies may name, and archives their bytes, by name.
+	bundles  []store.BundleRow
+	archives map[string][]byte
 	// roots are nil where there is no store, or it was not asked for them.
 	roots []*trust.Root
 }
@@ -224,7 +287,7 @@ type kept struct {
 // the command names others. Nothing where there is no store.
 func fromStore(ctx context.Context, f config.File, p *signingpolicy.Policy, source string, ownRoots bool) (k kept, err error) {
 	ownPolicy := source == sourceCommandLine
-	if ownPolicy && !p.UseRegistered && ownRoots || !f.Database.Set() && !store.Exists(f.DataDir) {
+	if ownPolicy && !p.UseRegistered && p.Bundle == "" && ownRoots || !f.Database.Set() && !store.Exists(f.DataDir) {
 		return kept{}, nil
 	}
 	cfg, err := storeConfig(f)
@@ -246,6 +309,9 @@ func fromStore(ctx context.Context, f config.File, p *signingpolicy.Policy, sour
 			return kept{}, err
 		}
 	}
+	if err := k.takeBundles(ctx, st, snap, p); err != nil {
+		return kept{}, err
+	}
 	if k.signers, err = signersFromRows(snap.Signers); err != nil {
 		return kept{}, err
 	}
@@ -253,6 +319,40 @@ func fromStore(ctx context.Context, f config.File, p *signingpolicy.Policy, sour
 		k.roots, err = storeRoots(ctx, f, st, snap.Roots)
 	}
 	return k, err
+}
+
+// takeBundles takes the bundles that are named by the policies taken, and by p.
+func (k *kept) takeBundles(ctx context.Context, st *store.Store, snap store.Snapshot, p *signingpolicy.Policy) error {
+	named := map[string]bool{p.Bundle: true}
+	for _, r := range k.policies {
+		if p, err := signingpolicy.Parse([]byte(r.Body)); err == nil { // else compiling it says so
+			named[p.Bundle] = true
+		}
+	}
+	k.bundles, k.archives = snap.Bundles, map[string][]byte{}
+	for _, r := range snap.Bundles {
+		if !named[r.Name] || r.Digest == "" {
+			continue
+		}
+		archive, err := st.Object(ctx, store.ObjectBundle, r.Digest)
+		if err != nil {
+			return err
+		}
+		k.archives[r.Name] = archive
+	}
+	return nil
+}
+
+// compiling is what the policies of the store are compiled with.
+func (k *kept) compiling(limits evidenceLimits) compiling {
+	return compiling{limits: limits, bundles: k.bundles, archive: func(_ context.Context, digest string) ([]byte, error) {
+		for _, r := range k.bundles {
+			if archive, ok := k.archives[r.Name]; ok && r.Digest == digest {
+				return archive, nil
+			}
+		}
+		return nil, store.ErrNotFound
+	}}
 }
 
 // takePolicies takes those of the API, as a server that starts with p would have

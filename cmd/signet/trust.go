@@ -314,6 +314,7 @@ func (c trustImportCmd) Run(ctx context.Context, std streams) error {
 		return printDetails(std.out,
 			"trust roots "+would+"imported", strings.Join(done.TrustRoots, " "),
 			"policies "+would+"imported", strings.Join(done.Policies, " "),
+			"bundles "+would+"imported", strings.Join(done.Bundles, " "),
 			"signers "+would+"created", strings.Join(done.Signers.Created, " "),
 			"signers "+would+"updated", strings.Join(done.Signers.Updated, " "),
 			"signers unchanged", strings.Join(done.Signers.Unchanged, " "),

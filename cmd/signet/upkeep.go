@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,6 +81,12 @@ func newUpkeep(f config.File, s *store.Store, admin *administration.Service, log
 	if f.Retention.MaxAge > 0 || f.Retention.MaxVerdicts > 0 {
 		u.tasks = append(u.tasks, upkeepTask{name: "retention", every: pruneEvery, run: u.prune})
 	}
+	asked := maps.Clone(f.Bundles)
+	maps.DeleteFunc(asked, func(_ string, b config.Bundle) bool { return f.Offline && b.Network() })
+	if len(asked) > 0 {
+		poller := &bundlePoller{bundles: asked, poll: admin.Poll, mine: u.held, log: log}
+		u.beside = append(u.beside, poller.run)
+	}
 	return u, nil
 }
 
@@ -125,11 +132,11 @@ func (u *upkeep) run(ctx context.Context) {
 func (u *upkeep) keep(ctx context.Context) (held bool, err error) {
 	asked := time.Now()
 	held, err = u.store.Lease(ctx, upkeepLease, u.holder, u.lease)
-	if err == nil && held {
+	switch {
+	case err == nil && held:
 		u.until = asked.Add(u.lease)
 		u.mine.Store(u.until.UnixNano())
-	}
-	if err == nil && !held {
+	case err == nil:
 		u.mine.Store(0)
 	}
 	return held, err

@@ -43,6 +43,7 @@ const (
 	archiveDepth        = 48
 	maxArchivedSigners  = 100_000
 	maxArchivedPolicies = 10_000
+	maxArchivedBundles  = 1000
 	// maxAhead is how far ahead of ours the clock of who made it may be. A date
 	// in the far future would keep out every later archive.
 	maxAhead = 24 * time.Hour
@@ -61,6 +62,21 @@ type archive struct {
 	// Signers have no ids: they are told apart by name. Keys of kms signers are
 	// in it, as they were pinned.
 	Signers []client.Signer `json:"signers"`
+	// Bundles are what policies name; absent in archives of older versions.
+	Bundles []archivedBundle `json:"bundles,omitempty"`
+}
+
+// archivedBundle is a policy bundle with the archive that is in force. Where it
+// came from is left behind: who imports it cannot ask there.
+type archivedBundle struct {
+	Name  string            `json:"name"`
+	Owner string            `json:"owner"`
+	Keys  map[string]string `json:"keys"`
+	Scope string            `json:"scope"`
+	// HighestSequence keeps what was rolled back from coming again.
+	HighestSequence int64  `json:"highest_sequence"`
+	Digest          string `json:"digest"`
+	Archive         []byte `json:"archive"`
 }
 
 type archivedRoot struct {
@@ -213,6 +229,16 @@ func (s *Service) archived(ctx context.Context) (*archive, error) {
 	for _, row := range snap.Signers {
 		a.Signers = append(a.Signers, archivedSigner(row))
 	}
+	for _, row := range snap.Bundles {
+		if row.Digest == "" {
+			continue
+		}
+		body, err := s.store.Object(ctx, store.ObjectBundle, row.Digest)
+		if err != nil {
+			return nil, err
+		}
+		a.Bundles = append(a.Bundles, archivedBundle{row.Name, row.Owner, row.Keys, row.Scope, row.HighestSequence, row.Digest, body})
+	}
 	slices.SortFunc(a.Signers, func(x, y client.Signer) int { return cmp.Compare(x.Name, y.Name) })
 	return a, nil
 }
@@ -277,9 +303,9 @@ func openArchive(signed []byte, key ed25519.PublicKey) (*archive, []byte, error)
 		return fail("has the schema %q, and this version reads %s", a.Schema, archiveSchema)
 	case err != nil || !bytes.Equal(again, e.Payload):
 		return fail("has content that is not in its one canonical form")
-	case len(a.Roots) > maxRoots || len(a.Signers) > maxArchivedSigners || len(a.Policies) > maxArchivedPolicies:
-		return fail("has %d trust roots, %d signers and %d policies; at most %d, %d and %d are read",
-			len(a.Roots), len(a.Signers), len(a.Policies), maxRoots, maxArchivedSigners, maxArchivedPolicies)
+	case len(a.Roots) > maxRoots || len(a.Signers) > maxArchivedSigners || len(a.Policies) > maxArchivedPolicies || len(a.Bundles) > maxArchivedBundles:
+		return fail("has %d trust roots, %d signers, %d policies and %d bundles; at most %d, %d, %d and %d are read",
+			len(a.Roots), len(a.Signers), len(a.Policies), len(a.Bundles), maxRoots, maxArchivedSigners, maxArchivedPolicies, maxArchivedBundles)
 	}
 	return &a, e.Payload, nil
 }
@@ -381,6 +407,7 @@ func (s *Service) ImportTrust(ctx context.Context, c Caller, signed []byte, keyP
 type importPlan struct {
 	kept     map[string]keptRoot
 	roots    []keptRoot
+	bundles  []plannedBundle
 	policies []store.PolicyRow
 	parsed   []*signingpolicy.Policy // the same
 	signers  []store.SignerRow
@@ -389,7 +416,7 @@ type importPlan struct {
 
 func (s *Service) planImport(ctx context.Context, a *archive) (*importPlan, error) {
 	p := &importPlan{out: client.TrustImport{
-		TrustRoots: []string{}, Policies: []string{},
+		TrustRoots: []string{}, Policies: []string{}, Bundles: []string{},
 		Signers: client.Imported{Created: []string{}, Updated: []string{}, Unchanged: []string{}},
 	}}
 	var err error
@@ -402,7 +429,13 @@ func (s *Service) planImport(ctx context.Context, a *archive) (*importPlan, erro
 	if err := s.planSigners(ctx, p, a); err != nil {
 		return nil, err
 	}
+	if err := s.planBundles(ctx, p, a.Bundles); err != nil {
+		return nil, err
+	}
 	if p.parsed, err = s.planPolicies(ctx, p, a.Policies); err != nil {
+		return nil, err
+	}
+	if err := s.tryBundles(ctx, p); err != nil {
 		return nil, err
 	}
 	if err := p.fits(ctx, s.store); err != nil {
@@ -597,17 +630,18 @@ func (s *Service) planPolicies(ctx context.Context, p *importPlan, list []archiv
 		case old.Version > 0 && old.Owner == ap.Owner && old.Body == string(body):
 			continue
 		}
-		if err := s.checkExceptions(ctx, pol, old.Body); err != nil {
+		if err := s.checkExceptions(pol, old.Body); err != nil {
 			return nil, fieldError(field, "%s", err)
 		}
-		if err := s.checkPolicy(ctx, pol); err != nil {
+		row := store.PolicyRow{Name: ap.Name, Source: sourceAPI, Owner: ap.Owner, Body: string(body), Digest: facts.Digest(body), Version: old.Version}
+		if err := s.tryArchived(ctx, p, proposedPolicy{row, pol}); err != nil {
 			if ctx.Err() != nil {
 				return nil, err
 			}
 			return nil, fieldError(field, "%s", err)
 		}
 		parsed = append(parsed, pol)
-		p.policies = append(p.policies, store.PolicyRow{Name: ap.Name, Source: sourceAPI, Owner: ap.Owner, Body: string(body), Version: old.Version})
+		p.policies = append(p.policies, row)
 		p.out.Policies = append(p.out.Policies, ap.Name)
 	}
 	return parsed, nil
@@ -688,6 +722,9 @@ func (p *importPlan) write(ctx context.Context, tx *store.Tx) error {
 		if _, err := putRoot(ctx, tx, r.row, r.root, r.metadata); err != nil {
 			return err
 		}
+	}
+	if err := p.writeBundles(ctx, tx); err != nil {
+		return err
 	}
 	for _, r := range p.policies {
 		if _, err := tx.PutPolicy(ctx, r); err != nil {

@@ -223,6 +223,7 @@ func carries(t *testing.T, to *site) {
 	}
 	got := to.mustImport(signed, key)
 	want := client.TrustImport{
+		Bundles:    []string{},
 		TrustRoots: []string{"pg", "own"}, Policies: []string{"release"},
 		Signers: client.Imported{Created: []string{"dev", "key"}, Updated: []string{}, Unchanged: []string{}},
 		Key:     keyIDOf(t, key), MadeAt: from.now,
@@ -552,7 +553,7 @@ func TestTrustArchiveMeanwhile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := newSite(t)
-			svc, err := New(Config{Store: to.store, Now: func() time.Time { return to.now }, CheckPolicy: func(context.Context, *signingpolicy.Policy) error {
+			svc, err := New(Config{Store: to.store, Now: func() time.Time { return to.now }, CheckPolicy: func(context.Context, *signingpolicy.Policy, []byte) error {
 				return change(t, to) // the policy is compiled between plan and change
 			}})
 			if err != nil {

@@ -15,16 +15,13 @@ import (
 
 // checkExceptions holds a policy's exceptions to the rules of the installation.
 // before is the body that is replaced, "" for none.
-func (s *Service) checkExceptions(ctx context.Context, p *signingpolicy.Policy, before string) error {
+func (s *Service) checkExceptions(p *signingpolicy.Policy, before string) error {
 	if len(p.Exceptions) == 0 {
 		return nil
 	}
-	codes, err := s.codes(ctx, p)
-	if err != nil {
-		return err
-	}
-	rules := signingpolicy.ExceptionRules{Now: s.now(), Longest: s.longest, Codes: codes}
+	rules := signingpolicy.ExceptionRules{Now: s.now(), Longest: s.longest}
 	if before != "" {
+		var err error
 		if rules.Before, err = signingpolicy.Parse([]byte(before)); err != nil {
 			return fmt.Errorf("%w: policy %s: %w", store.ErrCorrupt, p.Name, err)
 		}

@@ -130,7 +130,7 @@ func open(t *testing.T, cfg store.Config) *fixture {
 	})
 	f.Service, err = New(Config{
 		Store: st, KMS: f.kms, Now: f.clock.Now,
-		CheckPolicy: func(context.Context, *signingpolicy.Policy) error { return f.checked },
+		CheckPolicy: func(context.Context, *signingpolicy.Policy, []byte) error { return f.checked },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -78,7 +78,7 @@ func policyShown(r store.PolicyRow) (client.Policy, error) {
 	}
 	return client.Policy{
 		Name: r.Name, Source: r.Source, Owner: r.Owner, Mode: string(p.Mode), ShadowOf: p.ShadowOf, Images: orEmpty(p.Images),
-		Exceptions: exceptionsShown(p), SigningPolicy: r.Body, Digest: r.Digest,
+		Bundle: p.Bundle, Exceptions: exceptionsShown(p), SigningPolicy: r.Body, Digest: r.Digest,
 		CreatedBy: r.CreatedBy, CreatedAt: r.CreatedAt, UpdatedBy: r.UpdatedBy, UpdatedAt: r.UpdatedAt, Version: r.Version,
 	}, nil
 }
@@ -89,12 +89,22 @@ func policyShown(r store.PolicyRow) (client.Policy, error) {
 // team; one that is replaced keeps its owner unless another is named. What is in
 // force already is not written again.
 func (s *Service) PutPolicy(ctx context.Context, c Caller, name, owner string, body []byte, version *int64) (client.Policy, error) {
+	return s.PutPolicyWith(ctx, c, name, owner, body, nil, version)
+}
+
+// PutPolicyWith is [Service.PutPolicy], and puts an archive into force as the
+// bundle that the policy names (the one of its own name, where it names none), in
+// the same change; nil leaves the bundle as it is.
+func (s *Service) PutPolicyWith(ctx context.Context, c Caller, name, owner string, body, archive []byte, version *int64) (client.Policy, error) {
 	if err := c.may(auth.Policy); err != nil {
 		return client.Policy{}, err
 	}
 	p, err := signingpolicy.ParseAs(name, body)
 	if err != nil {
 		return client.Policy{}, linesOf(err)
+	}
+	if archive != nil && p.Bundle == "" {
+		p.Bundle = name
 	}
 	if err := auth.ValidTeam(owner); err != nil {
 		return client.Policy{}, fieldError("owner", "%s", err)
@@ -114,7 +124,7 @@ func (s *Service) PutPolicy(ctx context.Context, c Caller, name, owner string, b
 	if err := c.owns(policyNamed(name), row.Owner, p.Images); err != nil {
 		return client.Policy{}, err
 	}
-	if err := s.checkExceptions(ctx, p, before); err != nil {
+	if err := s.checkExceptions(p, before); err != nil {
 		return client.Policy{}, linesOf(err)
 	}
 	if err := s.checkShadow(ctx, p, before); err != nil {
@@ -128,32 +138,82 @@ func (s *Service) PutPolicy(ctx context.Context, c Caller, name, owner string, b
 		return client.Policy{}, err
 	}
 	row.Body = string(canonical)
-	if err := s.checkPolicy(ctx, p); err != nil {
-		if ctx.Err() != nil {
+	change := &proposal{by: c.actor(), why: c.Why, policies: []proposedPolicy{{row, p}}}
+	if archive == nil {
+		if _, err := s.activate(ctx, change); err != nil {
 			return client.Policy{}, err
 		}
-		return client.Policy{}, fieldError("signing_policy", "%s", err)
+		return policyShown(change.policies[0].row)
 	}
-	err = s.change(ctx, c, func(tx *store.Tx) error {
-		if err := fits(ctx, tx, nil, []*signingpolicy.Policy{p}); err != nil {
-			return err
-		}
-		put, err := tx.PutPolicy(ctx, row)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			return refuse(ErrNotFound, "%s was removed meanwhile; leave out the version to make it anew", policyNamed(name))
-		case errors.Is(err, store.ErrConflict) && row.Version == 0:
-			return refuse(ErrConflict, "%s: is there already; name its version to replace it", policyNamed(name))
-		case errors.Is(err, store.ErrConflict):
-			return refuse(ErrStale, "%s was changed meanwhile; read it again", policyNamed(name))
-		}
-		row = put
+	if err := s.publishBeside(ctx, c, p.Bundle, row.Owner, archive, change); err != nil {
+		return client.Policy{}, err
+	}
+	return policyShown(change.policies[0].row)
+}
+
+// publishBeside puts an archive into force as a bundle, and what change says in the
+// same change. The bundle may be new, and is then owner's.
+func (s *Service) publishBeside(ctx context.Context, c Caller, name, owner string, archive []byte, change *proposal) error {
+	row, err := s.store.Bundle(ctx, name)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		row = store.BundleRow{Name: name, Source: sourceAPI, Owner: owner, Scope: defaultScope}
+	case err != nil:
 		return err
-	})
+	case row.Source == sourceConfiguration:
+		return refuse(ErrConflict, "%s: is fetched from %s, as the server's configuration says; publish it there", bundleNamed(name), row.Location)
+	}
+	if err := s.mayPublish(ctx, c, s.store, row); err != nil {
+		return err
+	}
+	change.within = func(ctx context.Context, tx *store.Tx) error { return s.mayPublish(ctx, c, tx, row) }
+	if _, err := s.put(ctx, change, row, archive); err != nil && !errors.Is(err, errUnchanged) {
+		return err
+	}
+	return nil
+}
+
+// PublishPolicy puts an archive into force as the bundle that a policy of that
+// version names; where it names none, as the bundle of the policy's own name, which
+// the policy names from then on.
+func (s *Service) PublishPolicy(ctx context.Context, c Caller, name string, archive []byte, version *int64) (client.Policy, error) {
+	if err := c.may(auth.Policy); err != nil {
+		return client.Policy{}, err
+	}
+	row, err := s.policy(ctx, name)
 	if err != nil {
 		return client.Policy{}, err
 	}
-	return policyShown(row)
+	p, err := signingpolicy.Parse([]byte(row.Body))
+	if err != nil {
+		return client.Policy{}, fmt.Errorf("%w: policy %s: %w", store.ErrCorrupt, name, err)
+	}
+	if err := c.owns(policyNamed(name), row.Owner, p.Images); err != nil {
+		return client.Policy{}, err
+	}
+	switch {
+	case version == nil:
+		return client.Policy{}, refuse(ErrConflict, "%s: is there already; name its version to give it another bundle", policyNamed(name))
+	case *version != row.Version:
+		return client.Policy{}, stale(policyNamed(name), row.Version, *version)
+	}
+	change := &proposal{by: c.actor(), why: c.Why}
+	if p.Bundle == "" {
+		if row.Source == sourceConfiguration {
+			return client.Policy{}, refuse(ErrConflict, "%s: is written in the server's configuration; name a bundle there", policyNamed(name))
+		}
+		p.Bundle = name
+		body, err := p.Canonical()
+		if err != nil {
+			return client.Policy{}, err
+		}
+		row.Source, row.Body = sourceAPI, string(body)
+		change.policies = []proposedPolicy{{row, p}}
+	}
+	if err := s.publishBeside(ctx, c, p.Bundle, row.Owner, archive, change); err != nil {
+		return client.Policy{}, err
+	}
+	return s.Policy(ctx, c, name)
 }
 
 // resolvePolicy pins the keys of the policy's own kms signers.
@@ -231,8 +291,16 @@ func (s *Service) SeedPolicies(ctx context.Context, list []*signingpolicy.Policy
 			have[r.Name] = r
 			fromAPI = fromAPI || r.Source == sourceAPI
 		}
+		for _, p := range append(slices.Clone(list), fallback) {
+			if p == nil || p.Bundle == "" {
+				continue
+			}
+			if _, err := tx.Bundle(ctx, p.Bundle); err != nil {
+				return missing(err, "%s of the configuration names the bundle %q, which is neither under bundles there nor in the store", policyNamed(p.Name), p.Bundle)
+			}
+		}
 		for _, p := range list {
-			if err := s.checkExceptions(ctx, p, have[p.Name].Body); err != nil {
+			if err := s.checkExceptions(p, have[p.Name].Body); err != nil {
 				return fmt.Errorf("%s of the configuration: %w", policyNamed(p.Name), err)
 			}
 			if err := seedPolicy(ctx, tx, p, sourceConfiguration, have); err != nil {

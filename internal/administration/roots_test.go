@@ -55,7 +55,7 @@ func (s *site) service(checked error) *Service {
 	svc, err := New(Config{
 		Store: s.store, Now: func() time.Time { return s.now },
 		TUF:         trust.Refresher{Client: &http.Client{Transport: transport, Timeout: 10 * time.Second}, UserAgent: "signet/test"},
-		CheckPolicy: func(context.Context, *signingpolicy.Policy) error { return checked },
+		CheckPolicy: func(context.Context, *signingpolicy.Policy, []byte) error { return checked },
 	})
 	if err != nil {
 		s.t.Fatal(err)

@@ -28,18 +28,27 @@ type Config struct {
 	TUF TUFFetcher
 	// CheckPolicy compiles a policy whole before it is stored; its error is shown
 	// to the author. nil checks no more than the policy's form.
-	CheckPolicy func(ctx context.Context, p *signingpolicy.Policy) error
+	// archive is that of the bundle that it names, nil where it names none. An error
+	// that wraps [signingpolicy.ErrInvalid] names lines.
+	CheckPolicy func(ctx context.Context, p *signingpolicy.Policy, archive []byte) error
 	// LongestException is how far ahead an exception may end; 0 is 90 days.
 	LongestException time.Duration
-	// Codes gives the codes that exceptions of a policy can waive; nil: those of the
-	// default policy.
-	Codes func(ctx context.Context, p *signingpolicy.Policy) ([]string, error)
 	// ImageName gives an image's normalised name; nil refuses to list images that are
 	// to be watched.
 	ImageName func(image string) (string, error)
 	// WebhookKey gives the key of a webhook of the configuration; its error wraps
 	// [store.ErrNotFound] where there is none of the name. nil: there are none.
 	WebhookKey func(ctx context.Context, name string) ([]byte, error)
+	// Archives reads policy bundles; nil refuses them.
+	Archives Archives
+	// Preview says what a change of bundles and policies would flip; nil: it is not
+	// asked.
+	Preview PreviewFunc
+	// Sources are where the bundles of the configuration are fetched from, by name.
+	Sources map[string]BundleSource
+	// Activated is told of each attempt to put a bundle into force; nil: nobody is.
+	// Outcome is activated, unchanged, refused or unreachable.
+	Activated func(bundle, outcome string)
 	// Now is the clock; nil is [time.Now].
 	Now func() time.Time
 	// Log is told what background work meets; nil discards it.
@@ -51,11 +60,14 @@ type Service struct {
 	store       *store.Store
 	kms         KeyResolver
 	tuf         TUFFetcher
-	checkPolicy func(context.Context, *signingpolicy.Policy) error
+	checkPolicy func(context.Context, *signingpolicy.Policy, []byte) error
 	longest     time.Duration
-	codes       func(context.Context, *signingpolicy.Policy) ([]string, error)
 	imageName   func(string) (string, error)
 	webhookKey  func(context.Context, string) ([]byte, error)
+	archives    Archives
+	preview     PreviewFunc
+	sources     map[string]BundleSource
+	activated   func(bundle, outcome string)
 	now         func() time.Time
 	log         *slog.Logger
 }
@@ -66,10 +78,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, errors.New("administration: the store is missing")
 	}
 	if cfg.CheckPolicy == nil {
-		cfg.CheckPolicy = func(context.Context, *signingpolicy.Policy) error { return nil }
-	}
-	if cfg.Codes == nil {
-		cfg.Codes = func(context.Context, *signingpolicy.Policy) ([]string, error) { return nil, nil }
+		cfg.CheckPolicy = func(context.Context, *signingpolicy.Policy, []byte) error { return nil }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -78,8 +87,9 @@ func New(cfg Config) (*Service, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Service{
-		store: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, longest: cfg.LongestException, codes: cfg.Codes,
-		imageName: cfg.ImageName, webhookKey: cfg.WebhookKey, now: cfg.Now, log: cfg.Log,
+		store: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, longest: cfg.LongestException,
+		imageName: cfg.ImageName, webhookKey: cfg.WebhookKey, archives: cfg.Archives, preview: cfg.Preview,
+		sources: cfg.Sources, activated: cfg.Activated, now: cfg.Now, log: cfg.Log,
 	}, nil
 }
 

@@ -39,10 +39,25 @@ type Administration interface {
 	Policies(ctx context.Context, by administration.Caller, limit int, after string) (client.Page[client.Policy], error)
 	Policy(ctx context.Context, by administration.Caller, name string) (client.Policy, error)
 	PutPolicy(ctx context.Context, by administration.Caller, name, owner string, body []byte, version *int64) (client.Policy, error)
+	PutPolicyWith(ctx context.Context, by administration.Caller, name, owner string, body, archive []byte, version *int64) (client.Policy, error)
+	PublishPolicy(ctx context.Context, by administration.Caller, name string, archive []byte, version *int64) (client.Policy, error)
 	DeletePolicy(ctx context.Context, by administration.Caller, name string, version int64) error
 	AddException(ctx context.Context, by administration.Caller, name string, e client.NewException, version int64) (client.Policy, error)
 	RemoveException(ctx context.Context, by administration.Caller, name string, place int, version int64) (client.Policy, error)
 	Shadow(ctx context.Context, by administration.Caller, name string, limit int, after string) (client.ShadowReport, error)
+	PolicyHistory(ctx context.Context, by administration.Caller, name string) ([]client.PolicyVersion, error)
+	DiffPolicy(ctx context.Context, by administration.Caller, name string, from, to *int64) (client.PolicyDiff, error)
+	RollbackPolicy(ctx context.Context, by administration.Caller, name string, to *int64) (client.Policy, error)
+
+	Bundles(ctx context.Context, by administration.Caller, limit int, after string) (client.Page[client.Bundle], error)
+	Bundle(ctx context.Context, by administration.Caller, name string) (client.Bundle, error)
+	BundleArchive(ctx context.Context, by administration.Caller, name string) ([]byte, error)
+	PutBundle(ctx context.Context, by administration.Caller, name, owner string, archive []byte, version *int64) (client.Bundle, error)
+	PatchBundle(ctx context.Context, by administration.Caller, name string, version int64, patch []byte) (client.Bundle, error)
+	DeleteBundle(ctx context.Context, by administration.Caller, name string, version int64) error
+	BundleHistory(ctx context.Context, by administration.Caller, name string) ([]client.BundleVersion, error)
+	RollbackBundle(ctx context.Context, by administration.Caller, name string, to *int64) (client.Bundle, error)
+	FetchBundle(ctx context.Context, by administration.Caller, name string) (client.Bundle, error)
 
 	TrustRoots(ctx context.Context, by administration.Caller) ([]client.TrustRoot, error)
 	TrustRoot(ctx context.Context, by administration.Caller, name string) (client.TrustRoot, error)

@@ -57,6 +57,11 @@ const (
 	mediaJSON  = "application/json"
 	mediaMerge = "application/merge-patch+json" // RFC 7396
 	mediaYAML  = "application/yaml"             // RFC 9512
+	mediaGzip  = "application/gzip"             // RFC 6713: the archive of a policy bundle
+	// mediaBundle is what OCI registries call such an archive.
+	mediaBundle = "application/vnd.oci.image.layer.v1.tar+gzip"
+	// mediaPolicy is a JSON object with a policy's document and its bundle's archive.
+	mediaPolicy = "application/vnd.signet.policy+json"
 )
 
 // checkMedia wants one of the media types (nil: JSON) in UTF-8, not compressed.

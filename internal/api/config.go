@@ -119,8 +119,10 @@ type Config struct {
 	Metrics *prometheus.Registry
 	// Stats are the engine's counters, shown at /metrics; nil: not shown.
 	Stats *engine.Stats
-	// Counters are those of other parts, shown at /metrics.
-	Counters []Counter
+	// Counters are those of other parts, shown at /metrics; Collectors too, where
+	// there is more than one number to a name.
+	Counters   []Counter
+	Collectors []prometheus.Collector
 	// Shadows gives what policies of mode shadow came to, shown at /metrics; nil:
 	// not shown.
 	Shadows func() (counts []engine.ShadowCount, dropped int64)

@@ -171,6 +171,77 @@ func (f *fakeAdministration) Shadow(_ context.Context, by administration.Caller,
 	}}}, f.note(by, "Shadow", name, limit, after)
 }
 
+func (f *fakeAdministration) PutPolicyWith(_ context.Context, by administration.Caller, name, owner string, body, archive []byte, version *int64) (client.Policy, error) {
+	return aPolicy(name), f.note(by, "PutPolicyWith", name, owner, body, archive, version)
+}
+
+func (f *fakeAdministration) PublishPolicy(_ context.Context, by administration.Caller, name string, archive []byte, version *int64) (client.Policy, error) {
+	return aPolicy(name), f.note(by, "PublishPolicy", name, archive, version)
+}
+
+func (f *fakeAdministration) PolicyHistory(_ context.Context, by administration.Caller, name string) ([]client.PolicyVersion, error) {
+	return []client.PolicyVersion{
+		{ActiveRevision: 9, At: testNow, By: "admin", Change: "bundle", Version: 2, Bundle: "acme", BundleSequence: 3},
+		{ActiveRevision: 7, At: testNow, By: "admin", Change: "document", Version: 2},
+	}, f.note(by, "PolicyHistory", name)
+}
+
+func (f *fakeAdministration) DiffPolicy(_ context.Context, by administration.Caller, name string, from, to *int64) (client.PolicyDiff, error) {
+	return client.PolicyDiff{From: 7, To: 9, Document: "-a\n+b\n"}, f.note(by, "DiffPolicy", name, from, to)
+}
+
+func (f *fakeAdministration) RollbackPolicy(_ context.Context, by administration.Caller, name string, to *int64) (client.Policy, error) {
+	return aPolicy(name), f.note(by, "RollbackPolicy", name, to)
+}
+
+func aBundle(name string) client.Bundle {
+	return client.Bundle{
+		Name: name, Source: "api", Scope: "signet", Digest: "sha256:x", Revision: "r", Sequence: 3, HighestSequence: 3, ActivatedAt: &testNow, Policies: []string{"web"},
+		LastAttempt: &client.BundleAttempt{At: testNow, Outcome: "activated", Sequence: 3},
+		CreatedBy:   "admin", CreatedAt: testNow, UpdatedBy: "admin", UpdatedAt: testNow, Version: 6,
+	}
+}
+
+func (f *fakeAdministration) Bundles(_ context.Context, by administration.Caller, limit int, after string) (client.Page[client.Bundle], error) {
+	return client.Page[client.Bundle]{Items: []client.Bundle{aBundle("a")}}, f.note(by, "Bundles", limit, after)
+}
+
+func (f *fakeAdministration) Bundle(_ context.Context, by administration.Caller, name string) (client.Bundle, error) {
+	if got := aBundle(name); f.there != "" {
+		got.Source = f.there
+		return got, nil
+	}
+	return aBundle(name), f.note(by, "Bundle", name)
+}
+
+func (f *fakeAdministration) BundleArchive(_ context.Context, by administration.Caller, name string) ([]byte, error) {
+	return []byte("archive"), f.note(by, "BundleArchive", name)
+}
+
+func (f *fakeAdministration) PutBundle(_ context.Context, by administration.Caller, name, owner string, archive []byte, version *int64) (client.Bundle, error) {
+	return aBundle(name), f.note(by, "PutBundle", name, owner, archive, version)
+}
+
+func (f *fakeAdministration) PatchBundle(_ context.Context, by administration.Caller, name string, version int64, patch []byte) (client.Bundle, error) {
+	return aBundle(name), f.note(by, "PatchBundle", name, version, patch)
+}
+
+func (f *fakeAdministration) DeleteBundle(_ context.Context, by administration.Caller, name string, version int64) error {
+	return f.note(by, "DeleteBundle", name, version)
+}
+
+func (f *fakeAdministration) BundleHistory(_ context.Context, by administration.Caller, name string) ([]client.BundleVersion, error) {
+	return []client.BundleVersion{{ActiveRevision: 9, At: testNow, By: "admin", Change: "archive", Sequence: 3}}, f.note(by, "BundleHistory", name)
+}
+
+func (f *fakeAdministration) RollbackBundle(_ context.Context, by administration.Caller, name string, to *int64) (client.Bundle, error) {
+	return aBundle(name), f.note(by, "RollbackBundle", name, to)
+}
+
+func (f *fakeAdministration) FetchBundle(_ context.Context, by administration.Caller, name string) (client.Bundle, error) {
+	return aBundle(name), f.note(by, "FetchBundle", name)
+}
+
 func (f *fakeAdministration) TrustRoots(_ context.Context, by administration.Caller) ([]client.TrustRoot, error) {
 	return []client.TrustRoot{aRoot("a"), aRoot("b"), aRoot("c")}, f.note(by, "TrustRoots")
 }
@@ -208,7 +279,7 @@ func (f *fakeAdministration) ExportKey(_ context.Context, by administration.Call
 }
 
 func (f *fakeAdministration) ImportTrust(_ context.Context, by administration.Caller, signed []byte, keyPEM string, dryRun bool) (client.TrustImport, error) {
-	return client.TrustImport{TrustRoots: []string{}, Policies: []string{}, Signers: client.Imported{Created: []string{}, Updated: []string{}, Unchanged: []string{}}, Key: "k", MadeAt: testNow}, f.note(by, "ImportTrust", signed, keyPEM, dryRun)
+	return client.TrustImport{TrustRoots: []string{}, Policies: []string{}, Bundles: []string{}, Signers: client.Imported{Created: []string{}, Updated: []string{}, Unchanged: []string{}}, Key: "k", MadeAt: testNow}, f.note(by, "ImportTrust", signed, keyPEM, dryRun)
 }
 
 func aWatched() client.WatchedImage {

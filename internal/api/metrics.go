@@ -76,7 +76,7 @@ func newMetrics(r *prometheus.Registry, cfg Config) (*metrics, error) {
 	for _, g := range cfg.Gauges {
 		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: g.Name, Help: g.Help}, g.Value))
 	}
-	for _, c := range all {
+	for _, c := range append(all, cfg.Collectors...) {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}

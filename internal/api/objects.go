@@ -107,7 +107,7 @@ func (s *Server) putPolicy(ctx context.Context, c *call, by administration.Calle
 	if err := q.problem(); err != nil {
 		return reply{}, err
 	}
-	got, err := s.cfg.Administration.PutPolicy(ctx, by, name, owner, c.body, version)
+	got, err := s.policyPut(ctx, c, by, name, owner, version)
 	if err != nil {
 		return reply{}, putProblem(err, version, isNew, func() bool {
 			is, err := s.cfg.Administration.Policy(ctx, by, name)

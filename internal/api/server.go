@@ -138,6 +138,7 @@ func (s *Server) administrationRoutes() []*route {
 	page := []string{"limit", "cursor"}
 	patch := []string{mediaMerge, mediaJSON}
 	document := []string{mediaYAML, mediaJSON}
+	archive := []string{mediaGzip, mediaBundle}
 	return []*route{
 		{method: http.MethodGet, path: v1 + "/signers", need: auth.Read, query: []string{"query", "type", "state", "owner", "enabled", "limit", "cursor"}, serve: s.by(s.listSigners)},
 		{method: http.MethodPost, path: v1 + "/signers", need: auth.Administer, body: true, serve: byJSONOver(s, client.Signer{Enabled: true}, signerExample, s.createSigner)},
@@ -159,11 +160,24 @@ func (s *Server) administrationRoutes() []*route {
 
 		{method: http.MethodGet, path: v1 + "/policies", need: auth.Read, query: page, serve: s.by(listOf(a.Policies))},
 		{method: http.MethodGet, path: v1 + "/policies/:name", need: auth.Read, serve: s.by(s.getPolicy)},
-		{method: http.MethodPut, path: v1 + "/policies/:name", need: auth.Policy, body: true, large: true, media: document, query: []string{"owner"}, serve: s.by(s.putPolicy)},
+		{method: http.MethodPut, path: v1 + "/policies/:name", need: auth.Policy, body: true, large: true, media: append(slices.Concat(document, archive), mediaPolicy), query: []string{"owner"}, serve: s.by(s.putPolicy)},
 		{method: http.MethodDelete, path: v1 + "/policies/:name", need: auth.Policy, serve: s.by(s.deletePolicy)},
 		{method: http.MethodPost, path: v1 + "/policies/:name/exceptions", need: auth.Policy, body: true, serve: byJSON(s, exceptionExample, s.addException)},
 		{method: http.MethodDelete, path: v1 + "/policies/:name/exceptions/:n", need: auth.Policy, serve: s.by(s.removeException)},
 		{method: http.MethodGet, path: v1 + "/policies/:name/shadow", need: auth.Read, query: page, serve: s.by(s.getShadow)},
+		{method: http.MethodGet, path: v1 + "/policies/:name/history", need: auth.Read, query: page, serve: s.by(s.policyHistory)},
+		{method: http.MethodGet, path: v1 + "/policies/:name/diff", need: auth.Read, query: []string{"from", "to"}, serve: s.by(s.diffPolicy)},
+		{method: http.MethodPost, path: v1 + "/policies/:name/rollback", need: auth.Policy, body: true, serve: byJSON(s, rollbackExample, s.rollbackPolicy)},
+
+		{method: http.MethodGet, path: v1 + "/bundles", need: auth.Read, query: page, serve: s.by(listOf(a.Bundles))},
+		{method: http.MethodGet, path: v1 + "/bundles/:name", need: auth.Read, serve: s.by(s.getBundle)},
+		{method: http.MethodPut, path: v1 + "/bundles/:name", need: auth.Policy, body: true, large: true, media: archive, query: []string{"owner"}, serve: s.by(s.putBundle)},
+		{method: http.MethodPatch, path: v1 + "/bundles/:name", need: auth.Administer, body: true, media: patch, serve: s.by(s.patchBundle)},
+		{method: http.MethodDelete, path: v1 + "/bundles/:name", need: auth.Policy, serve: s.by(s.deleteBundle)},
+		{method: http.MethodGet, path: v1 + "/bundles/:name/archive", need: auth.Read, serve: s.by(s.bundleArchive)},
+		{method: http.MethodGet, path: v1 + "/bundles/:name/history", need: auth.Read, query: page, serve: s.by(s.bundleHistory)},
+		{method: http.MethodPost, path: v1 + "/bundles/:name/rollback", need: auth.Policy, body: true, serve: byJSON(s, rollbackExample, s.rollbackBundle)},
+		{method: http.MethodPost, path: v1 + "/bundles/:name/fetch", need: auth.Policy, serve: s.by(s.fetchBundle)},
 
 		{method: http.MethodGet, path: v1 + "/trust-roots", need: auth.Read, query: page, serve: s.by(listOf(s.trustRoots))},
 		{method: http.MethodGet, path: v1 + "/trust-roots/:name", need: auth.Read, serve: s.by(s.getTrustRoot)},

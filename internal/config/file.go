@@ -77,6 +77,9 @@ type File struct {
 	// ExceptionsMaxDays is how many days ahead the exceptions of a policy may end
 	// when it is put into force or changed, 1 to 3650.
 	ExceptionsMaxDays int `yaml:"exceptions_max_days"`
+	// Bundles are policy bundles, rules of one's own, by name: fetched by the servers
+	// and named by policies as signing_policy.bundle. Others come by the API.
+	Bundles map[string]Bundle `yaml:"bundles"`
 	// PolicyFile names a file that holds the signing_policy instead.
 	PolicyFile string `yaml:"policy_file" env:"SIGNET_POLICY_FILE"`
 
@@ -84,6 +87,47 @@ type File struct {
 	Path string `yaml:"-"`
 	// Body is the file as read, for errors that quote it.
 	Body []byte `yaml:"-"`
+}
+
+// Bundle says where a policy bundle comes from. One of dir, file and url is given.
+type Bundle struct {
+	// Dir is a bundle's folder on this machine, looked at every two seconds.
+	Dir string `yaml:"dir"`
+	// File is a bundle's archive (.tar.gz) on this machine.
+	File string `yaml:"file"`
+	// URL is https://host/path of a bundle server, or oci://registry/repository with
+	// :tag or @sha256:….
+	URL string `yaml:"url"`
+	// Keys are the public keys, by key id, of which one must have signed it. What
+	// comes over a network needs them.
+	Keys map[string]BundleKey `yaml:"keys"`
+	// Scope that the signatures must have. Default: signet.
+	Scope string `yaml:"scope"`
+	// Poll is how often its source is asked; 0: every 60s, and every 2s for dir and
+	// file.
+	Poll Duration `yaml:"poll"`
+	// BearerTokenFile holds a token to present; it is read again when it changes.
+	BearerTokenFile string `yaml:"bearer_token_file"`
+	// Username and PasswordFile log in instead.
+	Username     string `yaml:"username"`
+	PasswordFile string `yaml:"password_file"`
+	// ClientCert and ClientKey are PEM files of a client certificate to present.
+	ClientCert string `yaml:"client_cert"`
+	ClientKey  string `yaml:"client_key"`
+	// CAFile holds PEM certificates to trust for this source, beside the system's.
+	CAFile string `yaml:"ca_file"`
+	// AllowHTTP speaks plain HTTP with a host that is not this one. Signatures are needed all the same.
+	AllowHTTP bool `yaml:"allow_http"`
+	// MaxFlips refuses a bundle that changes more recent verdicts; absent: any number.
+	MaxFlips *int `yaml:"max_flips"`
+}
+
+// BundleKey is a public key; one of the two is given.
+type BundleKey struct {
+	// Key is PEM (PUBLIC KEY).
+	Key string `yaml:"key"`
+	// KeyFile is a file of that; relative to the configuration file.
+	KeyFile string `yaml:"key_file"`
 }
 
 // TLS is a certificate to present, and whose client certificates are accepted.

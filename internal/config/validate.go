@@ -43,6 +43,7 @@ func (f *File) validate() error {
 	f.checkDatabase(&p)
 	f.checkTrustRoots(&p)
 	f.checkRegistries(&p)
+	f.checkBundles(&p)
 	f.checkCache(&p)
 	f.DecisionLog.check(&p)
 	f.checkWatch(&p)

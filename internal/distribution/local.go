@@ -56,8 +56,12 @@ func (l *local) Fetch(ctx context.Context, since Validator) (Fetched, error) {
 
 func readFile(path string, limit int64) (body []byte, err error) {
 	// A pipe would be waited for when it is opened.
-	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, errNotRegular(err))
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("is no regular file")
 	}
 	f, err := os.Open(path) //nolint:gosec // the administrator names the file
 	if err != nil {
@@ -65,13 +69,6 @@ func readFile(path string, limit int64) (body []byte, err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	return readAll(f, limit)
-}
-
-func errNotRegular(err error) error {
-	if err != nil {
-		return nil
-	}
-	return errors.New("is no regular file")
 }
 
 func tooLarge(limit int64) error { return fmt.Errorf("is larger than %d bytes", limit) }

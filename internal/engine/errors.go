@@ -7,6 +7,9 @@ var (
 	ErrInvalid = errors.New("invalid request")
 	// ErrTimeLimit is what a PolicySet wraps when its time was up.
 	ErrTimeLimit = errors.New("policy time limit")
+	// ErrNoRules is what a PolicySet wraps that has no rules to ask, because its
+	// bundle is not there.
+	ErrNoRules = errors.New("no rules")
 	// ErrForgotten is what a Recorder wraps when a verdict to be repeated is not
 	// kept any more.
 	ErrForgotten = errors.New("the verdict is not kept any more")
@@ -21,6 +24,7 @@ const (
 	ReasonTimeLimit        = "policy_time_limit"
 	ReasonTrustRootStale   = "trust_root_stale"
 	ReasonNoActivePolicy   = "no_active_policy"
+	ReasonNoBundle         = "no_bundle"
 	ReasonNoPolicy         = "no_policy"
 	ReasonPolicyDisabled   = "policy_disabled"
 	ReasonPolicyError      = "policy_error"

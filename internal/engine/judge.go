@@ -137,6 +137,10 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonTimeLimit,
 			fmt.Sprintf("Policy %s did not answer within %s.", p.Name, b.Terms.PolicyTime), "Simplify the policy, or raise limits.policy_time."))
 		return j
+	case errors.Is(err, ErrNoRules):
+		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonNoBundle,
+			fmt.Sprintf("Policy %s has no rules to decide by: %s.", p.Name, err), "Bring its bundle back; signet bundles list shows what is wrong with it."))
+		return j
 	case err != nil:
 		j.alarm = err
 		j.verdict.Decision = verdict.Deny

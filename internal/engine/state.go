@@ -59,7 +59,8 @@ type PolicySet interface {
 	// their allowed values.
 	Context() map[string][]string
 	// Evaluate returns an error wrapping [ErrTimeLimit] when the answer was not
-	// found in time; any other error denies.
+	// found in time, and [ErrNoRules] when there is nothing to ask; any other error
+	// denies.
 	Evaluate(ctx context.Context, in *facts.Input) (verdict.Result, error)
 }
 

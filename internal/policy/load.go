@@ -128,7 +128,7 @@ func load(ctx context.Context, src Source) (*Set, error) {
 	}
 	params, paramsDigest, err := checkParams(ctx, src.Params, c.paramsSchema)
 	if err != nil {
-		return nil, fmt.Errorf("params: %w", err)
+		return nil, paramsError(err)
 	}
 	data := c.dataWith(params)
 	s := &Set{

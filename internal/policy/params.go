@@ -116,6 +116,8 @@ func readOutcome(name string, outcome *ast.Term) error {
 	var matches bool
 	var problems []struct {
 		Error string `json:"error"`
+		Field string `json:"field"`
+		Desc  string `json:"desc"`
 	}
 	err := errors.New("no answer")
 	if outcome != nil {
@@ -131,10 +133,62 @@ func readOutcome(name string, outcome *ast.Term) error {
 		return nil
 	}
 	words := make([]string, 0, len(problems))
+	mismatch := &mismatchError{}
 	for _, p := range problems {
 		words = append(words, p.Error)
+		at := p.Field
+		if root := "(root)"; len(at) >= len(root) && strings.EqualFold(at[:len(root)], root) {
+			at = strings.TrimPrefix(at[len(root):], ".")
+		}
+		if name, ok := strings.CutPrefix(p.Desc, "Additional property "); ok { // it is said of what the property is in
+			at = strings.TrimPrefix(at+"."+strings.TrimSuffix(name, " is not allowed"), ".")
+		}
+		mismatch.problems = append(mismatch.problems, ParamProblem{Path: at, Problem: p.Desc})
 	}
-	return fmt.Errorf("do not match %s: %s", name, strings.Join(words, "; "))
+	// That a part of allOf does not match is said beside why it does not.
+	why := slices.DeleteFunc(slices.Clone(mismatch.problems), func(p ParamProblem) bool { return strings.HasSuffix(p.Problem, "(allOf)") })
+	if len(why) > 0 {
+		mismatch.problems = why
+	}
+	mismatch.text = fmt.Sprintf("do not match %s: %s", name, strings.Join(words, "; "))
+	return mismatch
+}
+
+// ParamProblem is one place where parameters do not match their schema.
+type ParamProblem struct {
+	// Path is as in "limits.0.days"; "" is all of them.
+	Path    string
+	Problem string
+}
+
+// mismatchError says where a document does not match its schema.
+type mismatchError struct {
+	text     string
+	problems []ParamProblem
+}
+
+func (e *mismatchError) Error() string { return e.text }
+
+// ParamsError says that the parameters given to [Load] do not match the schema
+// that the bundle has for them, and where.
+type ParamsError struct {
+	// Problems has at least one entry.
+	Problems []ParamProblem
+	err      error
+}
+
+func (e *ParamsError) Error() string { return "params: " + e.err.Error() }
+
+// Unwrap gives what the schema's validator said.
+func (e *ParamsError) Unwrap() error { return e.err }
+
+// paramsError is err as the one of [Load]'s parameters.
+func paramsError(err error) error {
+	var mismatch *mismatchError
+	if errors.As(err, &mismatch) && len(mismatch.problems) > 0 {
+		return &ParamsError{Problems: mismatch.problems, err: err}
+	}
+	return fmt.Errorf("params: %w", err)
 }
 
 func decodePair(outcome *ast.Term, pair *[]json.RawMessage) error {

@@ -1,12 +1,15 @@
 package policy
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/fstest"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
@@ -79,5 +82,27 @@ func TestReadOutcome(t *testing.T) {
 	}
 	if readOutcome("schemas/params.json", nil) == nil {
 		t.Error("no outcome matches")
+	}
+}
+
+func TestLoadNamesTheParameters(t *testing.T) {
+	bundle := fstest.MapFS{
+		".manifest":            {Data: []byte(`{"roots": ["signing"]}`)},
+		"signing/verdict.rego": {Data: []byte("package signing\n\nverdict := {\"allow\": false, \"violations\": [], \"warnings\": [], \"satisfied_by\": [], \"slsa\": {\"level\": 0, \"builder\": null}}\n")},
+		"schemas/params.json": {Data: []byte(`{"type": "object", "required": ["owner"], "additionalProperties": false,
+			"properties": {"owner": {"type": "string"}, "limits": {"type": "array", "items": {"type": "object", "properties": {"days": {"maximum": 7}}}}}}`)},
+	}
+	_, err := Load(t.Context(), Source{Bundle: bundle, Params: []byte(`{"limits": [{"days": 9}], "more": 1}`)})
+	var bad *ParamsError
+	if !errors.As(err, &bad) || !errors.Is(err, ErrLoad) {
+		t.Fatalf("error %v", err)
+	}
+	got := map[string]string{}
+	for _, p := range bad.Problems {
+		got[p.Path] = p.Problem
+	}
+	want := map[string]string{"": "owner is required", "more": "Additional property more is not allowed", "limits.0.days": "Must be less than or equal to 7"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

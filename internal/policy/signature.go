@@ -42,8 +42,8 @@ const maxTokenDepth = 8
 // fileHash is what our own signatures hash files with.
 const fileHash = opabundle.SHA256
 
-// fileHashes are those of files that count: OPA also takes MD5 and SHA-1.
-var fileHashes = []string{string(opabundle.SHA256), string(opabundle.SHA512)} //nolint:gochecknoglobals // a constant list
+// strongHashes are those of files that count: OPA also takes MD5 and SHA-1.
+func strongHashes() []string { return []string{string(opabundle.SHA256), string(opabundle.SHA512)} }
 
 // Signing says how a bundle is signed.
 type Signing struct {
@@ -376,8 +376,8 @@ func verifyList(files map[string][]byte, signed []opabundle.FileInfo, listed map
 		switch _, again := left[name]; {
 		case again:
 			return fmt.Errorf("the token has %s twice", name)
-		case !slices.Contains(fileHashes, f.Algorithm):
-			return fmt.Errorf("%s is hashed with %q; sign with one of %q", name, f.Algorithm, fileHashes)
+		case !slices.Contains(strongHashes(), f.Algorithm):
+			return fmt.Errorf("%s is hashed with %q; sign with one of %q", name, f.Algorithm, strongHashes())
 		case listed[f.Name] != f:
 			return fmt.Errorf("%s is read differently by OPA", name)
 		}

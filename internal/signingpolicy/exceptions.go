@@ -150,22 +150,19 @@ type ExceptionRules struct {
 	Now time.Time
 	// Longest is how far ahead an exception may end; 0 is 90 days.
 	Longest time.Duration
-	// Codes are those of the policy's rules; nil stands for the default policy's.
-	Codes []string
 	// Before is the policy that is replaced, nil for none: an exception that stands
 	// there already is in order.
 	Before *Policy
 }
 
-// CheckExceptions makes sure that no exception lasts longer than is allowed, and
-// that each waives what a rule of the policy can say. Errors wrap [ErrInvalid].
+// CheckExceptions makes sure that no exception lasts longer than is allowed, and,
+// where the rules are Signet's, that each waives what one of them can say. Errors
+// wrap [ErrInvalid].
 func (p *Policy) CheckExceptions(r ExceptionRules) error {
 	if r.Longest == 0 {
 		r.Longest = defaultExceptions
 	}
-	if r.Codes == nil {
-		r.Codes = rego.ViolationCodes()
-	}
+	codes := rego.ViolationCodes()
 	d := &reader{}
 	for i, e := range p.Exceptions {
 		if r.Before != nil && slices.ContainsFunc(r.Before.Exceptions, e.equal) {
@@ -177,9 +174,11 @@ func (p *Policy) CheckExceptions(r ExceptionRules) error {
 				e.ExpiresAt.Format(time.RFC3339), last.UTC().Format(time.RFC3339))
 		}
 		for j, code := range e.Codes {
-			if !slices.Contains(r.Codes, code) {
+			// What rules of a bundle can say is not known here; a code that none of them
+			// has waives nothing.
+			if p.Bundle == "" && !slices.Contains(codes, code) {
 				d.fail(n, fmt.Sprintf("%s.codes[%d]", at, j), "%q is the code of no rule of this policy; the nearest is %q (what Signet decides by itself, such as policy_error, is never waived)",
-					code, nearest(code, r.Codes))
+					code, nearest(code, codes))
 			}
 		}
 	}

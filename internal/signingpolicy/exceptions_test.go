@@ -90,6 +90,7 @@ func TestCheckExceptions(t *testing.T) {
 	now := time.Date(2026, 4, 1, 0, 0, 0, 0, time.UTC)
 	p := mustParse(t, excepted)
 	misspelt := mustParse(t, strings.ReplaceAll(excepted, "[unsigned,", "[unsinged,"))
+	ofBundle := mustParse(t, strings.ReplaceAll(excepted, "[unsigned,", "[unsinged,")+"  bundle: acme\n")
 	tests := []struct {
 		name   string
 		policy *Policy
@@ -101,10 +102,10 @@ func TestCheckExceptions(t *testing.T) {
 		{"too long", p, ExceptionRules{Now: now, Longest: 90*24*time.Hour - time.Second}, "line 5: exceptions[0].expires_at: 2026-06-30T00:00:00Z is later than 2026-06-29T23:59:59Z, the last that is allowed now (exceptions_max_days)"},
 		{"longer is allowed", p, ExceptionRules{Now: now.AddDate(-1, 0, 0), Longest: 1000 * 24 * time.Hour}, ""},
 		{"ended long ago", p, ExceptionRules{Now: now.AddDate(5, 0, 0)}, ""},
-		{"put again", p, ExceptionRules{Now: now, Longest: time.Hour, Codes: []string{"other"}, Before: mustParse(t, excepted)}, ""},
+		{"put again", p, ExceptionRules{Now: now, Longest: time.Hour, Before: mustParse(t, excepted)}, ""},
 		{"put again with a change", p, ExceptionRules{Now: now, Longest: time.Hour, Before: mustParse(t, strings.ReplaceAll(excepted, "platform", "web"))}, "is later than"},
 		{"no such code", misspelt, ExceptionRules{Now: now}, `line 5: exceptions[0].codes[0]: "unsinged" is the code of no rule of this policy; the nearest is "unsigned"`},
-		{"codes of other rules", misspelt, ExceptionRules{Now: now, Codes: []string{"unsinged", "signer_not_trusted"}}, ""},
+		{"codes of a bundle's rules", ofBundle, ExceptionRules{Now: now}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

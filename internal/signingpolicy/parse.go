@@ -100,6 +100,8 @@ type draft struct {
 	signersAt *yaml.Node
 	shadowAt  *yaml.Node
 	threshold *yaml.Node
+	// parametersAt is nil where there are none.
+	parametersAt *yaml.Node
 	// registered says that this is a list of registered signers and no policy;
 	// they are collected in entries.
 	registered bool
@@ -137,9 +139,8 @@ func FromNode(n *yaml.Node) (*Policy, error) {
 		"attestations":            func(n *yaml.Node) { d.refuseUnlessEmpty(n, "attestations", later) },
 		"exceptions":              d.exceptions,
 		"shadow_of":               func(n *yaml.Node) { d.shadowOf(n) },
-		"bundle": func(n *yaml.Node) {
-			d.refuseUnlessEmpty(n, "bundle", "rules of one's own are served by a later version; leave it out")
-		},
+		"bundle":                  func(n *yaml.Node) { p.Bundle = d.bundle(n) },
+		"parameters":              d.parameters,
 	}, map[string]string{
 		"trusted_builders": "belongs into slsa", "require_attestation": "belongs into slsa", "minimum_level": "belongs into slsa",
 		"plugins": "this is a plugin file of the gateway; give what stands under config: of its image-signing plugin",
@@ -169,6 +170,8 @@ func (d *draft) finish(n *yaml.Node) {
 		return // what follows would only repeat it
 	}
 	switch {
+	case len(p.Parameters) > 0 && p.Bundle == "":
+		d.fail(d.parametersAt, "parameters", "go with a bundle, whose rules read them; name it with bundle, or leave them out")
 	case !p.RequireSignature:
 		d.fail(n, "require_signature", "is false, so the policy requires nothing; set it to true, or mode to audit or disabled to block nothing")
 	case len(p.Inline) == 0 && !p.UseRegistered:
@@ -202,6 +205,18 @@ func (d *draft) name(n *yaml.Node) string {
 	s, ok := d.text(n, "name")
 	if ok && !isPolicyName(s) {
 		d.fail(n, "name", "%q is not a name; use at most 63 lower-case letters, digits and dashes", s)
+	}
+	return s
+}
+
+// IsName says whether a policy or a policy bundle may have this name: up to 63
+// lower-case letters, digits and dashes, of which no dash is first.
+func IsName(s string) bool { return isPolicyName(s) }
+
+func (d *draft) bundle(n *yaml.Node) string {
+	s, ok := d.text(n, "bundle")
+	if ok && !isPolicyName(s) {
+		d.fail(n, "bundle", "%q is not the name of a bundle; use at most 63 lower-case letters, digits and dashes, and give the bundle itself by signet bundles put, or under bundles in the server's configuration", s)
 	}
 	return s
 }

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -59,8 +60,16 @@ type Policy struct {
 	// ShadowOf names the policy that one of mode shadow is compared with; "": the
 	// verdict of all that are not in that mode.
 	ShadowOf string
+	// Bundle names the policy bundle whose rules decide; "": those of Signet.
+	Bundle string
+	// Parameters is the JSON object of data.params beside the fields above, in
+	// canonical form; nil for none.
+	Parameters json.RawMessage
 
 	scope glob.Scope
+	// lines are where the parameters stand, by their paths ("limits.0.days"; ""
+	// is all of them).
+	lines map[string]int
 }
 
 // DefaultName is the name of a policy that gives itself none.
@@ -191,16 +200,20 @@ func (p *Policy) Params() (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: policy %s: exceptions: %w", ErrInvalid, p.Name, err)
 	}
-	params := struct {
-		RequireSignature      bool     `json:"require_signature"`
-		VerifyTransparencyLog bool     `json:"verify_transparency_log"`
-		RegisteredSigners     bool     `json:"registered_signers"`
-		Threshold             int      `json:"threshold"`
-		TrustedSources        []string `json:"trusted_sources"` // null: any
-		// Absent for none, so that parameters of a policy without any are as they were.
-		Exceptions []paramException `json:"exceptions,omitempty"`
-	}{p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources, exceptions}
-	return json.Marshal(params)
+	standard, err := json.Marshal(standardParams{p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources, exceptions})
+	if err != nil || len(p.Parameters) == 0 {
+		return standard, err
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(p.Parameters, &all); err != nil {
+		return nil, fmt.Errorf("policy %s: parameters: %w", p.Name, err)
+	}
+	var own map[string]json.RawMessage
+	if err := json.Unmarshal(standard, &own); err != nil {
+		return nil, err
+	}
+	maps.Copy(all, own)
+	return json.Marshal(all)
 }
 
 // canonical is the one form that every spelling comes to.
@@ -216,6 +229,8 @@ type canonical struct {
 		TrustedSigners        []canonicalSigner    `yaml:"trusted_signers"`
 		TrustedSources        []string             `yaml:"trusted_sources,omitempty"`
 		Exceptions            []canonicalException `yaml:"exceptions,omitempty"`
+		Bundle                string               `yaml:"bundle,omitempty"`
+		Parameters            *yaml.Node           `yaml:"parameters,omitempty"`
 	} `yaml:"signing_policy"`
 }
 
@@ -285,9 +300,15 @@ func (p *Policy) Canonical() ([]byte, error) {
 	var c canonical
 	sp := &c.SigningPolicy
 	sp.Name, sp.Mode, sp.RequireSignature, sp.VerifyTransparencyLog = p.Name, p.Mode, p.RequireSignature, p.VerifyTransparencyLog
-	sp.Threshold, sp.Images, sp.TrustedSources, sp.ShadowOf = p.Threshold, p.Images, p.TrustedSources, p.ShadowOf
+	sp.Threshold, sp.Images, sp.TrustedSources, sp.ShadowOf, sp.Bundle = p.Threshold, p.Images, p.TrustedSources, p.ShadowOf, p.Bundle
 	for _, e := range p.Exceptions {
 		sp.Exceptions = append(sp.Exceptions, canonicalException{e.Images, e.Codes, e.Reason, e.Owner, e.ExpiresAt.UTC()})
+	}
+	if len(p.Parameters) > 0 {
+		var err error
+		if sp.Parameters, err = parametersNode(p.Parameters); err != nil {
+			return nil, fmt.Errorf("encoding policy %s: %w", p.Name, err)
+		}
 	}
 	for _, s := range p.Inline {
 		cs := canonicalOf(s)

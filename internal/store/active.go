@@ -24,6 +24,7 @@ const (
 	InputTokens     = "tokens"
 	InputPolicies   = "policies"
 	InputTrustRoots = "trust_roots"
+	InputBundles    = "bundles"
 	// InputSecret is of a key that is derived from the secret, so that what was
 	// made with the one before is not used.
 	InputSecret = "secret"
@@ -31,7 +32,7 @@ const (
 
 // inputKinds are all that there are; what an older version has kept besides is
 // removed when the store is opened for writing.
-var inputKinds = []string{InputSigners, InputTokens, InputPolicies, InputTrustRoots, InputSecret}
+var inputKinds = []string{InputSigners, InputTokens, InputPolicies, InputTrustRoots, InputBundles, InputSecret}
 
 func (in Inputs) digest() (string, error) {
 	body, err := facts.Canonical(in)

@@ -122,7 +122,7 @@ func (s *Store) commit(tx *tx) error {
 func (t *Tx) finish(ctx context.Context) (verdict.Active, error) {
 	digests := map[string]func(context.Context) (string, error){
 		InputSigners: t.digestSigners, InputTokens: t.digestTokens, InputPolicies: t.digestPolicies,
-		InputTrustRoots: t.digestRoots, InputSecret: t.digestSecret,
+		InputTrustRoots: t.digestRoots, InputBundles: t.digestBundles, InputSecret: t.digestSecret,
 	}
 	for _, kind := range sortedKeys(t.touched) {
 		digest, err := digests[kind](ctx)

@@ -45,6 +45,7 @@ func (s *Store) SnapshotAt(ctx context.Context, revision int64, have Inputs) (Sn
 	}{
 		{InputSigners, func() (err error) { snap.Signers, err = s.SignersAt(ctx, revision); return err }},
 		{InputPolicies, func() (err error) { snap.Policies, err = s.PoliciesAt(ctx, revision); return err }},
+		{InputBundles, func() (err error) { snap.Bundles, err = s.BundlesAt(ctx, revision); return err }},
 		{InputTrustRoots, func() (err error) { snap.Roots, err = s.RootsAt(ctx, revision); return err }},
 	}
 	for _, l := range lists {

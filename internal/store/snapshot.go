@@ -16,6 +16,8 @@ type Snapshot struct {
 	Signers  []SignerRow
 	Policies []PolicyRow
 	Roots    []RootRow
+	// Bundles are without their archives, which are objects of kind [ObjectBundle].
+	Bundles []BundleRow
 	// Unchanged names the kinds of inputs whose lists were not read, because the
 	// caller has them.
 	Unchanged map[string]bool
@@ -47,6 +49,7 @@ func (s *Store) Snapshot(ctx context.Context, have Inputs) (Snapshot, error) {
 		{InputSigners, func() (err error) { snap.Signers, err = readSigners(ctx, tx); return err }},
 		{InputPolicies, func() (err error) { snap.Policies, err = readPolicies(ctx, tx); return err }},
 		{InputTrustRoots, func() (err error) { snap.Roots, err = readRoots(ctx, tx); return err }},
+		{InputBundles, func() (err error) { snap.Bundles, err = readBundles(ctx, tx); return err }},
 	}
 	for _, l := range lists {
 		if d, ok := snap.Inputs[l.kind]; ok && d == have[l.kind] {

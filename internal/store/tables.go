@@ -52,6 +52,9 @@ func tables() []table {
 		{"trust_roots", "name", `name source position:integer kind digest requires:json images:json tuf_url target tuf_metadata refreshed_at:time
 			created_by created_at:time updated_by updated_at:time version:integer`},
 		{"root_history", "id, from_revision", history},
+		{"bundles", "name", `name source owner location keys:json scope digest policy_digest revision sequence:integer highest_sequence:integer
+			signed_by validator activated_at:time created_by created_at:time updated_by updated_at:time version:integer`},
+		{"bundle_history", "id, from_revision", history},
 		{"upkeep", "kind, key", "kind key checked_at:time error detail:json"},
 		{"objects", "kind, digest", "kind digest encoding size:integer body:bytes created_at:time"},
 		{"facts", "digest", "digest encoding size:integer body:bytes created_at:time"},

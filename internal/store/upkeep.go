@@ -45,6 +45,8 @@ func (s *Store) ReleaseLease(ctx context.Context, name, holder string) error {
 const (
 	UpkeepKMS  = "kms"  // the key is a signer's id
 	UpkeepRoot = "root" // the key is a trust root's name
+	// UpkeepBundle is the last attempt to put a bundle into force; the key is its name.
+	UpkeepBundle = "bundle"
 )
 
 // Upkeep is how a work in the background stands. It is not in force, and it is
@@ -60,7 +62,7 @@ type Upkeep struct {
 
 // PutUpkeep keeps how a work stands, in place of what was there.
 func (s *Store) PutUpkeep(ctx context.Context, u Upkeep) error {
-	if u.Kind != UpkeepKMS && u.Kind != UpkeepRoot || u.Key == "" || u.CheckedAt.IsZero() {
+	if u.Kind != UpkeepKMS && u.Kind != UpkeepRoot && u.Kind != UpkeepBundle || u.Key == "" || u.CheckedAt.IsZero() {
 		return fmt.Errorf("keeping upkeep: %w: kind %q, key %q or the time is wrong", ErrInvalid, u.Kind, u.Key)
 	}
 	var detail any

@@ -128,8 +128,19 @@ func (w *writer) field(path, owner string, f reflect.StructField, v reflect.Valu
 	case kind == "list":
 		w.fields(path+"[].", reflect.Zero(inner))
 	default:
-		w.fields(path+".HOST.", reflect.Zero(inner))
+		w.fields(path+"."+keyOf(f.Name)+".", reflect.Zero(inner))
 	}
+}
+
+// keyOf is what the keys of a map are, for people.
+func keyOf(field string) string {
+	switch field {
+	case "Bundles":
+		return "NAME"
+	case "Keys":
+		return "ID"
+	}
+	return "HOST"
 }
 
 // spelled writes the names of fields as the file has them.
@@ -150,6 +161,8 @@ func kindOf(t reflect.Type) (kind string, inner reflect.Type) {
 	switch {
 	case t == reflect.TypeFor[config.Duration](), t == reflect.TypeFor[time.Duration]():
 		return "duration", nil
+	case t.Kind() == reflect.Pointer && t.Elem().Kind() != reflect.Struct:
+		return kindOf(t.Elem())
 	case t.Kind() == reflect.Pointer:
 		return "section", t.Elem()
 	case t.PkgPath() == "go.yaml.in/yaml/v3":

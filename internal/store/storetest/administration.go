@@ -265,6 +265,7 @@ func testSnapshotUnchanged(t *testing.T, f *fixture) {
 	})
 	first := must[store.Snapshot](t)(f.reader.Snapshot(ctx, nil))
 	same(t, map[string]bool{}, first.Unchanged)
+	same(t, 0, len(first.Bundles))
 	same(t, []int{1, 1, 1, 0}, []int{len(first.Tokens), len(first.Signers), len(first.Policies), len(first.Roots)})
 	f.change(t, func(tx *store.Tx) error { return tx.RevokeToken(ctx, tok.ID) })
 	second := must[store.Snapshot](t)(f.reader.Snapshot(ctx, first.Inputs))

@@ -28,7 +28,7 @@ func testNew(t *testing.T, f *fixture) {
 		same(t, empty, must[verdict.Active](t)(s.Active(ctx)))
 		same(t, store.Snapshot{
 			Active: empty, Inputs: first.Inputs, Tokens: []auth.Token{}, Signers: []store.SignerRow{},
-			Policies: []store.PolicyRow{}, Roots: []store.RootRow{}, Unchanged: map[string]bool{},
+			Policies: []store.PolicyRow{}, Roots: []store.RootRow{}, Bundles: []store.BundleRow{}, Unchanged: map[string]bool{},
 		},
 			must[store.Snapshot](t)(s.Snapshot(ctx, nil)))
 		same(t, store.AuditHead{Hash: strings.Repeat("0", 64)}, must[store.AuditHead](t)(s.VerifyAudit(ctx, store.AuditHead{})))

@@ -1,0 +1,274 @@
+package signingpolicy
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/strictjson"
+)
+
+// standardParams are those of data.params that every policy has.
+type standardParams struct {
+	RequireSignature      bool     `json:"require_signature"`
+	VerifyTransparencyLog bool     `json:"verify_transparency_log"`
+	RegisteredSigners     bool     `json:"registered_signers"`
+	Threshold             int      `json:"threshold"`
+	TrustedSources        []string `json:"trusted_sources"` // null: any
+	// Absent for none, so that parameters of a policy without any are as they were.
+	Exceptions []paramException `json:"exceptions,omitempty"`
+}
+
+// belongs says where a standard parameter is written instead.
+func belongs(name string) string {
+	switch name {
+	case "require_signature", "verify_transparency_log", "threshold", "trusted_sources", "exceptions":
+		return "is a field of the policy itself; write it beside parameters, not among them"
+	case "registered_signers":
+		return "follows from the signers; write {type: registry} among trusted_signers"
+	}
+	return ""
+}
+
+// maxParameterDepth bounds how deep parameters nest.
+const maxParameterDepth = 32
+
+// parameters reads what the rules of a bundle read. What they may be is for the
+// schema of the bundle to say.
+func (d *draft) parameters(n *yaml.Node) {
+	d.parametersAt = n
+	if n.Kind != yaml.MappingNode {
+		d.fail(n, "parameters", "is %s, and must be a mapping of the parameters that the bundle's schemas/params.json describes", kindName(n))
+		return
+	}
+	before := len(d.errs)
+	d.policy.lines = map[string]int{"": n.Line}
+	value := d.value(n, "", 0)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if where := belongs(n.Content[i].Value); where != "" {
+			d.fail(n.Content[i], "parameters."+n.Content[i].Value, "%s", where)
+		}
+	}
+	if len(d.errs) > before || len(n.Content) == 0 {
+		return
+	}
+	body, err := facts.Canonical(value)
+	if err != nil {
+		d.fail(n, "parameters", "%s", err)
+		return
+	}
+	d.policy.Parameters = body
+}
+
+// number is what JSON takes for one.
+var number = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\A-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?\z`)
+})
+
+// value is a YAML value as JSON has it. Only what both read alike is taken.
+func (d *draft) value(n *yaml.Node, path string, depth int) any {
+	field := "parameters"
+	if path != "" {
+		field += "." + path
+	}
+	if depth > maxParameterDepth {
+		d.fail(n, field, "nests deeper than %d", maxParameterDepth)
+		return nil
+	}
+	if !d.plain(n, field) {
+		return nil
+	}
+	d.policy.lines[path] = n.Line
+	switch n.Kind {
+	case yaml.MappingNode:
+		return d.object(n, path, depth)
+	case yaml.SequenceNode:
+		list := make([]any, 0, len(n.Content))
+		for i, item := range n.Content {
+			list = append(list, d.value(item, below(path, strconv.Itoa(i)), depth+1))
+		}
+		return list
+	}
+	switch {
+	case n.Tag == "!!str":
+		return n.Value
+	case n.Tag == "!!null":
+		return nil
+	case n.Tag == "!!bool" && (n.Value == "true" || n.Value == "false"):
+		return n.Value == "true"
+	case n.Tag == "!!int", n.Tag == "!!float":
+		if whole, err := strconv.ParseInt(n.Value, 10, 64); number().MatchString(n.Value) && (n.Tag == "!!float" || err == nil && whole < 1<<53 && whole > -1<<53) {
+			return json.Number(n.Value)
+		}
+	}
+	d.fail(n, field, "is %s, which YAML and JSON do not read alike; put it in quotes where a string is meant", kindName(n))
+	return nil
+}
+
+func (d *draft) object(n *yaml.Node, path string, depth int) map[string]any {
+	out := map[string]any{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		_, twice := out[key.Value]
+		switch {
+		case key.Kind != yaml.ScalarNode || key.Tag != "!!str":
+			d.fail(key, "parameters."+below(path, key.Value), "is not the name of a parameter; write it as a string (merge keys are not read)")
+		case twice:
+			d.fail(key, "parameters."+below(path, key.Value), "is there twice")
+		default:
+			out[key.Value] = d.value(n.Content[i+1], below(path, key.Value), depth+1)
+		}
+	}
+	return out
+}
+
+func below(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// parametersNode writes parameters in their one form: names sorted, strings in
+// quotes where they have line breaks.
+func parametersNode(raw json.RawMessage) (*yaml.Node, error) {
+	var value any
+	if err := strictjson.Decode(raw, maxParameterDepth+1, &value); err != nil {
+		return nil, fmt.Errorf("parameters: %w", err)
+	}
+	return valueNode(value), nil
+}
+
+func valueNode(value any) *yaml.Node {
+	scalar := func(tag, text string) *yaml.Node {
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: text}
+	}
+	switch v := value.(type) {
+	case map[string]any:
+		n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			n.Content = append(n.Content, textNode(key), valueNode(v[key]))
+		}
+		return n
+	case []any:
+		n := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+		for _, item := range v {
+			n.Content = append(n.Content, valueNode(item))
+		}
+		return n
+	case string:
+		return textNode(v)
+	case bool:
+		return scalar("!!bool", strconv.FormatBool(v))
+	case json.Number:
+		if strings.ContainsAny(v.String(), ".eE") {
+			return scalar("!!float", v.String())
+		}
+		return scalar("!!int", v.String())
+	}
+	return scalar("!!null", "null")
+}
+
+// textNode quotes every string, so that no reader takes it for something else.
+func textNode(s string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+	if !isPolicyName(strings.ReplaceAll(strings.ToLower(s), "_", "-")) || plainWords()[strings.ToLower(s)] || strings.Trim(s, "0123456789") == "" {
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	return n
+}
+
+// plainWords are those that some YAML reader takes for no string.
+func plainWords() map[string]bool {
+	return map[string]bool{"y": true, "n": true, "yes": true, "no": true, "on": true, "off": true, "true": true, "false": true, "null": true}
+}
+
+// Mistake is what is wrong about a parameter.
+type Mistake struct {
+	// Path is as in "limits.0.days"; "" is all of the parameters.
+	Path string
+	// Problem says what is wrong, and what would be right.
+	Problem string
+}
+
+// ParameterError is an [ErrInvalid] about parameters, each with the line of the
+// document that the policy was read from.
+func (p *Policy) ParameterError(list []Mistake) error {
+	r := &reader{}
+	for _, m := range list {
+		field := "parameters"
+		if m.Path != "" {
+			field += "." + m.Path
+		}
+		r.fail(&yaml.Node{Line: p.lineOf(m.Path)}, field, "%s", m.Problem)
+	}
+	return r.err()
+}
+
+// lineOf is where a parameter stands, or what it is within.
+func (p *Policy) lineOf(path string) int {
+	for {
+		if line, ok := p.lines[path]; ok || path == "" {
+			return line
+		}
+		if i := strings.LastIndexByte(path, '.'); i >= 0 {
+			path = path[:i]
+		} else {
+			path = ""
+		}
+	}
+}
+
+// WithParams is p with the parameters of a file such as a bundle has for its
+// author, params/params.json: those that every policy has become its fields.
+// Errors wrap [ErrInvalid].
+func (p *Policy) WithParams(raw []byte) (*Policy, error) {
+	var all map[string]json.RawMessage
+	if err := strictjson.Decode(raw, maxParameterDepth+1, &all); err != nil {
+		return nil, fmt.Errorf("%w: parameters: %w", ErrInvalid, err)
+	}
+	own := map[string]json.RawMessage{}
+	more := map[string]json.RawMessage{}
+	for name, value := range all {
+		if belongs(name) == "" || name == "exceptions" { // which are already in the form that rules read
+			more[name] = value
+		} else {
+			own[name] = value
+		}
+	}
+	var standard standardParams
+	var missing []string
+	for _, name := range []string{"registered_signers", "require_signature", "threshold", "trusted_sources", "verify_transparency_log"} {
+		if _, ok := own[name]; !ok {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("%w: parameters: %s: missing; the parameters of a policy name them all", ErrInvalid, strings.Join(missing, ", "))
+	}
+	body, err := json.Marshal(own)
+	if err != nil {
+		return nil, err
+	}
+	if err := strictjson.Decode(body, maxParameterDepth+1, &standard); err != nil {
+		return nil, fmt.Errorf("%w: parameters: %w", ErrInvalid, err)
+	}
+	if standard.Threshold < 1 {
+		return nil, fmt.Errorf("%w: parameters: threshold: %d signers would be nobody; it must be at least 1", ErrInvalid, standard.Threshold)
+	}
+	out := *p
+	out.RequireSignature, out.VerifyTransparencyLog, out.Threshold, out.TrustedSources = standard.RequireSignature, standard.VerifyTransparencyLog, standard.Threshold, standard.TrustedSources
+	out.UseRegistered = standard.RegisteredSigners
+	if out.Parameters, err = facts.Canonical(more); err != nil {
+		return nil, fmt.Errorf("%w: parameters: %w", ErrInvalid, err)
+	}
+	return &out, nil
+}
