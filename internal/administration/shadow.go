@@ -8,8 +8,10 @@ import (
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
-	"github.com/signet-policy/signet/internal/verdict"
 )
+
+// modeShadow is the mode of a policy that is compared and never in force.
+const modeShadow = "shadow"
 
 // checkShadow refuses a shadow of a policy that is not there: a misspelt name would
 // be compared with something else. before is the body that is replaced, "" for none;
@@ -55,7 +57,7 @@ func (s *Service) Shadow(ctx context.Context, c Caller, name string, limit int, 
 	if err != nil {
 		return client.ShadowReport{}, err
 	}
-	if p.Mode != string(verdict.Shadow) {
+	if p.Mode != modeShadow {
 		return client.ShadowReport{}, refuse(ErrConflict, "%s: has the mode %s; only one of mode shadow is compared", policyNamed(name), p.Mode)
 	}
 	counts, err := s.store.ShadowCounts(ctx, name, row.UpdatedAt)

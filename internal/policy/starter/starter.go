@@ -234,9 +234,7 @@ func remove(dir, name string) error {
 		return err
 	}
 	for at := path.Dir(name); strings.HasPrefix(at, lib+"/"); at = path.Dir(at) {
-		if os.Remove(filepath.Join(dir, filepath.FromSlash(at))) != nil {
-			break // there is something else in it
-		}
+		_ = os.Remove(filepath.Join(dir, filepath.FromSlash(at))) // fails where there is something else in it
 	}
 	return nil
 }
