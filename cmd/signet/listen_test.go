@@ -213,7 +213,7 @@ listeners:
 		a, err = w.ask(h, http.MethodPost, "http://localhost/api/v1/secret/rotate", "", "")
 		w.wants("what no team may", a, err, http.StatusForbidden, "not_yours")
 		// What it changes is its team's, and the log says who did it.
-		a, err = w.ask(h, http.MethodPost, "http://localhost/api/v1/tokens", "", `{"name":"red-ci","role":"verifier"}`)
+		a, err = w.ask(h, http.MethodPost, "http://localhost/api/v1/tokens", "", `{"name":"red-ci","role":"verifier","images":["**"]}`)
 		w.wants("a token", a, err, http.StatusCreated, `"team":"red"`)
 		a, err = w.ask(http.DefaultClient, http.MethodGet, d.address+"/api/v1/audit?limit=1", w.token, "")
 		w.wants("the audit log", a, err, http.StatusOK, `"actor":"local"`)
