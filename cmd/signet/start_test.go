@@ -146,7 +146,7 @@ func TestMigrateSQLite(t *testing.T) {
 	}
 	w.refuses("signet migrate up")
 	w.fails(exitFailure, "signet migrate up", "signers", "list")
-	if out := w.do("migrate", "up"); out != "The schema went from 1 to 2.\n" {
+	if out := w.do("migrate", "up"); out != "The schema went from 1 to 4.\n" {
 		t.Errorf("migrate up says %q", out)
 	}
 	if out := w.do("migrate", "up"); out != "The schema is at 2, the newest.\n" {
@@ -206,7 +206,7 @@ func TestMigratePostgreSQL(t *testing.T) {
 	}
 	w.refuses("signet migrate up")
 	w.fails(exitFailure, "signet migrate up", "signers", "list")
-	if out := w.do("migrate", "up"); out != "The schema went from 0 to 2.\n" {
+	if out := w.do("migrate", "up"); out != "The schema went from 0 to 4.\n" {
 		t.Errorf("migrate up says %q", out)
 	}
 	w.admin()
@@ -254,7 +254,7 @@ func TestCommandsMigrateNoDatabase(t *testing.T) {
 	for _, args := range [][]string{{"signers", "list"}, {"token", "create", "--role", "admin", "--name", "second"}} {
 		w.fails(exitFailure, "signet migrate up", args...)
 	}
-	if code, out, _ := w.run("migrate", "status"); code != exitDeny || !strings.HasPrefix(out, "schema  1\nnewest  2\n") {
+	if code, out, _ := w.run("migrate", "status"); code != exitDeny || !strings.HasPrefix(out, "schema  2\nnewest  4\n") {
 		t.Errorf("after the commands: exit code %d\n%s", code, out)
 	}
 }
