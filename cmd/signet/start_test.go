@@ -149,10 +149,10 @@ func TestMigrateSQLite(t *testing.T) {
 	if out := w.do("migrate", "up"); out != "The schema went from 1 to 4.\n" {
 		t.Errorf("migrate up says %q", out)
 	}
-	if out := w.do("migrate", "up"); out != "The schema is at 2, the newest.\n" {
+	if out := w.do("migrate", "up"); out != "The schema is at 4, the newest.\n" {
 		t.Errorf("migrate up again says %q", out)
 	}
-	if out := w.do("migrate", "status"); out != "schema  2\nnewest  2\n" {
+	if out := w.do("migrate", "status"); out != "schema  4\nnewest  4\n" {
 		t.Errorf("migrate status says %q", out)
 	}
 	w.admin()
@@ -161,7 +161,7 @@ func TestMigrateSQLite(t *testing.T) {
 	// One server for one data directory; and nobody changes its schema.
 	w.refuses("in use by process")
 	w.fails(exitFailure, "in use by process", "migrate", "up")
-	if out := w.do("migrate", "status"); out != "schema  2\nnewest  2\n" { // looking is free
+	if out := w.do("migrate", "status"); out != "schema  4\nnewest  4\n" { // looking is free
 		t.Errorf("migrate status beside a server says %q", out)
 	}
 	d.stop(syscall.SIGTERM)
@@ -191,7 +191,7 @@ func TestMigrateAutomatically(t *testing.T) {
 	if _, err := d.Whoami(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if out := w.do("migrate", "status"); out != "schema  2\nnewest  2\n" {
+	if out := w.do("migrate", "status"); out != "schema  4\nnewest  4\n" {
 		t.Errorf("migrate status says %q", out)
 	}
 }
