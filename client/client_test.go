@@ -198,6 +198,48 @@ func TestRequests(t *testing.T) {
 			sent{Method: "DELETE", Path: "/api/v1/policies/p/exceptions/2", IfMatch: `"3"`}},
 		{"shadow", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.Shadow(ctx, "p", 0, "x")) },
 			sent{Method: "GET", Path: "/api/v1/policies/p/shadow", Query: "cursor=x"}},
+		{"put policy with its bundle", `{}`, func(ctx context.Context, c *client.Client) error {
+			return only(c.PutPolicyWith(ctx, "p", "red", []byte("mode: audit"), []byte("tar"), &three))
+		}, sent{Method: "PUT", Path: "/api/v1/policies/p", Query: "owner=red", IfMatch: `"3"`, ContentType: "application/vnd.signet.policy+json", Body: `{"signing_policy":"mode: audit","archive":"dGFy"}`}},
+		{"publish policy", `{}`, func(ctx context.Context, c *client.Client) error {
+			return only(c.PublishPolicy(ctx, "p", []byte("tar"), 3))
+		}, sent{Method: "PUT", Path: "/api/v1/policies/p", IfMatch: `"3"`, ContentType: "application/gzip", Body: "tar"}},
+		{"policy history", `{"items":[]}`, func(ctx context.Context, c *client.Client) error {
+			for _, err := range c.AllPolicyHistory(ctx, "p") {
+				return err
+			}
+			return nil
+		}, sent{Method: "GET", Path: "/api/v1/policies/p/history", Query: "limit=500"}},
+		{"policy diff", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.DiffPolicy(ctx, "p", 3, 0)) },
+			sent{Method: "GET", Path: "/api/v1/policies/p/diff", Query: "from=3"}},
+		{"policy rollback", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.RollbackPolicy(ctx, "p", &three)) },
+			sent{Method: "POST", Path: "/api/v1/policies/p/rollback", ContentType: "application/json", Body: `{"to":3}`}},
+		{"bundles", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.Bundles(ctx, 0, "x")) },
+			sent{Method: "GET", Path: "/api/v1/bundles", Query: "cursor=x"}},
+		{"bundle", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.Bundle(ctx, "b")) },
+			sent{Method: "GET", Path: "/api/v1/bundles/b"}},
+		{"bundle archive", `tar`, func(ctx context.Context, c *client.Client) error {
+			b, err := c.BundleArchive(ctx, "b")
+			return expect("tar", string(b), err)
+		}, sent{Method: "GET", Path: "/api/v1/bundles/b/archive"}},
+		{"put bundle, new", `{}`, func(ctx context.Context, c *client.Client) error {
+			return only(c.PutBundle(ctx, "b", "red", []byte("tar"), nil))
+		}, sent{Method: "PUT", Path: "/api/v1/bundles/b", Query: "owner=red", IfNoneMatch: "*", ContentType: "application/gzip", Body: "tar"}},
+		{"patch bundle", `{}`, func(ctx context.Context, c *client.Client) error {
+			return only(c.PatchBundle(ctx, "b", 3, json.RawMessage(`{"scope":"x"}`)))
+		}, sent{Method: "PATCH", Path: "/api/v1/bundles/b", IfMatch: `"3"`, ContentType: merge, Body: `{"scope":"x"}`}},
+		{"delete bundle", ``, func(ctx context.Context, c *client.Client) error { return c.DeleteBundle(ctx, "b", 3) },
+			sent{Method: "DELETE", Path: "/api/v1/bundles/b", IfMatch: `"3"`}},
+		{"bundle history", `{"items":[]}`, func(ctx context.Context, c *client.Client) error {
+			for _, err := range c.AllBundleHistory(ctx, "b") {
+				return err
+			}
+			return nil
+		}, sent{Method: "GET", Path: "/api/v1/bundles/b/history", Query: "limit=500"}},
+		{"bundle rollback", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.RollbackBundle(ctx, "b", nil)) },
+			sent{Method: "POST", Path: "/api/v1/bundles/b/rollback", ContentType: "application/json", Body: `{}`}},
+		{"fetch bundle", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.FetchBundle(ctx, "b")) },
+			sent{Method: "POST", Path: "/api/v1/bundles/b/fetch"}},
 		{"trust roots", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.TrustRoots(ctx, 0, "")) },
 			sent{Method: "GET", Path: "/api/v1/trust-roots"}},
 		{"trust root", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.TrustRoot(ctx, "r")) },

@@ -129,6 +129,9 @@ type proposal struct {
 	settings bool
 	// maxFlips refuses what changes more recent verdicts; nil: any number.
 	maxFlips *int
+	// compiledWith are the digests of the archives that the policies were compiled
+	// with, by the bundle's name; the bundle that changes is not among them.
+	compiledWith map[string]string
 	// within is asked, within the change, whether it still may be made; nil: it may.
 	within func(ctx context.Context, tx *store.Tx) error
 }
@@ -260,6 +263,10 @@ func (s *Service) archiveFor(ctx context.Context, p *proposal, snap store.Snapsh
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", bundleNamed(name), err)
 	}
+	if p.compiledWith == nil {
+		p.compiledWith = map[string]string{}
+	}
+	p.compiledWith[name] = snap.Bundles[i].Digest
 	return archive, nil
 }
 
@@ -315,6 +322,9 @@ func (p *proposal) write(ctx context.Context, tx *store.Tx, touched []proposedPo
 			named, err := tx.Bundle(ctx, c.policy.Bundle)
 			if err != nil {
 				return missing(err, "bundle %q was removed meanwhile", c.policy.Bundle)
+			}
+			if digest, ok := p.compiledWith[c.policy.Bundle]; ok && digest != named.Digest {
+				return refuse(ErrStale, "%s was changed while %s was tried with it; try again", bundleNamed(named.Name), policyNamed(c.row.Name))
 			}
 			if err := ofSameOwner(c.row, named); err != nil {
 				return err

@@ -540,6 +540,12 @@ func TestActivationSeesWhatItCompiled(t *testing.T) {
 	_, err := s.PutBundle(ctx, root, "acme", "", archiveOf(2, "b", ""), &made.Version)
 	wants(t, err, ErrStale, `policy "late" was changed while bundle "acme" was tried with it`)
 	same(t, int64(1), must[client.Bundle](t)(s.Bundle(ctx, root, "acme")).Sequence)
+	// And the other way round.
+	during = func() {
+		must[client.Bundle](t)(s.PutBundle(ctx, root, "acme", "", archiveOf(2, "b", ""), &made.Version))
+	}
+	_, err = s.PutPolicy(ctx, root, "later", "", []byte(naming), nil)
+	wants(t, err, ErrStale, `bundle "acme" was changed while policy "later" was tried with it`)
 }
 
 // A trust archive carries the bundles that its policies name.
