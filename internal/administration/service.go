@@ -37,7 +37,12 @@ type Config struct {
 
 // Service administers one installation. It may be used by many goroutines.
 type Service struct {
-	store       *store.Store
+	store *store.Store
+	// in is what is looked at: the store, or a trial of it.
+	in      stored
+	onTrial bool
+	// change is [store.Store.Change] on behalf of the caller, or a part of a trial.
+	change      func(ctx context.Context, c Caller, fn func(*store.Tx) error) error
 	kms         KeyResolver
 	tuf         TUFFetcher
 	checkPolicy func(context.Context, *signingpolicy.Policy) error
@@ -59,7 +64,12 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{store: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, now: cfg.Now, log: cfg.Log}, nil
+	s := &Service{store: cfg.Store, in: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, now: cfg.Now, log: cfg.Log}
+	s.change = func(ctx context.Context, c Caller, fn func(*store.Tx) error) error {
+		_, err := s.store.Change(ctx, c.actor(), c.Why, fn)
+		return err
+	}
+	return s, nil
 }
 
 // Caller is on whose behalf something is done.
@@ -72,12 +82,6 @@ type Caller struct {
 }
 
 func (c Caller) actor() store.Actor { return store.By(c.Principal, c.From) }
-
-// change is [store.Store.Change] on behalf of the caller.
-func (s *Service) change(ctx context.Context, c Caller, fn func(*store.Tx) error) error {
-	_, err := s.store.Change(ctx, c.actor(), c.Why, fn)
-	return err
-}
 
 const (
 	defaultPage = 100
