@@ -61,6 +61,9 @@ type PreviewRequest struct {
 	Image string `json:"image,omitempty"`
 	// At is when the change is looked at, now or in the future; nil is now.
 	At *time.Time `json:"at,omitempty"`
+	// MaxFlips sets Exceeded where more questions than that would no longer be
+	// allowed.
+	MaxFlips *int64 `json:"max_flips,omitempty"`
 	// Limit is how many flips are listed: 1 to 10000, 0 means 1000. All are counted.
 	Limit int `json:"limit,omitempty"`
 }
@@ -157,6 +160,8 @@ type PreviewSummary struct {
 	ToUnknown     PreviewCount `json:"to_unknown"`
 	FromUnknown   PreviewCount `json:"from_unknown"`
 	NotReplayable PreviewCount `json:"not_replayable"`
+	// Exceeded says that AllowToDeny and ToUnknown are more than was asked for.
+	Exceeded bool `json:"exceeded,omitempty"`
 }
 
 // Preview is what a change would do to the verdicts of the past.

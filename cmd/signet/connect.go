@@ -227,6 +227,7 @@ type apiParts struct {
 	batch    *store.Batch
 	recorder *recorder
 	source   engine.Source
+	previews api.Previews
 }
 
 func newAPI(p apiParts) (*api.Server, error) {
@@ -244,6 +245,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 			asked, err := p.source.Parse(image)
 			return asked.Name(), err
 		},
+		Previews:       p.previews,
 		Checks:         checks(p),
 		MoreChecks:     kmsChecks(p.admin),
 		RateLimit:      rateLimit(p.file.RateLimit),

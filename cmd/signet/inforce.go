@@ -215,7 +215,7 @@ func (f *inForce) compile(ctx context.Context, old *builtState, snap store.Snaps
 		}
 	}
 	if !same(store.InputTrustRoots) {
-		if st.roots, err = f.loadRoots(ctx, snap.Roots); err != nil {
+		if st.roots, err = f.loadRoots(ctx, objectsOf{f.cfg.store, snap}, snap.Roots); err != nil {
 			return nil, err
 		}
 	}
@@ -244,15 +244,33 @@ func (f *inForce) compile(ctx context.Context, old *builtState, snap store.Snaps
 	return st, nil
 }
 
-func (f *inForce) loadRoots(ctx context.Context, rows []store.RootRow) (*rootSet, error) {
-	roots, err := administration.LoadRoots(ctx, f.cfg.store, rows, f.cfg.file.Offline)
+// objectsOf are the store's, and those that only a snapshot has.
+type objectsOf struct {
+	*store.Store
+	snap store.Snapshot
+}
+
+func (o objectsOf) Object(ctx context.Context, kind, digest string) ([]byte, error) {
+	if body, ok := o.snap.Objects[store.ObjectName{Kind: kind, Digest: digest}]; ok {
+		return body, nil
+	}
+	return o.Store.Object(ctx, kind, digest)
+}
+
+func (f *inForce) loadRoots(ctx context.Context, from administration.Objects, rows []store.RootRow) (*rootSet, error) {
+	roots, err := administration.LoadRoots(ctx, from, rows, f.cfg.file.Offline)
 	if err != nil {
 		return nil, err
 	}
-	return newRootSet(roots, verify.Config{
+	set, err := newRootSet(roots, verify.Config{
 		Limits: f.cfg.file.Limits, Memo: f.cfg.memo, Build: build(),
 		OnPanic: func(p any) { f.cfg.log.Error("panic while verifying", "panic", fmt.Sprint(p)) },
 	})
+	if err != nil {
+		return nil, err
+	}
+	set.named = rootsName(rows)
+	return set, nil
 }
 
 func signersFromRows(rows []store.SignerRow) ([]signers.Signer, error) {

@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/store"
 )
 
 // localAPI is the API on the store of f, without a server, for the owner of the
@@ -26,12 +28,27 @@ func localAPI(ctx context.Context, f config.File) (handler http.Handler, done fu
 		done()
 		return nil, nil, err
 	}
-	face, err := api.New(api.Config{Decider: undecided{}, Verdicts: history{st}, Administration: admin, Build: build(), Log: log})
+	previews, err := localPreviews(f, st, admin, log)
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	face, err := api.New(api.Config{Decider: undecided{}, Verdicts: history{st}, Administration: admin, Previews: previews, Build: build(), Log: log})
 	if err != nil {
 		done()
 		return nil, nil, err
 	}
 	return asOwner(face), done, nil
+}
+
+// localPreviews decides under what the store has. Nothing is compiled before it is
+// asked for.
+func localPreviews(f config.File, st *store.Store, admin *administration.Service, log *slog.Logger) (api.Previews, error) {
+	in := newInForce(inForceConfig{file: f, store: st, log: slog.New(slog.DiscardHandler)})
+	e, err := engine.New(engine.Config{
+		Source: registrySource{}, Current: in.current, Limits: f.Limits, MaxStaleness: durationOf(f.MaxStaleness), Build: build(), Log: log,
+	})
+	return &previewer{inForce: in, admin: admin, engine: e}, err
 }
 
 // undecided is the engine of an API that only administers: nothing is in force in

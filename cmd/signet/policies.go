@@ -120,7 +120,7 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 		return engine.Policy{}, fmt.Errorf("policy %s: trusted signers: %w", p.Name, err)
 	}
 	return engine.Policy{
-		Name: p.Name, Mode: p.Mode, Applies: p.Applies, Set: policySet{p.set}, Signers: inForce, Counts: p.Counts,
+		Name: p.Name, Mode: p.Mode, Document: p.row, Applies: p.Applies, Set: policySet{p.set}, Signers: inForce, Counts: p.Counts,
 		RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
 	}, nil
 }

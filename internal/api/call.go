@@ -34,6 +34,7 @@ type call struct {
 	image    string
 	decision verdict.Decision
 	cache    string
+	streamed bool
 }
 
 // keepBuffer is the largest body buffer that is kept for the next request.
@@ -78,6 +79,7 @@ func (s *Server) run(ec echo.Context, rt *route) {
 		p.headers(h, rt.page)
 		out = reply{status: p.status(), contentType: mediaProblem, body: p.body(c.id, rt.verdict)}
 	}
+	c.streamed = out.stream != nil // for as long as the caller listens, which says nothing of us
 	out.write(w)
 	s.finished(c, out.status, p, err)
 	c.reset()
@@ -206,7 +208,9 @@ func (s *Server) current(ctx context.Context) (*engine.State, error) {
 // finished counts and logs one request.
 func (s *Server) finished(c *call, status int, p *problem, err error) {
 	took := s.cfg.Now().Sub(c.begun)
-	c.route.timing.observe(c.cache, took)
+	if !c.streamed {
+		c.route.timing.observe(c.cache, took)
+	}
 	if p != nil {
 		s.metrics.problem(p)
 	}

@@ -102,6 +102,10 @@ type Config struct {
 	Stats *engine.Stats
 	// Counters are those of other parts, shown at /metrics.
 	Counters []Counter
+	// Previews tell what a change would do; nil: their path is not there.
+	Previews Previews
+	// PreviewTime bounds one preview. 0 is [DefaultPreviewTime].
+	PreviewTime time.Duration
 	// TokenUsed is told each time that a token was good. It must not block. Nil:
 	// nobody is told.
 	TokenUsed func(tokenID string, at time.Time)
@@ -171,6 +175,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.LargeBodyLimit == 0 {
 		cfg.LargeBodyLimit = max(DefaultLargeBodyLimit, cfg.BodyLimit)
+	}
+	if cfg.PreviewTime <= 0 {
+		cfg.PreviewTime = DefaultPreviewTime
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -52,6 +52,9 @@ type reply struct {
 	cache       string
 	allow       string
 	retryAfter  int
+	// stream writes the body, after the headers, for as long as it likes; instead of
+	// body.
+	stream func(w http.ResponseWriter)
 }
 
 // quick is implemented by bodies that know a quick way to read the plain
@@ -132,6 +135,11 @@ func (r *reply) write(w http.ResponseWriter) {
 	set("Allow", r.allow)
 	if r.retryAfter > 0 {
 		set("Retry-After", strconv.Itoa(r.retryAfter))
+	}
+	if r.stream != nil {
+		w.WriteHeader(r.status)
+		r.stream(w)
+		return
 	}
 	if r.status != http.StatusNoContent {
 		set("Content-Length", strconv.Itoa(len(r.body)))

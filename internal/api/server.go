@@ -32,6 +32,7 @@ type Server struct {
 	limits   *buckets[string]
 	guesses  guesses
 	draining atomic.Bool
+	previews previews
 	// roles are the lists that requests to the engine share.
 	roles map[auth.Role][]string
 	// notFound and wrongMethod take requests that no route takes.
@@ -56,7 +57,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api: registering metrics: %w", err)
 	}
-	s := &Server{cfg: cfg, echo: echo.New(), metrics: m, roles: map[auth.Role][]string{}, guesses: newGuesses()}
+	s := &Server{cfg: cfg, echo: echo.New(), metrics: m, roles: map[auth.Role][]string{}, guesses: newGuesses(), previews: previews{by: map[string]bool{}}}
 	if cfg.RateLimit != (RateLimit{}) {
 		s.limits = newBuckets[string](cfg.RateLimit, mostPrincipals)
 	}
@@ -116,10 +117,14 @@ func (s *Server) administrationRoutes() []*route {
 	if a == nil {
 		return nil
 	}
+	var previews []*route
+	if s.cfg.Previews != nil {
+		previews = []*route{{method: http.MethodPost, path: v1 + "/policies/preview", need: auth.Policy, body: true, large: true, serve: byJSON(s, previewExample, s.postPreview)}}
+	}
 	page := []string{"limit", "cursor"}
 	patch := []string{mediaMerge, mediaJSON}
 	document := []string{mediaYAML, mediaJSON}
-	return []*route{
+	return append(previews, []*route{
 		{method: http.MethodGet, path: v1 + "/signers", need: auth.Read, query: []string{"query", "type", "state", "owner", "enabled", "limit", "cursor"}, serve: s.by(s.listSigners)},
 		{method: http.MethodPost, path: v1 + "/signers", need: auth.Administer, body: true, serve: byJSONOver(s, client.Signer{Enabled: true}, signerExample, s.createSigner)},
 		{method: http.MethodGet, path: v1 + "/signers/export", need: auth.Read, serve: s.by(s.exportSigners)},
@@ -157,7 +162,7 @@ func (s *Server) administrationRoutes() []*route {
 		{method: http.MethodGet, path: v1 + "/audit/head", need: auth.Read, serve: s.by(s.auditHead)},
 		{method: http.MethodPost, path: v1 + "/audit/verify", need: auth.Read, body: true, serve: byJSON(s, verifyAuditExample, s.verifyAudit)},
 		{method: http.MethodPost, path: v1 + "/secret/rotate", need: auth.Administer, serve: s.by(s.rotateSecret)},
-	}
+	}...)
 }
 
 // byJSON is [Server.by] for an endpoint that takes a decoded body.

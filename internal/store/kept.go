@@ -18,7 +18,7 @@ type KeptVerdict struct {
 	ImageRef, ImageName, ImageDigest string
 	Decision                         verdict.Decision
 	Allowed                          bool
-	Revision                         int64
+	Active                           verdict.Active
 	Build                            string
 	// FactsDigest and EvidenceDigest are "" where there are none.
 	FactsDigest, EvidenceDigest string
@@ -79,7 +79,7 @@ func (s *Store) KeptVerdicts(ctx context.Context, since, until time.Time, p Page
 	}
 	from, where, args := keptRange(s.read.dialect, Filter{Since: since, Until: until}, p.After)
 	rows, err := s.read.QueryContext(ctx, `SELECT v.id, v.created_at, v.image_ref, v.image_name, v.image_digest, v.decision, v.allowed,
-			v.active_revision, v.build, v.facts_digest, v.evidence_digest, v.basis,
+			v.active_revision, v.active_digest, v.build, v.facts_digest, v.evidence_digest, v.basis,
 			f.encoding, f.size, CASE WHEN f.size <= ? THEN f.body END,
 			(SELECT CAST(sum(u.count) AS bigint) FROM verdict_uses u WHERE u.verification_id = v.id), (SELECT max(u.minute) FROM verdict_uses u WHERE u.verification_id = v.id)
 		FROM `+from+` LEFT JOIN facts f ON f.digest = v.facts_digest
@@ -94,7 +94,7 @@ func (s *Store) KeptVerdicts(ctx context.Context, since, until time.Time, p Page
 		var uses *int64
 		var used *time.Time
 		err := r.Scan(&v.ID, timeColumn{&v.At}, &v.ImageRef, &v.ImageName, &v.ImageDigest, &v.Decision, &v.Allowed,
-			&v.Revision, &v.Build, &factsDigest, &evidenceDigest, &v.basis, &encoding, &size, &v.facts, &uses, timePtrColumn{&used})
+			&v.Active.Revision, &v.Active.Digest, &v.Build, &factsDigest, &evidenceDigest, &v.basis, &encoding, &size, &v.facts, &uses, timePtrColumn{&used})
 		v.FactsDigest, v.EvidenceDigest, v.encoding = deref(factsDigest), deref(evidenceDigest), deref(encoding)
 		v.size, v.Uses, v.LastUsed = deref(size), deref(uses), deref(used)
 		return v, err

@@ -99,7 +99,7 @@ func testKeptVerdicts(t *testing.T, f *fixture) {
 		v := got[len(got)-1-i]
 		want := store.KeptVerdict{
 			ID: r.Verdict.ID, At: r.Decided, ImageRef: r.Verdict.Image, ImageName: r.ImageName, ImageDigest: r.Verdict.Digest,
-			Decision: r.Verdict.Decision, Allowed: r.Verdict.Allowed, Revision: 7, Build: "test-1", FactsDigest: r.Facts.Digest(),
+			Decision: r.Verdict.Decision, Allowed: r.Verdict.Allowed, Active: r.Verdict.Active, Build: "test-1", FactsDigest: r.Facts.Digest(),
 		}
 		if r.Evidence != nil {
 			want.EvidenceDigest = facts.Digest(r.Evidence)
