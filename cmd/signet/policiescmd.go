@@ -78,6 +78,7 @@ func policyNamed(ctx context.Context, api *client.Client, name string) (client.P
 type policiesPutCmd struct {
 	File string `arg:"" help:"signing_policy as YAML or JSON; - reads what is piped in."`
 	changeFlags
+	previewFlags
 	Name  string `help:"Name of the policy (default: the file's, without its ending)." placeholder:"NAME"`
 	Owner string `help:"Team that answers for it; its tokens may change it." placeholder:"TEAM"`
 	outFlags
@@ -102,11 +103,14 @@ func (c policiesPutCmd) Run(ctx context.Context, std streams) error {
 	return c.ask(ctx, func(api *client.Client) error {
 		owner, word := c.Owner, "new"
 		var version *int64
-		before, err := api.Policy(ctx, name)
+		old, err := api.Policy(ctx, name)
 		switch {
 		case err == nil:
-			version, owner, word = &before.Version, orWord(owner, before.Owner), "replaced"
+			version, owner, word = &old.Version, orWord(owner, old.Owner), "replaced"
 		case !client.IsNotFound(err):
+			return err
+		}
+		if err := c.before(ctx, std, api, client.Operation{Op: client.OpPutPolicy, Name: name, Owner: owner, SigningPolicy: string(body)}); err != nil {
 			return err
 		}
 		after, err := api.PutPolicy(ctx, name, owner, body, version)
@@ -134,6 +138,7 @@ func fileName(path string) string {
 type policiesRemoveCmd struct {
 	policyArg
 	changeFlags
+	previewFlags
 }
 
 // Run takes the policy out of force.
@@ -141,6 +146,9 @@ func (c policiesRemoveCmd) Run(ctx context.Context, std streams) error {
 	return c.ask(ctx, func(api *client.Client) error {
 		p, err := policyNamed(ctx, api, c.Name)
 		if err != nil {
+			return err
+		}
+		if err := c.before(ctx, std, api, client.Operation{Op: client.OpDeletePolicy, Name: p.Name}); err != nil {
 			return err
 		}
 		if err := api.DeletePolicy(ctx, p.Name, p.Version); err != nil {

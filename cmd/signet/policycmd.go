@@ -23,6 +23,7 @@ type policyCmd struct {
 	Test    policyTestCmd    `cmd:"" help:"Run the tests of a policy bundle."`
 	Eval    policyEvalCmd    `cmd:"" help:"Ask a policy bundle about one input."`
 	Fixture policyFixtureCmd `cmd:"" help:"Write the facts of a real image as a test fixture, with a test to complete."`
+	Replay  policyReplayCmd  `cmd:"" help:"Show which answers of the past would be different under another policy, other signers or trust roots, or at a later time."`
 }
 
 type policyInitCmd struct {
