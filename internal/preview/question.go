@@ -1,6 +1,7 @@
 package preview
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"maps"
@@ -12,14 +13,15 @@ import (
 )
 
 // questionKey tells questions apart: the image as it was asked for, its digest, what
-// else was asked, and what was found.
+// else was asked, and what was found. That is the evidence where it was kept: the
+// facts that were made of it are others whenever the keys or trust roots were.
 func questionKey(row *Row, b *engine.Basis) (key [16]byte) {
 	buf := make([]byte, 0, 512)
 	add := func(s string) {
 		buf = binary.AppendUvarint(buf, uint64(len(s)))
 		buf = append(buf, s...)
 	}
-	for _, s := range []string{row.Image, row.Digest, row.FactsDigest, b.Platform} {
+	for _, s := range []string{row.Image, row.Digest, cmp.Or(row.EvidenceDigest, row.FactsDigest), b.Platform} {
 		add(s)
 	}
 	flags := byte(0)
