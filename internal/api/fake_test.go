@@ -64,6 +64,7 @@ type bed struct {
 	decider  *fakeDecider
 	verdicts *fakeVerdicts
 	admin    *fakeAdministration
+	previews *fakePreviews
 	state    *engine.State
 	tokens   map[string]string // by role, and "expired", "revoked"
 	now      time.Time
@@ -116,7 +117,8 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 		uses: func(context.Context, string) ([]client.Use, error) { return nil, nil },
 	}
 	b.admin = &fakeAdministration{}
-	cfg := Config{Decider: b.decider, Verdicts: b.verdicts, Administration: b.admin, ImageName: imageName, Build: "test", Now: func() time.Time { return b.now }}
+	b.previews = &fakePreviews{}
+	cfg := Config{Decider: b.decider, Verdicts: b.verdicts, Administration: b.admin, Previews: b.previews, ImageName: imageName, Build: "test", Now: func() time.Time { return b.now }}
 	if change != nil {
 		change(&cfg)
 	}
