@@ -253,12 +253,12 @@ func TestPreviewOfChanges(t *testing.T) {
 			{"nothing", nil, "3 unchanged"},
 			{"the same policy", []client.Operation{policy("default", tryPolicy)}, "3 unchanged"},
 			{"a policy in audit", []client.Operation{policy("default", "mode: audit\n"+tryPolicy)}, "1 unchanged, 2 allowed, default/signature_rejected, default/unsigned"},
-			{"a second policy", []client.Operation{policy("strict", "images: ['"+w.registry.Host()+"/acme/keyless']\ntrusted_signers: [{type: keyless, issuer: 'https://issuer.example', subject: nobody}]\n")}, "2 unchanged, 1 denied, strict/untrusted_signer"},
+			{"a second policy", []client.Operation{policy("strict", "images: ['"+w.registry.Host()+"/acme/keyless']\ntrusted_signers: [{type: keyless, issuer: 'https://issuer.example', subject: nobody}]\n")}, "2 unchanged, 1 denied, strict/signer_not_trusted"},
 			{"no policy", []client.Operation{{Op: client.OpDeletePolicy, Name: "default"}}, "3 unknown, /no_active_policy"},
 			{"a signer disabled", []client.Operation{signer(client.OpDisableSigner)}, "2 unchanged, 1 denied, default/no_trusted_signer"},
 			{"and enabled again", []client.Operation{signer(client.OpDisableSigner), signer(client.OpEnableSigner)}, "3 unchanged"},
 			{"a signer removed", []client.Operation{signer(client.OpDeleteSigner)}, "2 unchanged, 1 denied, default/no_trusted_signer"},
-			{"a signer compromised", []client.Operation{{Op: client.OpCompromiseSigner, Name: "builder", Since: &past}}, "2 unchanged, 1 denied, default/untrusted_signer"},
+			{"a signer compromised", []client.Operation{{Op: client.OpCompromiseSigner, Name: "builder", Since: &past}}, "2 unchanged, 1 denied, default/signer_not_trusted"},
 			{"a signer narrowed", []client.Operation{{Op: client.OpPutSigner, Name: "builder", Signer: json.RawMessage(`{"images": ["ghcr.io/**"]}`)}}, "2 unchanged, 1 denied, default/no_trusted_signer"},
 			{"a key added", []client.Operation{w.newSigner(w.key("release"))}, "2 unchanged, 1 allowed, default/signature_rejected"},
 			{"a root under another name", []client.Operation{{Op: client.OpPutTrustRoot, Name: "again", TrustRoot: put()}, {Op: client.OpDeleteTrustRoot, Name: "trusted-root"}}, "3 unchanged"},
@@ -346,7 +346,7 @@ func TestPreviewWindow(t *testing.T) {
 			t.Errorf("before the end: %s", said(p))
 		}
 		p := w.preview(client.PreviewRequest{At: &after})
-		if said(p) != "1 unchanged, 1 denied, default/no_trusted_signer" && said(p) != "1 unchanged, 1 denied, default/untrusted_signer" {
+		if said(p) != "1 unchanged, 1 denied, default/signer_not_trusted" {
 			t.Errorf("after the end: %s", said(p))
 		}
 		if f := p.Flips[0]; f.Image != keyless || f.Before != client.Allow || f.After != client.Deny || f.Verdicts != 2 || f.Uses != 2 || len(f.Reasons) == 0 {
