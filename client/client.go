@@ -241,28 +241,34 @@ func (c *Client) bytes(ctx context.Context, r call, parts ...string) (answer, er
 	return a, nil
 }
 
-// once sends the request a single time.
-func (c *Client) once(ctx context.Context, r call) (answer, error) {
+// request makes an HTTP request of a call.
+func (c *Client) request(ctx context.Context, r call, accept string) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, r.method, c.base.String()+"/api/v1"+r.path, bytes.NewReader(r.body))
 	if err != nil {
-		return answer{}, fmt.Errorf("%w: %w", ErrRequest, err)
+		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
 	req.URL.RawQuery = r.query.Encode()
 	for name, values := range r.header {
 		req.Header[name] = values
 	}
-	req.Header.Set("Accept", mediaJSON+", application/problem+json, */*;q=0.5")
+	req.Header.Set("Accept", accept+", application/problem+json, */*;q=0.5")
 	req.Header.Set("User-Agent", c.cfg.UserAgent)
 	if r.contentType != "" {
 		req.Header.Set("Content-Type", r.contentType)
 	}
 	if c.why != "" && r.method != http.MethodGet {
 		if !printableLine(c.why) {
-			return answer{}, fmt.Errorf("%w: why: is kept in the audit log as one line: printable text of 500 bytes at most", ErrRequest)
+			return nil, fmt.Errorf("%w: why: is kept in the audit log as one line: printable text of 500 bytes at most", ErrRequest)
 		}
 		req.Header.Set("Signet-Why", c.why)
 	}
-	if err := c.authorise(req, r.token); err != nil {
+	return req, c.authorise(req, r.token)
+}
+
+// once sends the request a single time.
+func (c *Client) once(ctx context.Context, r call) (answer, error) {
+	req, err := c.request(ctx, r, mediaJSON)
+	if err != nil {
 		return answer{}, err
 	}
 	res, err := c.http.Do(req)

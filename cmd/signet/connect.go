@@ -252,6 +252,7 @@ type apiParts struct {
 	decisions *decisionlog.Log
 	// collectors are metrics of other parts.
 	collectors []prometheus.Collector
+	previews   api.Previews
 }
 
 func newAPI(p apiParts) (*api.Server, error) {
@@ -271,6 +272,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 			asked, err := p.source.Parse(image)
 			return asked.Name(), err
 		},
+		Previews:       p.previews,
 		Checks:         checks(p),
 		MoreChecks:     moreChecks(p.admin),
 		Collectors:     p.collectors,

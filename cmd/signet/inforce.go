@@ -227,12 +227,12 @@ func (f *inForce) compile(ctx context.Context, old *builtState, snap store.Snaps
 		}
 	}
 	if !same(store.InputPolicies) || !same(store.InputBundles) {
-		if err := f.compilePolicies(ctx, st, old, snap); err != nil {
+		if err := f.compilePolicies(ctx, objectsOf{f.cfg.store, snap}, st, old, snap); err != nil {
 			return nil, err
 		}
 	}
 	if !same(store.InputTrustRoots) {
-		if st.roots, err = f.loadRoots(ctx, snap.Roots); err != nil {
+		if st.roots, err = f.loadRoots(ctx, objectsOf{f.cfg.store, snap}, snap.Roots); err != nil {
 			return nil, err
 		}
 	}
@@ -291,7 +291,7 @@ func unverified(context.Context, facts.Subject, []evidence.Item, engine.Keys) (f
 }
 
 // compilePolicies compiles those policies of which they or their bundles changed.
-func (f *inForce) compilePolicies(ctx context.Context, st, old *builtState, snap store.Snapshot) (err error) {
+func (f *inForce) compilePolicies(ctx context.Context, from administration.Objects, st, old *builtState, snap store.Snapshot) (err error) {
 	st.policyRows, st.bundleRows = snap.Policies, snap.Bundles
 	if old.State != nil && snap.Unchanged[store.InputPolicies] {
 		st.policyRows = old.policyRows
@@ -302,24 +302,42 @@ func (f *inForce) compilePolicies(ctx context.Context, st, old *builtState, snap
 	st.policies, err = compilePolicies(ctx, st.policyRows, compiling{
 		limits: f.cfg.file.Limits, bundles: st.bundleRows, before: old.policies, prepared: f.cfg.prepared,
 		archive: func(ctx context.Context, digest string) ([]byte, error) {
-			return f.cfg.store.Object(ctx, store.ObjectBundle, digest)
+			return from.Object(ctx, store.ObjectBundle, digest)
 		},
 	})
 	return err
 }
 
-func (f *inForce) loadRoots(ctx context.Context, rows []store.RootRow) (*rootSet, error) {
+// objectsOf are the store's, and those that only a snapshot has.
+type objectsOf struct {
+	*store.Store
+	snap store.Snapshot
+}
+
+func (o objectsOf) Object(ctx context.Context, kind, digest string) ([]byte, error) {
+	if body, ok := o.snap.Objects[store.ObjectName{Kind: kind, Digest: digest}]; ok {
+		return body, nil
+	}
+	return o.Store.Object(ctx, kind, digest)
+}
+
+func (f *inForce) loadRoots(ctx context.Context, from administration.Objects, rows []store.RootRow) (*rootSet, error) {
 	if len(rows) == 0 && f.aside {
 		return &rootSet{}, nil
 	}
-	roots, err := administration.LoadRoots(ctx, f.cfg.store, rows, f.cfg.file.Offline)
+	roots, err := administration.LoadRoots(ctx, from, rows, f.cfg.file.Offline)
 	if err != nil {
 		return nil, err
 	}
-	return newRootSet(roots, verify.Config{
+	set, err := newRootSet(roots, verify.Config{
 		Limits: f.cfg.file.Limits, Memo: f.cfg.memo, Build: build(),
 		OnPanic: func(p any) { f.cfg.log.Error("panic while verifying", "panic", fmt.Sprint(p)) },
 	})
+	if err != nil {
+		return nil, err
+	}
+	set.named = rootsName(rows)
+	return set, nil
 }
 
 func signersFromRows(rows []store.SignerRow) ([]signers.Signer, error) {

@@ -292,7 +292,7 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 		exceptions = append(exceptions, engine.Boundary{Kind: engine.BoundaryException, Name: p.ExceptionName(i), Ends: e.ExpiresAt})
 	}
 	return engine.Policy{
-		Name: p.Name, Mode: p.Mode, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts,
+		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts,
 		RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
 		Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil

@@ -80,6 +80,7 @@ func policyNamed(ctx context.Context, api *client.Client, name string) (client.P
 type policiesPutCmd struct {
 	File string `arg:"" help:"signing_policy as YAML or JSON; - reads what is piped in."`
 	changeFlags
+	previewFlags
 	Name   string `help:"Name of the policy (default: the file's, without its ending)." placeholder:"NAME"`
 	Owner  string `help:"Team that answers for it; its tokens may change it." placeholder:"TEAM"`
 	Bundle string `help:"Archive of its policy bundle (.tar.gz), which comes into force with it: as the bundle that it names, or one of its own name." placeholder:"ARCHIVE" type:"path"`
@@ -111,11 +112,14 @@ func (c policiesPutCmd) Run(ctx context.Context, std streams) error {
 	return c.ask(ctx, func(api *client.Client) error {
 		owner, word := c.Owner, "new"
 		var version *int64
-		before, err := api.Policy(ctx, name)
+		old, err := api.Policy(ctx, name)
 		switch {
 		case err == nil:
-			version, owner, word = &before.Version, orWord(owner, before.Owner), "replaced"
+			version, owner, word = &old.Version, orWord(owner, old.Owner), "replaced"
 		case !client.IsNotFound(err):
+			return err
+		}
+		if err := c.before(ctx, std, api, client.Operation{Op: client.OpPutPolicy, Name: name, Owner: owner, SigningPolicy: string(body), Archive: archive}); err != nil {
 			return err
 		}
 		put := func() (client.Policy, error) { return api.PutPolicy(ctx, name, owner, body, version) }
@@ -150,6 +154,7 @@ func fileName(path string) string {
 type policiesRemoveCmd struct {
 	policyArg
 	changeFlags
+	previewFlags
 }
 
 // Run takes the policy out of force.
@@ -157,6 +162,9 @@ func (c policiesRemoveCmd) Run(ctx context.Context, std streams) error {
 	return c.ask(ctx, func(api *client.Client) error {
 		p, err := policyNamed(ctx, api, c.Name)
 		if err != nil {
+			return err
+		}
+		if err := c.before(ctx, std, api, client.Operation{Op: client.OpDeletePolicy, Name: p.Name}); err != nil {
 			return err
 		}
 		if err := api.DeletePolicy(ctx, p.Name, p.Version); err != nil {

@@ -192,6 +192,9 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
+	if strings.Contains(in.Header.Get("Accept"), "ndjson") {
+		return t.stream(in), nil
+	}
 	defer func() { _ = in.Body.Close() }()
 	out := &written{header: http.Header{}}
 	t.handler.ServeHTTP(out, in)
@@ -201,6 +204,49 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 		Header: out.sent, Body: io.NopCloser(&out.body), ContentLength: int64(out.body.Len()), Request: r,
 	}, nil
 }
+
+// stream answers while the handler still writes. A caller that leaves closes the
+// body, which the handler sees as a write that fails.
+func (t inProcess) stream(in *http.Request) *http.Response {
+	reader, writer := io.Pipe()
+	out := &streamed{header: http.Header{}, body: writer, begun: make(chan struct{})}
+	go func() {
+		defer func() { _ = in.Body.Close() }()
+		t.handler.ServeHTTP(out, in)
+		out.WriteHeader(http.StatusOK) // unless it has one
+		_ = writer.Close()
+	}()
+	<-out.begun
+	return &http.Response{
+		Status: http.StatusText(out.status), StatusCode: out.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: out.sent, Body: reader, ContentLength: -1, Request: in,
+	}
+}
+
+// streamed hands over what a handler writes as it comes.
+type streamed struct {
+	header, sent http.Header
+	status       int
+	body         *io.PipeWriter
+	begun        chan struct{}
+}
+
+func (w *streamed) Header() http.Header { return w.header }
+
+func (w *streamed) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status, w.sent = status, w.header.Clone()
+		close(w.begun)
+	}
+}
+
+func (w *streamed) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.body.Write(p)
+}
+
+// Flush does nothing: nothing is held back.
+func (w *streamed) Flush() {}
 
 // written keeps what a handler writes.
 type written struct {

@@ -10,6 +10,8 @@ import (
 type rootSet struct {
 	all      []*trust.Root
 	verifier *verify.Verifier
+	// named is what they are made of, but for when they were refreshed; see rootsName.
+	named string
 }
 
 // newRootSet takes cfg without its Roots.

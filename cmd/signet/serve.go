@@ -259,6 +259,7 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(), shadows: s.engine.ShadowCounts,
 		cache: s.cache, batch: batch, recorder: record, source: source, decisions: s.decisions, watching: s.watching,
 		past:       pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
+		previews:   &previewer{inForce: s.inForce, admin: s.admin, engine: s.engine},
 		collectors: []prometheus.Collector{s.metrics},
 	})
 	return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"regexp"
@@ -322,6 +323,7 @@ func byAt(who string, at *time.Time) string {
 type signersUpdateCmd struct {
 	signerArg
 	changeFlags
+	previewFlags
 	Rename        *string           `help:"New name." placeholder:"NAME"`
 	Issuer        *string           `help:"OIDC issuer of a keyless signer." placeholder:"URL"`
 	Subject       *string           `help:"Exact identity of a keyless signer." placeholder:"ID" xor:"subject"`
@@ -351,7 +353,16 @@ func (c signersUpdateCmd) Run(ctx context.Context, std streams) error {
 	if len(patch) == 0 {
 		return usage("there is nothing to change; give a flag, as --expires-at 2027-01-31T00:00:00Z or --clear images")
 	}
-	return c.ask(ctx, func(api *client.Client) error { return patchSigner(ctx, std, api, c.Name, patch, c.JSON) })
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, func(api *client.Client) error {
+		if err := c.before(ctx, std, api, client.Operation{Op: client.OpPutSigner, Name: c.Name, Signer: body}); err != nil {
+			return err
+		}
+		return patchSigner(ctx, std, api, c.Name, patch, c.JSON)
+	})
 }
 
 // patch is a JSON merge patch (RFC 7396).
@@ -452,11 +463,15 @@ func (c signersEnableCmd) Run(ctx context.Context, std streams) error {
 type signersDisableCmd struct {
 	signerArg
 	changeFlags
+	previewFlags
 }
 
 // Run disables the signer; verdicts that were given because of it are not repeated.
 func (c signersDisableCmd) Run(ctx context.Context, std streams) error {
 	return c.ask(ctx, func(api *client.Client) error {
+		if err := c.before(ctx, std, api, client.Operation{Op: client.OpDisableSigner, Name: c.Name}); err != nil {
+			return err
+		}
 		return patchSigner(ctx, std, api, c.Name, map[string]any{"enabled": false}, false)
 	})
 }
@@ -464,6 +479,7 @@ func (c signersDisableCmd) Run(ctx context.Context, std streams) error {
 type signersRemoveCmd struct {
 	signerArg
 	changeFlags
+	previewFlags
 }
 
 // Run removes the signer; verdicts that were given because of it are not repeated.
@@ -471,6 +487,9 @@ func (c signersRemoveCmd) Run(ctx context.Context, std streams) error {
 	return c.ask(ctx, func(api *client.Client) error {
 		s, err := signerNamed(ctx, api, c.Name)
 		if err != nil {
+			return err
+		}
+		if err := c.before(ctx, std, api, client.Operation{Op: client.OpDeleteSigner, Name: s.ID}); err != nil {
 			return err
 		}
 		if err := api.DeleteSigner(ctx, s.ID, s.Version); err != nil {
@@ -551,6 +570,7 @@ func (c signersExportCmd) Run(ctx context.Context, std streams) error {
 type signersCompromiseCmd struct {
 	signerArg
 	remoteFlags
+	previewFlags
 	Since string `required:"" help:"Last moment at which its signatures still count (RFC 3339)." placeholder:"TIME"`
 	Why   string `required:"" help:"What happened, for the audit log." placeholder:"TEXT"`
 	outFlags
@@ -568,6 +588,9 @@ func (c signersCompromiseCmd) Run(ctx context.Context, std streams) error {
 	return c.ask(ctx, func(api *client.Client) error {
 		s, err := signerNamed(ctx, api, c.Name)
 		if err != nil {
+			return err
+		}
+		if err := c.before(ctx, std, api, client.Operation{Op: client.OpCompromiseSigner, Name: s.ID, Since: since}); err != nil {
 			return err
 		}
 		done, err := api.CompromiseSigner(ctx, s.ID, client.Compromise{Since: *since, Why: c.Why})

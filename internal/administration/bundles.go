@@ -28,7 +28,7 @@ func (s *Service) Bundles(ctx context.Context, c Caller, limit int, after string
 	if err != nil {
 		return page, err
 	}
-	rows, err := s.store.Bundles(ctx)
+	rows, err := s.in.Bundles(ctx)
 	if err != nil {
 		return page, err
 	}
@@ -62,7 +62,7 @@ func (s *Service) Bundle(ctx context.Context, c Caller, name string) (client.Bun
 }
 
 func (s *Service) bundle(ctx context.Context, name string) (store.BundleRow, error) {
-	row, err := s.store.Bundle(ctx, name)
+	row, err := s.in.Bundle(ctx, name)
 	return row, missing(err, "there is no bundle %q", name)
 }
 
@@ -76,7 +76,7 @@ func (s *Service) showBundle(ctx context.Context, row store.BundleRow) (client.B
 
 // shownBundles gives what the API says of a bundle.
 func (s *Service) shownBundles(ctx context.Context) (func(store.BundleRow) client.Bundle, error) {
-	policies, err := s.store.Policies(ctx)
+	policies, err := s.in.Policies(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (s *Service) BundleArchive(ctx context.Context, c Caller, name string) ([]b
 	if row.Digest == "" {
 		return nil, refuse(ErrNotFound, "%s has not been fetched yet", bundleNamed(name))
 	}
-	return s.store.Object(ctx, store.ObjectBundle, row.Digest)
+	return s.in.Object(ctx, store.ObjectBundle, row.Digest)
 }
 
 // PutBundle publishes an archive: as a new bundle, where version is nil, or as the
@@ -153,7 +153,7 @@ func (s *Service) PutBundle(ctx context.Context, c Caller, name, owner string, a
 		if owner != "" {
 			row.Owner = owner
 		}
-	} else if _, err := s.store.Bundle(ctx, name); err == nil {
+	} else if _, err := s.in.Bundle(ctx, name); err == nil {
 		return client.Bundle{}, refuse(ErrConflict, "%s: is there already; name its version to replace it", bundleNamed(name))
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return client.Bundle{}, err
@@ -164,7 +164,7 @@ func (s *Service) PutBundle(ctx context.Context, c Caller, name, owner string, a
 // publish puts an archive into force as row's, beside policies that change with
 // it.
 func (s *Service) publish(ctx context.Context, c Caller, row store.BundleRow, archive []byte, settings bool, policies []proposedPolicy) (client.Bundle, error) {
-	if err := s.mayPublish(ctx, c, s.store, row); err != nil {
+	if err := s.mayPublish(ctx, c, s.in, row); err != nil {
 		return client.Bundle{}, err
 	}
 	_, err := s.put(ctx, &proposal{
@@ -220,7 +220,7 @@ func (s *Service) put(ctx context.Context, p *proposal, row store.BundleRow, arc
 
 // continued gives a new bundle the highest sequence that one of its name has had.
 func (s *Service) continued(ctx context.Context, row store.BundleRow) (store.BundleRow, error) {
-	past, err := s.store.BundleHistory(ctx, row.Name)
+	past, err := s.in.BundleHistory(ctx, row.Name)
 	if err != nil {
 		return row, err
 	}
@@ -265,11 +265,11 @@ func (s *Service) changeableBundle(ctx context.Context, c Caller, name string, v
 	if err != nil {
 		return store.BundleRow{}, err
 	}
-	if err := s.mayPublish(ctx, c, s.store, row); err != nil {
+	if err := s.mayPublish(ctx, c, s.in, row); err != nil {
 		return store.BundleRow{}, err
 	}
 	switch {
-	case row.Source == sourceConfiguration:
+	case row.Source == sourceConfiguration && !s.onTrial: // where it is published, it can be tried
 		return store.BundleRow{}, refuse(ErrConflict, "%s: is fetched from %s, as the server's configuration says; publish it there", bundleNamed(name), row.Location)
 	case row.Version != version:
 		return store.BundleRow{}, stale(bundleNamed(name), row.Version, version)
@@ -307,7 +307,7 @@ func (s *Service) PatchBundle(ctx context.Context, c Caller, name string, versio
 	if err := s.resigned(ctx, &row); err != nil {
 		return client.Bundle{}, err
 	}
-	if err := s.mayPublish(ctx, c, s.store, row); err != nil {
+	if err := s.mayPublish(ctx, c, s.in, row); err != nil {
 		return client.Bundle{}, err
 	}
 	err = s.change(ctx, c, func(tx *store.Tx) error {
@@ -339,7 +339,7 @@ func (s *Service) resigned(ctx context.Context, row *store.BundleRow) error {
 	if row.Digest == "" {
 		return nil
 	}
-	archive, err := s.store.Object(ctx, store.ObjectBundle, row.Digest)
+	archive, err := s.in.Object(ctx, store.ObjectBundle, row.Digest)
 	if err != nil {
 		return err
 	}
@@ -406,10 +406,10 @@ func (s *Service) RollbackBundle(ctx context.Context, c Caller, name string, to 
 	if err != nil {
 		return client.Bundle{}, err
 	}
-	if err := s.mayPublish(ctx, c, s.store, row); err != nil {
+	if err := s.mayPublish(ctx, c, s.in, row); err != nil {
 		return client.Bundle{}, err
 	}
-	past, err := s.store.BundleHistory(ctx, name)
+	past, err := s.in.BundleHistory(ctx, name)
 	if err != nil {
 		return client.Bundle{}, err
 	}
@@ -441,7 +441,7 @@ func (s *Service) goBack(ctx context.Context, c Caller, row, target store.Bundle
 	next.Digest, next.PolicyDigest, next.Revision, next.Sequence = target.Digest, target.PolicyDigest, target.Revision, target.Sequence
 	next.HighestSequence = max(row.HighestSequence, target.Sequence)
 	next.Validator = "" // the source is asked what it has, and told why that is not taken
-	archive, err := s.store.Object(ctx, store.ObjectBundle, target.Digest)
+	archive, err := s.in.Object(ctx, store.ObjectBundle, target.Digest)
 	if err != nil {
 		return client.Bundle{}, err
 	}

@@ -26,29 +26,47 @@ const (
 // without a signing time. A moment after the one that was set before changes
 // nothing; asked again, it gives the same list.
 func (s *Service) CompromiseSigner(ctx context.Context, c Caller, id string, req client.Compromise) (client.Compromised, error) {
-	if err := c.may(auth.Administer); err != nil {
+	row, err := s.endTrust(ctx, c, id, req)
+	if err != nil {
 		return client.Compromised{}, err
 	}
-	if err := s.checkCompromise(req); err != nil {
+	out := client.Compromised{}
+	if out.Signer, err = s.show(ctx, row); err != nil {
 		return client.Compromised{}, err
+	}
+	since := req.Since
+	if row.SignedUntil != nil && row.SignedUntil.Before(since) {
+		since = *row.SignedUntil
+	}
+	out.Affected, out.More, err = s.affected(ctx, c, id, since, maxAffected, maxLooked)
+	return out, err
+}
+
+// endTrust is the change of [Service.CompromiseSigner].
+func (s *Service) endTrust(ctx context.Context, c Caller, id string, req client.Compromise) (row store.SignerRow, err error) {
+	if err := c.may(auth.Administer); err != nil {
+		return row, err
+	}
+	if err := s.checkCompromise(req); err != nil {
+		return row, err
 	}
 	old, err := s.signer(ctx, id)
 	if err != nil {
-		return client.Compromised{}, err
+		return row, err
 	}
 	if err := c.owns(signerNamed(old.Name), old.Owner, old.Images); err != nil {
-		return client.Compromised{}, err
+		return row, err
 	}
 	said, err := json.Marshal(req)
 	if err != nil {
-		return client.Compromised{}, fmt.Errorf("encoding an audit entry: %w", err)
+		return row, fmt.Errorf("encoding an audit entry: %w", err)
 	}
 	why := req.Why
 	if c.Why != "" && c.Why != req.Why {
 		why += "; " + c.Why
 	}
-	var row store.SignerRow
-	_, err = s.store.Change(ctx, c.actor(), why, func(tx *store.Tx) error {
+	c.Why = why
+	err = s.change(ctx, c, func(tx *store.Tx) error {
 		// Whatever changed meanwhile: nothing keeps a compromise waiting.
 		now, err := tx.Signer(ctx, id)
 		if err != nil {
@@ -66,19 +84,7 @@ func (s *Service) CompromiseSigner(ctx context.Context, c Caller, id string, req
 		}
 		return tx.Note(ctx, "signer.compromise", "signer/"+id, nil, said)
 	})
-	if err != nil {
-		return client.Compromised{}, err
-	}
-	out := client.Compromised{}
-	if out.Signer, err = s.show(ctx, row); err != nil {
-		return client.Compromised{}, err
-	}
-	since := req.Since
-	if row.SignedUntil != nil && row.SignedUntil.Before(since) {
-		since = *row.SignedUntil
-	}
-	out.Affected, out.More, err = s.affected(ctx, c, id, since, maxAffected, maxLooked)
-	return out, err
+	return row, err
 }
 
 func (s *Service) checkCompromise(req client.Compromise) error {

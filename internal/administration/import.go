@@ -247,7 +247,7 @@ func (s *Service) knownRoots(ctx context.Context, names []string) error {
 }
 
 func (s *Service) rootNames(ctx context.Context) ([]string, error) {
-	rows, err := s.store.Roots(ctx)
+	rows, err := s.in.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}

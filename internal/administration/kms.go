@@ -119,6 +119,9 @@ func (s *Service) keepState(ctx context.Context, r store.SignerRow, at time.Time
 // keyRead notes that the key in use was read just now. The change is done, so
 // that a note which fails is only logged: the next refresh writes it.
 func (s *Service) keyRead(ctx context.Context, r store.SignerRow) {
+	if s.onTrial {
+		return
+	}
 	if err := s.keepState(ctx, r, s.now(), nil, ""); err != nil {
 		s.log.WarnContext(ctx, "noting that a key was read", "signer", r.ID, "error", err.Error())
 	}
@@ -126,6 +129,9 @@ func (s *Service) keyRead(ctx context.Context, r store.SignerRow) {
 
 // forgetKey drops what was noted of a signer that has no key to read any more.
 func (s *Service) forgetKey(ctx context.Context, id string) {
+	if s.onTrial {
+		return
+	}
 	if err := s.store.DeleteUpkeep(ctx, store.UpkeepKMS, id); err != nil {
 		s.log.WarnContext(ctx, "forgetting the state of a key", "signer", id, "error", err.Error())
 	}

@@ -31,7 +31,7 @@ func (s *Service) Policies(ctx context.Context, c Caller, limit int, after strin
 	if err != nil {
 		return page, err
 	}
-	rows, err := s.store.Policies(ctx)
+	rows, err := s.in.Policies(ctx)
 	if err != nil {
 		return page, err
 	}
@@ -65,7 +65,7 @@ func (s *Service) Policy(ctx context.Context, c Caller, name string) (client.Pol
 }
 
 func (s *Service) policy(ctx context.Context, name string) (store.PolicyRow, error) {
-	r, err := s.store.Policy(ctx, name)
+	r, err := s.in.Policy(ctx, name)
 	return r, missing(err, "there is no policy %q", name)
 }
 
@@ -154,16 +154,16 @@ func (s *Service) PutPolicyWith(ctx context.Context, c Caller, name, owner strin
 // publishBeside puts an archive into force as a bundle, and what change says in the
 // same change. The bundle may be new, and is then owner's.
 func (s *Service) publishBeside(ctx context.Context, c Caller, name, owner string, archive []byte, change *proposal) error {
-	row, err := s.store.Bundle(ctx, name)
+	row, err := s.in.Bundle(ctx, name)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		row = store.BundleRow{Name: name, Source: sourceAPI, Owner: owner, Scope: defaultScope}
 	case err != nil:
 		return err
-	case row.Source == sourceConfiguration:
+	case row.Source == sourceConfiguration && !s.onTrial:
 		return refuse(ErrConflict, "%s: is fetched from %s, as the server's configuration says; publish it there", bundleNamed(name), row.Location)
 	}
-	if err := s.mayPublish(ctx, c, s.store, row); err != nil {
+	if err := s.mayPublish(ctx, c, s.in, row); err != nil {
 		return err
 	}
 	change.within = func(ctx context.Context, tx *store.Tx) error { return s.mayPublish(ctx, c, tx, row) }
@@ -245,7 +245,7 @@ func (s *Service) replaceable(ctx context.Context, c Caller, name string, versio
 		return store.PolicyRow{}, err
 	}
 	switch {
-	case old.Source == sourceConfiguration:
+	case old.Source == sourceConfiguration && !s.onTrial: // where it is written, it can be tried
 		return store.PolicyRow{}, refuse(ErrConflict, "%s: is written in the server's configuration; change it there", policyNamed(name))
 	case old.Version != version:
 		return store.PolicyRow{}, stale(policyNamed(name), old.Version, version)
@@ -383,12 +383,22 @@ func unreferenced(ctx context.Context, tx *store.Tx, name, what string) error {
 // stored is the store, or a change of it under way.
 type stored interface {
 	Signers(ctx context.Context) ([]store.SignerRow, error)
+	Signer(ctx context.Context, id string) (store.SignerRow, error)
 	Policies(ctx context.Context) ([]store.PolicyRow, error)
+	Policy(ctx context.Context, name string) (store.PolicyRow, error)
+	Roots(ctx context.Context) ([]store.RootRow, error)
+	Root(ctx context.Context, name string) (store.RootRow, error)
+	Bundles(ctx context.Context) ([]store.BundleRow, error)
+	Bundle(ctx context.Context, name string) (store.BundleRow, error)
+	BundleHistory(ctx context.Context, name string) ([]store.Past[store.BundleRow], error)
+	// Snapshot is everything in force; have is as for [store.Store.Snapshot].
+	Snapshot(ctx context.Context, have store.Inputs) (store.Snapshot, error)
+	Objects
 }
 
 // fits is the function of that name, on the store as it is now.
 func (s *Service) fits(ctx context.Context, changed []store.SignerRow, policies []*signingpolicy.Policy) error {
-	return fits(ctx, s.store, changed, policies)
+	return fits(ctx, s.in, changed, policies)
 }
 
 // fits makes sure that the registered signers, with changed ones in place of

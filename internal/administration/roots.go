@@ -60,7 +60,7 @@ func (s *Service) TrustRoots(ctx context.Context, c Caller) ([]client.TrustRoot,
 	}
 	list := make([]client.TrustRoot, 0, len(rows))
 	for _, row := range rows {
-		root, err := loadRoot(ctx, s.store, row)
+		root, err := loadRoot(ctx, s.in, row)
 		if err != nil {
 			return nil, err
 		}
@@ -82,12 +82,12 @@ func (s *Service) TrustRoot(ctx context.Context, c Caller, name string) (client.
 }
 
 func (s *Service) root(ctx context.Context, name string) (store.RootRow, error) {
-	row, err := s.store.Root(ctx, name)
+	row, err := s.in.Root(ctx, name)
 	return row, missing(err, "there is no trust root %q", name)
 }
 
 func (s *Service) showRoot(ctx context.Context, row store.RootRow) (client.TrustRoot, error) {
-	root, err := loadRoot(ctx, s.store, row)
+	root, err := loadRoot(ctx, s.in, row)
 	if err != nil {
 		return client.TrustRoot{}, err
 	}
@@ -135,10 +135,15 @@ func shownRoot(row store.RootRow, root *trust.Root, failed string) client.TrustR
 	return w
 }
 
+// Objects reads values that were kept, see [store.Store.Object].
+type Objects interface {
+	Object(ctx context.Context, kind, digest string) ([]byte, error)
+}
+
 // LoadRoots makes trust roots of rows, in their order. The bytes come from the
 // store and must have the digest of their row: [store.ErrCorrupt] otherwise.
 // Offline, no root is one that is to be kept current.
-func LoadRoots(ctx context.Context, st *store.Store, rows []store.RootRow, offline bool) ([]*trust.Root, error) {
+func LoadRoots(ctx context.Context, st Objects, rows []store.RootRow, offline bool) ([]*trust.Root, error) {
 	roots := make([]*trust.Root, 0, len(rows))
 	for _, row := range rows {
 		r, err := loadRoot(ctx, st, row)
@@ -153,7 +158,7 @@ func LoadRoots(ctx context.Context, st *store.Store, rows []store.RootRow, offli
 	return roots, nil
 }
 
-func loadRoot(ctx context.Context, st *store.Store, row store.RootRow) (*trust.Root, error) {
+func loadRoot(ctx context.Context, st Objects, row store.RootRow) (*trust.Root, error) {
 	body, err := st.Object(ctx, store.ObjectTrustRoot, row.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("reading trust root %q: %w", row.Name, err)
@@ -183,7 +188,7 @@ func parseRoot(row store.RootRow, body []byte) (*trust.Root, error) {
 }
 
 // loadMetadata reads what is kept of a TUF repository; nil for a file.
-func loadMetadata(ctx context.Context, st *store.Store, row store.RootRow) (map[string][]byte, error) {
+func loadMetadata(ctx context.Context, st Objects, row store.RootRow) (map[string][]byte, error) {
 	if row.TUFMetadata == "" {
 		return nil, nil //nolint:nilnil // no metadata is what a first refresh begins with
 	}
@@ -252,7 +257,10 @@ func (c Caller) aboutRoots(name string) error {
 }
 
 // ofAPI refuses to change what the configuration brings.
-func ofAPI(row store.RootRow) error {
+func (s *Service) mayChange(row store.RootRow) error {
+	if s.onTrial { // where it is written, it can be tried
+		return nil
+	}
 	switch row.Source {
 	case sourceConfiguration:
 		return refuse(ErrConflict, "trust root %q comes from the configuration of the server; change it there", row.Name)
@@ -319,14 +327,14 @@ func (s *Service) PutTrustRoot(ctx context.Context, c Caller, name string, in cl
 
 // replaced is the root that a put replaces, nil for a new one.
 func (s *Service) replaced(ctx context.Context, name string, version *int64) (*store.RootRow, error) {
-	row, err := s.store.Root(ctx, name)
+	row, err := s.in.Root(ctx, name)
 	switch {
 	case errors.Is(err, store.ErrNotFound) && version == nil:
 		return nil, nil //nolint:nilnil // there is none, as it should be
 	case err != nil:
 		return nil, missing(err, "there is no trust root %q", name)
 	}
-	if err := ofAPI(row); err != nil {
+	if err := s.mayChange(row); err != nil {
 		return nil, err
 	}
 	switch {
@@ -384,7 +392,7 @@ func (s *Service) fetchRoot(ctx context.Context, in client.PutTrustRoot, old *st
 	cfg := trust.TUFConfig{MetadataURL: in.TUFURL, FirstRoot: in.TUFRoot, Target: in.Target}
 	if old != nil && old.TUFURL == in.TUFURL && !in.AllowOlder {
 		var err error
-		if cfg.Metadata, err = loadMetadata(ctx, s.store, *old); err != nil {
+		if cfg.Metadata, err = loadMetadata(ctx, s.in, *old); err != nil {
 			return trust.Refreshed{}, err
 		}
 	}
@@ -421,7 +429,7 @@ func newRoot(name string, body []byte, in client.PutTrustRoot) (*trust.Root, err
 
 // notOlder refuses a root that is older than the one in use.
 func (s *Service) notOlder(ctx context.Context, next *trust.Root, inUse store.RootRow) error {
-	now, err := loadRoot(ctx, s.store, inUse)
+	now, err := loadRoot(ctx, s.in, inUse)
 	if err != nil {
 		return err
 	}
@@ -475,7 +483,7 @@ func (s *Service) PatchTrustRoot(ctx context.Context, c Caller, name string, ver
 	if err != nil {
 		return client.TrustRoot{}, err
 	}
-	metadata, err := loadMetadata(ctx, s.store, row)
+	metadata, err := loadMetadata(ctx, s.in, row)
 	if err != nil {
 		return client.TrustRoot{}, err
 	}
@@ -496,7 +504,7 @@ func (s *Service) changeable(ctx context.Context, name string, version int64) (s
 	if err != nil {
 		return store.RootRow{}, err
 	}
-	if err := ofAPI(row); err != nil {
+	if err := s.mayChange(row); err != nil {
 		return store.RootRow{}, err
 	}
 	if row.Version != version {
@@ -533,6 +541,9 @@ func (s *Service) DeleteTrustRoot(ctx context.Context, c Caller, name string, ve
 	if err != nil {
 		return err
 	}
+	if s.onTrial {
+		return nil
+	}
 	if err := s.store.DeleteUpkeep(ctx, store.UpkeepRoot, name); err != nil {
 		s.log.WarnContext(ctx, "forgetting the refreshes of a removed trust root", "trust_root", name, "error", err)
 	}
@@ -542,7 +553,7 @@ func (s *Service) DeleteTrustRoot(ctx context.Context, c Caller, name string, ve
 // unnamed makes sure that no signer names a root that is to go: it would match
 // nothing from then on.
 func (s *Service) unnamed(ctx context.Context, root string) error {
-	rows, err := s.store.Signers(ctx)
+	rows, err := s.in.Signers(ctx)
 	if err != nil {
 		return err
 	}
@@ -643,7 +654,7 @@ func (s *Service) refreshed(ctx context.Context, by store.Actor, why string, row
 	if s.tuf == nil {
 		return store.RootRow{}, refuse(ErrConflict, "trust root %q cannot be refreshed here: no TUF repository can be asked", row.Name)
 	}
-	metadata, err := loadMetadata(ctx, s.store, row)
+	metadata, err := loadMetadata(ctx, s.in, row)
 	if err != nil {
 		return store.RootRow{}, err
 	}
@@ -683,7 +694,7 @@ func notRefreshed(row store.RootRow, err error) error {
 // noteRefresh keeps how a refresh went, for lists and readiness. It is not worth
 // failing for.
 func (s *Service) noteRefresh(ctx context.Context, row store.RootRow, failed error) {
-	if row.Kind != kindTUF {
+	if row.Kind != kindTUF || s.onTrial {
 		return
 	}
 	u := store.Upkeep{Kind: store.UpkeepRoot, Key: row.Name, CheckedAt: s.now()}

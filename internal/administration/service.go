@@ -57,7 +57,12 @@ type Config struct {
 
 // Service administers one installation. It may be used by many goroutines.
 type Service struct {
-	store       *store.Store
+	store *store.Store
+	// in is what is looked at: the store, or a trial of it.
+	in      stored
+	onTrial bool
+	// changeBy is [store.Store.Change], or a part of a trial.
+	changeBy    func(ctx context.Context, by store.Actor, why string, fn func(*store.Tx) error) error
 	kms         KeyResolver
 	tuf         TUFFetcher
 	checkPolicy func(context.Context, *signingpolicy.Policy, []byte) error
@@ -86,11 +91,16 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{
-		store: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, longest: cfg.LongestException,
+	s := &Service{
+		store: cfg.Store, in: cfg.Store, kms: cfg.KMS, tuf: cfg.TUF, checkPolicy: cfg.CheckPolicy, longest: cfg.LongestException,
 		imageName: cfg.ImageName, webhookKey: cfg.WebhookKey, archives: cfg.Archives, preview: cfg.Preview,
 		sources: cfg.Sources, activated: cfg.Activated, now: cfg.Now, log: cfg.Log,
-	}, nil
+	}
+	s.changeBy = func(ctx context.Context, by store.Actor, why string, fn func(*store.Tx) error) error {
+		_, err := s.store.Change(ctx, by, why, fn)
+		return err
+	}
+	return s, nil
 }
 
 // Caller is on whose behalf something is done.
@@ -102,13 +112,12 @@ type Caller struct {
 	Why string
 }
 
-func (c Caller) actor() store.Actor { return store.By(c.Principal, c.From) }
-
-// change is [store.Store.Change] on behalf of the caller.
+// change makes a change on behalf of the caller.
 func (s *Service) change(ctx context.Context, c Caller, fn func(*store.Tx) error) error {
-	_, err := s.store.Change(ctx, c.actor(), c.Why, fn)
-	return err
+	return s.changeBy(ctx, c.actor(), c.Why, fn)
 }
+
+func (c Caller) actor() store.Actor { return store.By(c.Principal, c.From) }
 
 const (
 	defaultPage = 100

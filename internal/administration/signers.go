@@ -70,7 +70,7 @@ func (s *Service) Signers(ctx context.Context, c Caller, f SignerFilter) (client
 	if err != nil {
 		return page, err
 	}
-	rows, err := s.store.Signers(ctx)
+	rows, err := s.in.Signers(ctx)
 	if err != nil {
 		return page, err
 	}
@@ -132,7 +132,7 @@ func (s *Service) Signer(ctx context.Context, c Caller, id string) (client.Signe
 }
 
 func (s *Service) signer(ctx context.Context, id string) (store.SignerRow, error) {
-	r, err := s.store.Signer(ctx, id)
+	r, err := s.in.Signer(ctx, id)
 	return r, missing(err, "there is no signer with the id %q", id)
 }
 

@@ -134,6 +134,10 @@ type Config struct {
 	// often a stream on which nothing happens says that it is there (15 s).
 	Streams   int
 	Heartbeat time.Duration
+	// Previews tell what a change would do; nil: their path is not there.
+	Previews Previews
+	// PreviewTime bounds one preview. 0 is [DefaultPreviewTime].
+	PreviewTime time.Duration
 	// TokenUsed is told each time that a token was good. It must not block. Nil:
 	// nobody is told.
 	TokenUsed func(tokenID string, at time.Time)
@@ -209,6 +213,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.Heartbeat <= 0 {
 		cfg.Heartbeat = defaultHeartbeat
+	}
+	if cfg.PreviewTime <= 0 {
+		cfg.PreviewTime = DefaultPreviewTime
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -81,6 +81,7 @@ type bed struct {
 	admin    *fakeAdministration
 	events   *fakeEvents
 	swap     func(*auth.Tokens, error) // what is in force, see swappable
+	previews *fakePreviews
 	state    *engine.State
 	tokens   map[string]string // by role, and "expired", "revoked"
 	now      time.Time
@@ -140,8 +141,9 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 	}
 	b.admin = &fakeAdministration{}
 	b.events = &fakeEvents{live: make(chan Event, 16)}
+	b.previews = &fakePreviews{}
 	cfg := Config{
-		Decider: b.decider, Verdicts: b.verdicts, Past: b.past, Administration: b.admin, ImageName: imageName, Events: b.events, Build: "test",
+		Decider: b.decider, Verdicts: b.verdicts, Past: b.past, Administration: b.admin, Previews: b.previews, ImageName: imageName, Events: b.events, Build: "test",
 		Now: func() time.Time { return b.now },
 	}
 	if change != nil {

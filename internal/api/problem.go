@@ -54,6 +54,7 @@ const (
 	codeInternal         code = "internal_error"
 	codeStoreUnavailable code = "store_unavailable"
 	codeTimeout          code = "timeout"
+	codeBusy             code = "busy"
 )
 
 // kind is what all problems of one code share.
@@ -99,6 +100,7 @@ var kinds = map[code]kind{
 	codeInternal:         {http.StatusInternalServerError, "Something went wrong inside Signet"},
 	codeStoreUnavailable: {http.StatusServiceUnavailable, "The store cannot be read"},
 	codeTimeout:          {http.StatusServiceUnavailable, "The answer was not ready in time"},
+	codeBusy:             {http.StatusServiceUnavailable, "The server is busy"},
 }
 
 // problemTypes is where the kinds of problems are explained; RFC 9457, section

@@ -35,7 +35,8 @@ type Server struct {
 	// drained is closed when it begins to drain, so that streams end.
 	drained chan struct{}
 	// streams are those who listen for events.
-	streams atomic.Int64
+	streams  atomic.Int64
+	previews previews
 	// roles are the lists that requests to the engine share.
 	roles map[auth.Role][]string
 	// notFound and wrongMethod take requests that no route takes.
@@ -60,7 +61,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api: registering metrics: %w", err)
 	}
-	s := &Server{cfg: cfg, echo: echo.New(), metrics: m, roles: map[auth.Role][]string{}, guesses: newGuesses(), drained: make(chan struct{})}
+	s := &Server{
+		cfg: cfg, echo: echo.New(), metrics: m, roles: map[auth.Role][]string{}, guesses: newGuesses(), drained: make(chan struct{}),
+		previews: previews{by: map[string]bool{}},
+	}
 	if cfg.Events != nil {
 		if err := registry.Register(s.countStreams()); err != nil {
 			return nil, fmt.Errorf("api: registering metrics: %w", err)
@@ -135,11 +139,15 @@ func (s *Server) administrationRoutes() []*route {
 	if a == nil {
 		return nil
 	}
+	var previews []*route
+	if s.cfg.Previews != nil {
+		previews = []*route{{method: http.MethodPost, path: v1 + "/policies/preview", need: auth.Policy, body: true, large: true, serve: byJSON(s, previewExample, s.postPreview)}}
+	}
 	page := []string{"limit", "cursor"}
 	patch := []string{mediaMerge, mediaJSON}
 	document := []string{mediaYAML, mediaJSON}
 	archive := []string{mediaGzip, mediaBundle}
-	return []*route{
+	return append(previews, []*route{
 		{method: http.MethodGet, path: v1 + "/signers", need: auth.Read, query: []string{"query", "type", "state", "owner", "enabled", "limit", "cursor"}, serve: s.by(s.listSigners)},
 		{method: http.MethodPost, path: v1 + "/signers", need: auth.Administer, body: true, serve: byJSONOver(s, client.Signer{Enabled: true}, signerExample, s.createSigner)},
 		{method: http.MethodGet, path: v1 + "/signers/export", need: auth.Read, serve: s.by(s.exportSigners)},
@@ -198,7 +206,7 @@ func (s *Server) administrationRoutes() []*route {
 		{method: http.MethodGet, path: v1 + "/audit/head", need: auth.Read, serve: s.by(s.auditHead)},
 		{method: http.MethodPost, path: v1 + "/audit/verify", need: auth.Read, body: true, serve: byJSON(s, verifyAuditExample, s.verifyAudit)},
 		{method: http.MethodPost, path: v1 + "/secret/rotate", need: auth.Administer, serve: s.by(s.rotateSecret)},
-	}
+	}...)
 }
 
 // byJSON is [Server.by] for an endpoint that takes a decoded body.

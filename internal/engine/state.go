@@ -68,6 +68,9 @@ type PolicySet interface {
 type Policy struct {
 	Name string
 	Mode verdict.Mode
+	// Document names what the policy was made of, "" where it has no name: policies
+	// of one document, with the same signers, decide alike.
+	Document string
 	// Applies says whether the policy speaks of an image by its name.
 	Applies func(name string) bool
 	Set     PolicySet

@@ -114,6 +114,14 @@ func (f Facts) proven() Proven {
 // canonical is what is digested: each predicate stands as the digest of its bytes.
 func (f Facts) canonical() ([]byte, error) {
 	p := f.proven()
+	if body, ok := canonicalFacts(p); ok {
+		return body, nil
+	}
+	return canonicalProven(p)
+}
+
+// canonicalProven is [canonicalFacts] by way of [Canonical].
+func canonicalProven(p Proven) ([]byte, error) {
 	p.Attestations = slices.Clone(p.Attestations)
 	for i, a := range p.Attestations {
 		if a.Predicate != nil {

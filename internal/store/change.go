@@ -36,6 +36,8 @@ type Tx struct {
 	// touched are the kinds of inputs that finish must digest anew.
 	touched map[string]bool
 	changed bool
+	// objects are those that were put, where nobody else will see them.
+	objects map[ObjectName][]byte
 }
 
 // lockChanges is held over each write transaction and the change of current that
@@ -62,30 +64,12 @@ func (s *Store) unlockChanges() { <-s.changing }
 // An [ErrUnavailable] of the commit itself leaves open whether the change was
 // made: who must know reads again.
 func (s *Store) Change(ctx context.Context, by Actor, why string, fn func(*Tx) error) (a verdict.Active, err error) {
-	if s.write == nil {
-		return verdict.Active{}, ErrReadOnly
-	}
-	if by.Name == "" {
-		return verdict.Active{}, fmt.Errorf("%w: a change names who makes it", ErrInvalid)
-	}
-	if err := s.lockChanges(ctx); err != nil {
-		return verdict.Active{}, err
-	}
-	defer s.unlockChanges()
-	tx, err := s.write.begin(ctx)
+	t, end, err := s.beginChange(ctx, by, why)
 	if err != nil {
-		return verdict.Active{}, wrap("changing the store", err)
-	}
-	defer tx.Rollback()
-	t := &Tx{s: s, tx: tx, by: by, why: why, touched: map[string]bool{}}
-	// First of all: whoever changes something holds this row until the end.
-	if t.from, err = readActive(ctx, tx, tx.forUpdate()); err != nil {
 		return verdict.Active{}, err
 	}
-	t.at = s.now()
-	if t.head, err = readAuditHead(ctx, tx); err != nil {
-		return verdict.Active{}, err
-	}
+	defer end()
+	tx := t.tx
 	if err := fn(t); err != nil {
 		return verdict.Active{}, err
 	}
@@ -106,6 +90,67 @@ func (s *Store) Change(ctx context.Context, by Actor, why string, fn func(*Tx) e
 		s.current.Store(&a)
 	}
 	return a, nil
+}
+
+// beginChange begins a change; end takes back what was not committed.
+func (s *Store) beginChange(ctx context.Context, by Actor, why string) (t *Tx, end func(), err error) {
+	if s.write == nil {
+		return nil, nil, ErrReadOnly
+	}
+	if by.Name == "" {
+		return nil, nil, fmt.Errorf("%w: a change names who makes it", ErrInvalid)
+	}
+	if err := s.lockChanges(ctx); err != nil {
+		return nil, nil, err
+	}
+	tx, err := s.write.begin(ctx)
+	if err != nil {
+		s.unlockChanges()
+		return nil, nil, wrap("changing the store", err)
+	}
+	end = func() {
+		_ = tx.Rollback() // after a commit it does nothing
+		s.unlockChanges()
+	}
+	t = &Tx{s: s, tx: tx, by: by, why: why, touched: map[string]bool{}}
+	// First of all: whoever changes something holds this row until the end.
+	if t.from, err = readActive(ctx, tx, tx.forUpdate()); err != nil {
+		end()
+		return nil, nil, err
+	}
+	t.at = s.now()
+	if t.head, err = readAuditHead(ctx, tx); err != nil {
+		end()
+		return nil, nil, err
+	}
+	return t, end, nil
+}
+
+// Try runs fn as [Store.Change] does, returns what would be in force then, and
+// takes all of it back: nothing is written, in the audit log neither, and active
+// is as it was. The snapshot is whole, has the objects that fn put, and names an
+// active that never was. Other changes wait meanwhile, so fn must not take long.
+func (s *Store) Try(ctx context.Context, by Actor, why string, fn func(*Tx) error) (Snapshot, error) {
+	t, end, err := s.beginChange(ctx, by, why)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	defer end()
+	t.objects = map[ObjectName][]byte{}
+	if err := fn(t); err != nil {
+		return Snapshot{}, err
+	}
+	if t.changed {
+		if _, err := t.finish(ctx); err != nil {
+			return Snapshot{}, err
+		}
+	}
+	snap, err := readSnapshot(ctx, t.tx, nil)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	snap.Objects = t.objects
+	return snap, nil
 }
 
 // commit ends a transaction that may have changed active. When it fails, whether

@@ -104,6 +104,9 @@ func (t *Tx) PutObject(ctx context.Context, kind, digest string, body []byte) er
 	if kind == "" || digest != facts.Digest(body) {
 		return fmt.Errorf("%w: an object has a kind and the digest of its bytes", ErrInvalid)
 	}
+	if t.objects != nil {
+		t.objects[ObjectName{kind, digest}] = body
+	}
 	return t.exec(ctx, "keeping an object", `INSERT INTO objects (kind, digest, encoding, size, body, created_at) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (kind, digest) DO NOTHING`, kind, digest, encodingZstd, len(body), t.s.pack(body), formatTime(t.at))
 }

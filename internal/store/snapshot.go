@@ -21,7 +21,12 @@ type Snapshot struct {
 	// Unchanged names the kinds of inputs whose lists were not read, because the
 	// caller has them.
 	Unchanged map[string]bool
+	// Objects are those that only this snapshot has, see [Store.Try].
+	Objects map[ObjectName][]byte
 }
+
+// ObjectName names an immutable value, see [Tx.PutObject].
+type ObjectName struct{ Kind, Digest string }
 
 // Snapshot reads everything in force in one transaction, so that all of it
 // belongs to the revision that it names. have are the Inputs of a Snapshot that
@@ -34,7 +39,16 @@ func (s *Store) Snapshot(ctx context.Context, have Inputs) (Snapshot, error) {
 		return Snapshot{}, wrap("reading what is in force", err)
 	}
 	defer tx.Rollback()
-	snap := Snapshot{Unchanged: map[string]bool{}}
+	return readSnapshot(ctx, tx, have)
+}
+
+// Snapshot reads everything in force as this change sees it.
+func (t *Tx) Snapshot(ctx context.Context, have Inputs) (Snapshot, error) {
+	return readSnapshot(ctx, t.tx, have)
+}
+
+func readSnapshot(ctx context.Context, tx *tx, have Inputs) (snap Snapshot, err error) {
+	snap = Snapshot{Unchanged: map[string]bool{}}
 	if snap.Active, err = readActive(ctx, tx, ""); err != nil {
 		return Snapshot{}, err
 	}

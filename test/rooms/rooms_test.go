@@ -58,6 +58,7 @@ var rooms = map[string]room{
 	"internal/schemagen":       {rooms: []string{"internal/facts"}, outside: []string{"github.com/invopop/jsonschema", "github.com/pb33f/ordered-map", "github.com/wk8/go-ordered-map"}},
 	"internal/config":          {rooms: []string{"internal/evidence"}, outside: []string{"go.yaml.in/yaml/v3"}},
 	"internal/engine":          {rooms: []string{"internal/facts", "internal/evidence", "internal/verdict", "internal/signers", "internal/auth"}, outside: []string{"github.com/oklog/ulid/v2", sync}},
+	"internal/preview":         {rooms: []string{"internal/engine", "internal/facts", "internal/verdict", "internal/evidence"}},
 	"internal/api":             {rooms: []string{"client", "internal/administration", "internal/engine", "internal/auth", "internal/facts", "internal/verdict", "internal/evidence", "internal/strictjson"}, outside: []string{"golang.org/x/time/rate", "github.com/labstack/echo/v4", "github.com/prometheus/client_golang/", "github.com/prometheus/client_model/"}},
 }
 
