@@ -72,7 +72,7 @@ func newTried(tb testing.TB, cfg store.Config) *tried {
 	f.Offline = true
 	f.Registries = map[string]config.Registry{w.registry.Host(): {Insecure: true}}
 	log := slog.New(slog.DiscardHandler)
-	if w.admin, err = newAdministration(f, st, log); err != nil {
+	if w.admin, err = newAdministration(f, st, &preparedPolicies{}, nil, log); err != nil {
 		tb.Fatal(err)
 	}
 	p, err := signingpolicy.Parse([]byte(tryPolicy))

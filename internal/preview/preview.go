@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// mostQuestions is how many questions are told apart. Beyond them a question is
-	// decided, and counted, each time that it comes: memory stays flat.
-	mostQuestions = 1 << 17
+	defaultQuestions = 1 << 17
+	defaultLimit     = 1000
+	defaultEvery     = 500 * time.Millisecond
 	// mostGroups bounds what rules can invent as reasons; what comes after is counted
 	// under the code "other".
 	mostGroups = 1000
@@ -40,13 +40,16 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
 	if cfg.Limit <= 0 {
-		cfg.Limit = 1000
+		cfg.Limit = defaultLimit
+	}
+	if cfg.Questions <= 0 {
+		cfg.Questions = defaultQuestions
 	}
 	if cfg.Emit == nil {
 		cfg.Emit = func(Event) error { return nil }
 	}
 	if cfg.Every <= 0 {
-		cfg.Every = 500 * time.Millisecond
+		cfg.Every = defaultEvery
 	}
 	cfg.Candidate.State = cfg.Candidate.State.Later(cfg.Now, cfg.At)
 	r := &run{
@@ -233,7 +236,7 @@ func (r *run) claim(key [16]byte, row *Row) (q *question, mine bool) {
 	}
 	q = &question{}
 	r.result.Total.Questions++
-	if len(r.questions) < mostQuestions {
+	if len(r.questions) < r.cfg.Questions {
 		r.questions[key] = q
 	} else {
 		r.result.Exact = false

@@ -62,7 +62,7 @@ type Side struct {
 	Roots string
 }
 
-// Config of a preview. All of it is needed but Workers, Limit, Emit and Every.
+// Config of a preview. All of it is needed but Workers, Limit, Questions, Emit and Every.
 type Config struct {
 	Engine *engine.Engine
 	Source Source
@@ -79,6 +79,9 @@ type Config struct {
 	Workers int
 	// Limit is how many flips are listed and emitted (1000).
 	Limit int
+	// Questions is how many questions are told apart (131072). Beyond them one is
+	// decided, and counted, each time that it comes: memory stays flat.
+	Questions int
 	// Emit is told of what is found while it is, one call at a time; an error ends the
 	// preview. Every is how often it is told how far things are (500 ms).
 	Emit  func(Event) error

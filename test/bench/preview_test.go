@@ -107,7 +107,7 @@ func newPreviewed(b *testing.B, n int) *previewed {
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	p := &previewed{n: n, token: createTokenAs(b, program, data, "author")}
+	p := &previewed{n: n, token: createTokenOf(b, program, data, "author")}
 	start := func() *server { return startServer(b, program, data, "--trusted-root", root, "--policy", file) }
 	start().stop() // what the server brings is in the store now
 

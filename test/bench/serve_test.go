@@ -101,18 +101,23 @@ func createTokenOf(b *testing.B, signet, data, role string) string {
 }
 
 // residentMB is the memory that a process has now, in MB (10^6 bytes).
-func residentMB(pid int) (float64, error) {
+func residentMB(pid int) (float64, error) { return statusMB(pid, "VmRSS:") }
+
+// peakMB is the most that it ever had.
+func peakMB(pid int) (float64, error) { return statusMB(pid, "VmHWM:") }
+
+func statusMB(pid int, field string) (float64, error) {
 	body, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(body)) {
-		if kb, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if kb, ok := strings.CutPrefix(line, field); ok {
 			n, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(kb), "kB")), 64)
 			return n * 1024 / 1e6, err
 		}
 	}
-	return 0, fmt.Errorf("no VmRSS in the status of process %d", pid)
+	return 0, fmt.Errorf("no %s in the status of process %d", field, pid)
 }
 
 // cpuOf is the CPU time that a process has used, in the kernel's ticks of 10 ms.
