@@ -88,8 +88,10 @@ func (c policyBuildCmd) Run(ctx context.Context, std streams) error {
 	archive, info, err := policy.Build(ctx, policy.BuildOptions{
 		Bundle: src.Bundle, Params: src.Params, Revision: c.Revision, Sequence: c.Sequence, MinimumCoverage: c.MinimumCoverage, Signing: signing,
 		// What is printed here is not the answer, so that --json stays JSON.
-		Checked: func(problems []policy.Problem) { printProblems(std.err, append(problems, libraryProblems(c.Bundle)...)) },
-		Ran:     func(t policy.Tested) { printTests(std.err, t) },
+		Checked: func(problems []policy.Problem) {
+			printProblems(std.err, append(problems, libraryProblems(c.Bundle)...))
+		},
+		Ran: func(t policy.Tested) { printTests(std.err, t) },
 	})
 	switch {
 	case errors.Is(err, policy.ErrUnfit):

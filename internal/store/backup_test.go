@@ -40,7 +40,7 @@ func fill(t testing.TB, s *store.Store) {
 	t.Helper()
 	ctx := t.Context()
 	now := time.Now()
-	root := []byte(`{"a":1}`)
+	root, archive := []byte(`{"a":1}`), []byte{0x1f, 0x8b, 0}
 	_, tok, err := auth.NewToken(auth.NewTokenRequest{Name: "ci", Role: auth.Verifier, Team: "a", Images: []string{"ghcr.io/x/**"}, CreatedBy: "operator"}, now)
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +73,8 @@ func fill(t testing.TB, s *store.Store) {
 			second(tx.PutPolicy(ctx, store.PolicyRow{Name: "p", Source: "api", Body: "a: 1\n"})),
 			tx.PutObject(ctx, store.ObjectTrustRoot, facts.Digest(root), root),
 			second(tx.PutRoot(ctx, store.RootRow{Name: "r", Source: "api", Kind: "file", Digest: facts.Digest(root), Requires: json.RawMessage(`{"timestamp":true,"log":false}`), RefreshedAt: &from})),
+			tx.PutObject(ctx, store.ObjectBundle, facts.Digest(archive), archive),
+			second(tx.PutBundle(ctx, store.BundleRow{Name: "b", Source: "api", Keys: map[string]string{"z": "PEM", "a": "<&>"}, Scope: "signet", Digest: facts.Digest(archive), Sequence: 1, HighestSequence: 2, Validator: `{"etag":"x"}`, ActivatedAt: &from})),
 		)
 	}); err != nil {
 		t.Fatal(err)
@@ -248,9 +250,9 @@ func TestRestoreRefuses(t *testing.T) {
 		{"a bit of a row", edit(`"to fill it"`, `"to fill in"`), store.ErrCorrupt},
 		{"a row of too few columns", resealed(`["secret",`, `[`), store.ErrInvalid},
 		{"a time that is none", resealed(`"k","20`, `"k","yy`), store.ErrInvalid},
-		{"a newer schema", edit(`"schema":2`, `"schema":3`), store.ErrNewerSchema},
+		{"a newer schema", edit(`"schema":4`, `"schema":5`), store.ErrNewerSchema},
 		{"a newer format", edit(`"signet_backup":1`, `"signet_backup":2`), store.ErrNewerSchema},
-		{"an older schema", edit(`"schema":2`, `"schema":1`), store.ErrOlderSchema},
+		{"an older schema", edit(`"schema":4`, `"schema":1`), store.ErrOlderSchema},
 		// Whoever knows the format can make the sum fit, but not the hashes.
 		{"the audit log rewritten", resealed(`"to fill it"`, `"to fill in"`), store.ErrCorrupt},
 		{"a signer rewritten", resealed(`"builder","keyless","https://issuer"`, `"builder","keyless","https://mallory"`), store.ErrCorrupt},

@@ -255,7 +255,7 @@ func TestReadAfterCrash(t *testing.T) {
 // later is the schema of a version to come.
 func later(t *testing.T) fstest.MapFS {
 	t.Helper()
-	schema := fstest.MapFS{"00003_later.sql": {Data: []byte("-- +goose Up\nALTER TABLE trusted_signers ADD COLUMN later TEXT NOT NULL DEFAULT 'x';\n")}}
+	schema := fstest.MapFS{"00005_later.sql": {Data: []byte("-- +goose Up\nALTER TABLE trusted_signers ADD COLUMN later TEXT NOT NULL DEFAULT 'x';\n")}}
 	names, err := fs.Glob(migrations.SQLite(), "*.sql")
 	if err != nil {
 		t.Fatal(err)
@@ -315,7 +315,7 @@ func TestUpgradeInPlace(t *testing.T) {
 	// Now the old version comes back.
 	for _, readOnly := range []bool{true, false} {
 		_, err := Open(ctx, Config{DataDir: dir, ReadOnly: readOnly})
-		if !errors.Is(err, ErrNewerSchema) || !strings.Contains(err.Error(), "schema 3, this one knows up to 2") {
+		if !errors.Is(err, ErrNewerSchema) || !strings.Contains(err.Error(), "schema 5, this one knows up to 4") {
 			t.Errorf("read-only %v: the old version opening the new schema: %v", readOnly, err)
 		}
 	}
@@ -333,7 +333,7 @@ func TestFailedMigrationLeavesTheOldSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := later(t)
-	broken["00003_later.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nDROP TABLE facts;\nCREATE TABLE nonsense (;\n")}
+	broken["00005_later.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nDROP TABLE facts;\nCREATE TABLE nonsense (;\n")}
 	if _, err := open(ctx, Config{DataDir: dir}, broken); !errors.Is(err, ErrUnavailable) {
 		t.Fatalf("a broken migration: %v", err)
 	}

@@ -150,7 +150,7 @@ func TestUpgradeIsTakenUpAgain(t *testing.T) {
 	ctx := t.Context()
 	dir := schema1(t)
 	from, to, err := Migrate(ctx, Config{DataDir: dir})
-	if err != nil || from != 1 || to != 2 {
+	if err != nil || from != 1 || to != 4 {
 		t.Fatalf("migrated from %d to %d (%v)", from, to, err)
 	}
 	s := openTemp(t, Config{DataDir: dir})
@@ -160,7 +160,7 @@ func TestUpgradeIsTakenUpAgain(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if from, to, err := Migrate(ctx, Config{DataDir: dir}); err != nil || from != 2 || to != 2 {
+	if from, to, err := Migrate(ctx, Config{DataDir: dir}); err != nil || from != 4 || to != 4 {
 		t.Errorf("migrated again from %d to %d (%v)", from, to, err)
 	}
 }
@@ -168,7 +168,7 @@ func TestUpgradeIsTakenUpAgain(t *testing.T) {
 func TestMigrateRefuses(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
-	if _, want, _, err := SchemaStatus(ctx, Config{DataDir: dir}); !errors.Is(err, ErrNoStore) || want != 2 {
+	if _, want, _, err := SchemaStatus(ctx, Config{DataDir: dir}); !errors.Is(err, ErrNoStore) || want != 4 {
 		t.Errorf("the status of no store: %d, %v", want, err)
 	}
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
