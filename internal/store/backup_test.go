@@ -42,7 +42,7 @@ func fill(t testing.TB, s *store.Store) {
 	t.Helper()
 	ctx := t.Context()
 	now := time.Now()
-	root := []byte(`{"a":1}`)
+	root, archive := []byte(`{"a":1}`), []byte{0x1f, 0x8b, 0}
 	_, tok, err := auth.NewToken(auth.NewTokenRequest{Name: "ci", Role: auth.Verifier, Team: "a", Images: []string{"ghcr.io/x/**"}, CreatedBy: "operator"}, now)
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +75,8 @@ func fill(t testing.TB, s *store.Store) {
 			second(tx.PutPolicy(ctx, store.PolicyRow{Name: "p", Source: "api", Body: "a: 1\n"})),
 			tx.PutObject(ctx, store.ObjectTrustRoot, facts.Digest(root), root),
 			second(tx.PutRoot(ctx, store.RootRow{Name: "r", Source: "api", Kind: "file", Digest: facts.Digest(root), Requires: json.RawMessage(`{"timestamp":true,"log":false}`), RefreshedAt: &from})),
+			tx.PutObject(ctx, store.ObjectBundle, facts.Digest(archive), archive),
+			second(tx.PutBundle(ctx, store.BundleRow{Name: "b", Source: "api", Keys: map[string]string{"z": "PEM", "a": "<&>"}, Scope: "signet", Digest: facts.Digest(archive), Sequence: 1, HighestSequence: 2, Validator: `{"etag":"x"}`, ActivatedAt: &from})),
 		)
 	}); err != nil {
 		t.Fatal(err)

@@ -30,15 +30,15 @@ func planned() []Row {
 }
 
 var (
-	rowKeyless   = Row{Name: "`signet verify` / `cosign verify`, keyless image, wall", Target: 0.60}
-	rowKey       = Row{Name: "`signet verify` / `cosign verify`, key-signed image, wall", Target: 0.60}
-	rowMemory    = Row{Name: "verdict from memory / bare Echo handler, requests/s", Target: 0.80, AtLeast: true}
-	rowDecisions = Row{Name: "verdict from memory, decision log to a file / bare Echo handler, requests/s", Target: 0.80, AtLeast: true}
-	rowPostgres  = Row{Name: "verdict from memory, store in PostgreSQL / bare Echo handler, requests/s", Target: 0.50, AtLeast: true}
-	rowCold      = Row{Name: "cold keyless verdict (Rekor v2) / sigstore-go alone, CPU", Target: 2.50}
-	rowColdV1    = Row{Name: "cold keyless verdict (Rekor v1) / sigstore-go alone, CPU", Target: 2.50}
-	rowReady     = Row{Name: "`signet serve`, from start to ready", Unit: "s", Target: 0.50}
-	rowIdle      = Row{Name: "`signet serve`, idle memory (RSS)", Unit: "MB", Target: 80}
+	rowKeyless       = Row{Name: "`signet verify` / `cosign verify`, keyless image, wall", Target: 0.60}
+	rowKey           = Row{Name: "`signet verify` / `cosign verify`, key-signed image, wall", Target: 0.60}
+	rowMemory        = Row{Name: "verdict from memory / bare Echo handler, requests/s", Target: 0.80, AtLeast: true}
+	rowDecisions     = Row{Name: "verdict from memory, decision log to a file / bare Echo handler, requests/s", Target: 0.80, AtLeast: true}
+	rowPostgres      = Row{Name: "verdict from memory, store in PostgreSQL / bare Echo handler, requests/s", Target: 0.50, AtLeast: true}
+	rowCold          = Row{Name: "cold keyless verdict (Rekor v2) / sigstore-go alone, CPU", Target: 2.50}
+	rowColdV1        = Row{Name: "cold keyless verdict (Rekor v1) / sigstore-go alone, CPU", Target: 2.50}
+	rowReady         = Row{Name: "`signet serve`, from start to ready", Unit: "s", Target: 0.50}
+	rowIdle          = Row{Name: "`signet serve`, idle memory (RSS)", Unit: "MB", Target: 80}
 	rowPreview       = Row{Name: "preview of a policy / prepared policy in a loop, verdicts/s", Target: 0.70, AtLeast: true}
 	rowPreviewMemory = Row{Name: "preview of 50,000 verdicts / of 5,000, peak memory (RSS)", Target: 1.30}
 )
