@@ -167,7 +167,18 @@ func newAdministration(f config.File, s *store.Store, prepared *preparedPolicies
 		}
 		cfg.TUF = trust.Refresher{Client: client, UserAgent: "signet/" + version}
 	}
-	return administration.New(cfg)
+	// What is tried before it comes into force is tried on what the store keeps. The
+	// policies in force are compiled for that when it is first asked for.
+	var recent *previewer
+	cfg.Preview = func(ctx context.Context, proposed store.Snapshot) (int, []string, error) {
+		return recent.activation(ctx, proposed)
+	}
+	admin, err := administration.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	recent, err = localPreviews(f, s, admin, log)
+	return admin, err
 }
 
 // longestException is how far ahead an exception may end.

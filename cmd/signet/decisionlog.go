@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,11 +17,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/decisionlog"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/policy"
+	"github.com/signet-policy/signet/internal/watch"
 )
 
 // decisionLogEnd bounds what the end of a server waits for its decision log.
@@ -251,4 +254,23 @@ func (l *logOnce) close() error {
 	defer cancel()
 	err := l.log.Close(ctx)
 	return errors.Join(err, l.log.Healthy())
+}
+
+// tellDecisionLog writes what happened to watched images into the decision log; nil
+// where there is none.
+func tellDecisionLog(l *decisionlog.Log) func(client.Event) {
+	if l == nil {
+		return nil
+	}
+	return func(e client.Event) {
+		input, err := json.Marshal(map[string]string{"image": e.Image})
+		if err != nil { // strings always encode
+			return
+		}
+		result, err := json.Marshal(e)
+		if err != nil {
+			return
+		}
+		l.Event(decisionlog.Event{ID: e.VerdictID, Type: e.Kind, At: e.At, Input: input, Result: result, By: watch.Principal})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -70,6 +71,48 @@ func (p *previewer) Prepare(ctx context.Context, by administration.Caller, req c
 	return func(ctx context.Context, emit func(client.PreviewLine) error) (client.Preview, error) {
 		return p.run(ctx, ask, before, candidate, emit)
 	}, nil
+}
+
+const (
+	// activationSince is how far back the verdicts lie that a change is tried on before
+	// it comes into force, and activationTime bounds that.
+	activationSince = 7 * 24 * time.Hour
+	activationTime  = 10 * time.Second
+)
+
+// activation is [administration.PreviewFunc]: recent verdicts under bundles and
+// policies that are about to be in force. Where time runs out it counts as far as
+// it came, and says so among the examples.
+func (p *previewer) activation(ctx context.Context, proposed store.Snapshot) (flips int, examples []string, err error) {
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	ask := previewing{since: now.Add(-activationSince), at: now, now: now, chosen: func(string) bool { return true }, limit: defaultFlips}
+	n, err := p.inForce.cfg.store.CountVerdicts(ctx, ask.since, ask.until)
+	if err != nil || n == 0 {
+		return 0, nil, err
+	}
+	proposed.Inputs = maps.Clone(proposed.Inputs) // those of what is in force
+	proposed.Inputs[store.InputPolicies], proposed.Inputs[store.InputBundles] = "proposed", "proposed"
+	if _, err := p.inForce.current(ctx); err != nil {
+		return 0, nil, err
+	}
+	before := p.inForce.state.Load()
+	candidate, err := p.inForce.candidate(ctx, before, proposed)
+	if err != nil {
+		return 0, nil, err
+	}
+	limited, cancel := context.WithTimeout(ctx, activationTime)
+	defer cancel()
+	res, err := p.run(limited, ask, before, candidate, func(client.PreviewLine) error { return nil })
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, f := range res.Flips {
+		examples = append(examples, fmt.Sprintf("%s: %s, was %s", f.Image, f.After, f.Before))
+	}
+	if !res.Complete {
+		examples = append([]string{fmt.Sprintf("only %d of %d verdicts could be looked at in %s", res.Total.Verdicts, n, activationTime)}, examples...)
+	}
+	return int(res.AllowToDeny.Questions + res.DenyToAllow.Questions + res.ToUnknown.Questions), examples, nil
 }
 
 func (p *previewer) read(by administration.Caller, req client.PreviewRequest) (previewing, error) {
@@ -293,7 +336,8 @@ func (s *keptSource) origin(ctx context.Context, active verdict.Active) (*previe
 	o := &preview.Origin{Roots: rootsName(rows)}
 	in := s.before.inputs
 	if rev.Inputs[store.InputSigners] == in[store.InputSigners] && rev.Inputs[store.InputPolicies] == in[store.InputPolicies] {
-		o.State, o.Current = s.before.State, o.Roots == s.before.roots.named
+		o.State = s.before.State
+		o.Current = o.Roots == s.before.roots.named && rev.Inputs[store.InputBundles] == in[store.InputBundles]
 		return o, nil
 	}
 	key := [2]string{rev.Inputs[store.InputSigners], rev.Inputs[store.InputPolicies]}

@@ -152,7 +152,7 @@ func (s *server) connect(ctx context.Context, parts serverParts) (err error) {
 	if err := s.connectEngine(ctx, parts); err != nil {
 		return err
 	}
-	s.upkeep.beside = []func(context.Context){s.watching.watcher.Run, s.watching.sender.Run}
+	s.upkeep.beside = append(s.upkeep.beside, s.watching.watcher.Run, s.watching.sender.Run)
 	if _, err := s.engine.Current(ctx); err != nil { // what cannot be put in force shows now, not at the first request
 		return err
 	}
@@ -250,7 +250,7 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		return err
 	}
 	s.later(s.engine.Close)
-	s.watching, err = newWatching(watchParts{file: f, store: s.store, engine: s.engine, inForce: s.inForce, source: source, held: s.upkeep.held, log: s.log})
+	s.watching, err = newWatching(watchParts{file: f, store: s.store, engine: s.engine, inForce: s.inForce, source: source, held: s.upkeep.held, tell: tellDecisionLog(s.decisions), log: s.log})
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func newWatching(p watchParts) (*watching, error) {
 	cfg := watch.Config{
 		Store: p.store, PDP: watchPDP{p}, Held: p.held, Log: p.log, Tell: p.tell, Webhooks: hooks.of,
 		Recent: durationOf(p.file.Watch.Recent), Rate: p.file.Watch.Rate, Refresh: durationOf(p.file.Watch.Refresh),
-		UnknownAfter: durationOf(p.file.Watch.UnknownAfter), AtTime: nil, // the replay engine's, once it is there
+		UnknownAfter: durationOf(p.file.Watch.UnknownAfter), AtTime: p.atTime,
 	}
 	for _, d := range p.file.Watch.WarnBefore {
 		cfg.WarnBefore = append(cfg.WarnBefore, durationOf(d))
@@ -73,6 +73,35 @@ func newWatching(p watchParts) (*watching, error) {
 	}
 	w.sender, err = webhook.New(webhook.Config{Queue: p.store, Targets: hooks.targets, Held: p.held, UserAgent: userAgent(), Log: p.log})
 	return w, err
+}
+
+// atTime decides an image's last question again, under what is in force now and at a
+// time to come. A trust root that is refreshed is taken to be as fresh then as now.
+func (p watchParts) atTime(ctx context.Context, w store.Watched, at time.Time) (verdict.Decision, bool) {
+	st, err := p.engine.Current(ctx)
+	if err != nil {
+		return "", false
+	}
+	v, err := p.store.Verdict(ctx, w.VerdictID)
+	if err != nil {
+		return "", false
+	}
+	kept, err := pastVerdicts{store: p.store}.kept(ctx, v)
+	if err != nil {
+		return "", false
+	}
+	later := *st
+	later.Roots = slices.Clone(st.Roots)
+	for i, r := range later.Roots {
+		if !r.RefreshedAt.IsZero() {
+			later.Roots[i].RefreshedAt = r.RefreshedAt.Add(time.Until(at))
+		}
+	}
+	r, err := p.engine.Replay(ctx, &later, kept, at)
+	if err != nil {
+		return "", false
+	}
+	return r.Verdict.Decision, true
 }
 
 // metrics are its numbers.
@@ -289,9 +318,10 @@ func (f *inForce) boundaries(st *builtState, maxStaleness time.Duration) []watch
 	st.bounds.Do(func() {
 		seen := map[string]bool{}
 		for _, p := range st.policies {
-			if p.Mode == verdict.Disabled {
+			if p.Mode == verdict.Disabled || p.Mode == verdict.Shadow {
 				continue
 			}
+			st.boundaries = append(st.boundaries, exceptionBoundaries(p)...)
 			for _, s := range p.InForce(st.registered) {
 				if s.Enabled && !seen[s.Name] {
 					seen[s.Name] = true
@@ -306,6 +336,22 @@ func (f *inForce) boundaries(st *builtState, maxStaleness time.Duration) []watch
 		}
 	})
 	return st.boundaries
+}
+
+// exceptionBoundaries are the ends of a policy's exceptions.
+func exceptionBoundaries(p inForcePolicy) []watch.Boundary {
+	list := make([]watch.Boundary, 0, len(p.Exceptions))
+	for i, e := range p.Exceptions {
+		images, err := glob.NewScope(e.Images)
+		if err != nil { // it was compiled when the policy was read
+			continue
+		}
+		list = append(list, watch.Boundary{
+			Kind: watch.KindException, Name: p.ExceptionName(i), At: e.ExpiresAt, Owner: e.Owner,
+			Covers: func(name string) bool { return p.Applies(name) && images.Covers(name) },
+		})
+	}
+	return list
 }
 
 func signerBoundaries(s signers.Signer) (list []watch.Boundary) {

@@ -77,11 +77,11 @@ func New(cfg Config) (*Watcher, error) {
 // Stats gives the counters.
 func (w *Watcher) Stats() *Stats { return &w.stats }
 
-// Key names what decides: the digests of signers, policies and trust roots, and
+// Key names what decides: the digests of signers, policies, bundles and trust roots, and
 // the build. Tokens, and the secret, decide nothing.
 func Key(in store.Inputs, build string) string {
 	sum := sha256.New()
-	for _, kind := range []string{store.InputSigners, store.InputPolicies, store.InputTrustRoots} {
+	for _, kind := range []string{store.InputSigners, store.InputPolicies, store.InputBundles, store.InputTrustRoots} {
 		fmt.Fprintf(sum, "%s=%s\n", kind, in[kind])
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:16]) + keySeparator + build
