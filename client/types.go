@@ -337,6 +337,59 @@ type Use struct {
 	Count     int64     `json:"count"`
 }
 
+// Reproduction is a verdict of the past that was decided again, on what it was
+// decided on and under what was in force then.
+type Reproduction struct {
+	ID string `json:"id"`
+	// Same says that it came out to the byte.
+	Same bool `json:"same"`
+	// RecordedBuild is the build that answered, Build the one that decided again.
+	// Only the same build promises the same bytes.
+	RecordedBuild string `json:"recorded_build"`
+	Build         string `json:"build"`
+	// Differences are where the two differ, in the order of their paths.
+	Differences []Difference `json:"differences"`
+	// Recorded and Reproduced are the two verdicts whole.
+	Recorded   json.RawMessage `json:"recorded"`
+	Reproduced json.RawMessage `json:"reproduced"`
+}
+
+// Difference is one place in which two JSON documents differ. A value that one of
+// them does not have is absent.
+type Difference struct {
+	// Path is a JSON pointer (RFC 6901).
+	Path       string          `json:"path"`
+	Recorded   json.RawMessage `json:"recorded,omitempty"`
+	Reproduced json.RawMessage `json:"reproduced,omitempty"`
+}
+
+// PastVerdict is what was answered about an image at a time, and what would have
+// been.
+type PastVerdict struct {
+	Image string    `json:"image"`
+	At    time.Time `json:"at"`
+	// Active names what was in force then.
+	Active Active `json:"active"`
+	// Answered is the verdict that was given last up to then, and AnsweredAt when;
+	// nil where none was.
+	Answered   json.RawMessage `json:"answered"`
+	AnsweredAt *time.Time      `json:"answered_at"`
+	// Would is the verdict that a question at that very time would have been
+	// answered with; it has no id, because it was never given.
+	Would json.RawMessage `json:"would"`
+	Facts PastFacts       `json:"facts"`
+}
+
+// PastFacts says on which facts a [PastVerdict] was decided.
+type PastFacts struct {
+	// Verdict is the one for which they were gathered, and KnownAt when.
+	Verdict string    `json:"verdict"`
+	KnownAt time.Time `json:"known_at"`
+	// Later says that nothing was known at the time yet, so that these are the
+	// first that became known after it.
+	Later bool `json:"later"`
+}
+
 // AuditEntry is one change of what is in force.
 type AuditEntry struct {
 	Seq      int64           `json:"seq"`

@@ -296,3 +296,18 @@ func (c *Client) VerdictUses(ctx context.Context, id string) ([]Use, error) {
 	out, err := ask[Page[Use]](ctx, c, get(nil), "verdicts", id, "uses")
 	return out.Items, err
 }
+
+// ReproduceVerdict decides a verdict of the past again, and tells whether it came
+// out the same.
+func (c *Client) ReproduceVerdict(ctx context.Context, id string) (Reproduction, error) {
+	return ask[Reproduction](ctx, c, get(nil), "verdicts", id, "reproduction")
+}
+
+// VerdictAt tells what was, and what would have been, answered about an image, as
+// it was asked for, at a time.
+func (c *Client) VerdictAt(ctx context.Context, image string, at time.Time) (PastVerdict, error) {
+	q := url.Values{}
+	set(q, "image", image)
+	setTime(q, "at", at)
+	return ask[PastVerdict](ctx, c, get(q), "verdicts")
+}

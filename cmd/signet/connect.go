@@ -228,6 +228,7 @@ type apiParts struct {
 	recorder *recorder
 	source   engine.Source
 	previews api.Previews
+	past     pastVerdicts
 }
 
 func newAPI(p apiParts) (*api.Server, error) {
@@ -240,7 +241,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 		proxies = append(proxies, prefix)
 	}
 	return api.New(api.Config{
-		Decider: p.decider, Verdicts: history{p.store}, Administration: p.admin, Build: build(), Log: p.log, Stats: p.stats,
+		Decider: p.decider, Verdicts: history{p.store}, Past: p.past, Administration: p.admin, Build: build(), Log: p.log, Stats: p.stats,
 		ImageName: func(image string) (string, error) {
 			asked, err := p.source.Parse(image)
 			return asked.Name(), err

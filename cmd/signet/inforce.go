@@ -14,6 +14,7 @@ import (
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/store"
@@ -30,6 +31,8 @@ type inForce struct {
 	barrier *engine.Barrier[verdict.Active] // nil where no other process writes
 	state   atomic.Pointer[builtState]
 	builds  *engine.Barrier[*engine.State]
+	// aside makes states that come into force nowhere: nobody verifies under them.
+	aside bool
 }
 
 // buildTime bounds reading and compiling what is in force. It is nobody's request
@@ -240,7 +243,11 @@ func (f *inForce) compile(ctx context.Context, old *builtState, snap store.Snaps
 	if st.State, err = newState(parts); err != nil {
 		return nil, err
 	}
-	st.Verify = withKeys(st.roots.verifier.Image, publicKeys(f.cfg.keys))
+	st.Verify = unverified
+	if st.roots.verifier != nil {
+		st.Verify = withKeys(st.roots.verifier.Image, publicKeys(f.cfg.keys))
+	}
+	st.Offline = f.cfg.file.Offline
 	return st, nil
 }
 
@@ -257,7 +264,35 @@ func (o objectsOf) Object(ctx context.Context, kind, digest string) ([]byte, err
 	return o.Store.Object(ctx, kind, digest)
 }
 
+// past makes the state that was in force under a revision, offline or not. It is
+// for deciding again: it comes into force nowhere.
+func (f *inForce) past(ctx context.Context, revision int64, offline bool) (*engine.State, error) {
+	now := f.state.Load()
+	if now == nil || now.Offline != offline {
+		now = &builtState{}
+	}
+	snap, err := f.cfg.store.SnapshotAt(ctx, revision, now.inputs)
+	if err != nil {
+		return nil, err
+	}
+	aside := &inForce{cfg: f.cfg, aside: true}
+	aside.cfg.rekey, aside.cfg.file.Offline = nil, offline
+	st, err := aside.compile(ctx, now, snap)
+	if err != nil {
+		return nil, err
+	}
+	return st.State, nil
+}
+
+// unverified is the verification of a state without trust roots.
+func unverified(context.Context, facts.Subject, []evidence.Item, engine.Keys) (facts.Facts, error) {
+	return facts.Facts{}, errors.New("there is no trust root")
+}
+
 func (f *inForce) loadRoots(ctx context.Context, from administration.Objects, rows []store.RootRow) (*rootSet, error) {
+	if len(rows) == 0 && f.aside {
+		return &rootSet{named: rootsName(nil)}, nil
+	}
 	roots, err := administration.LoadRoots(ctx, from, rows, f.cfg.file.Offline)
 	if err != nil {
 		return nil, err

@@ -2,16 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 
-	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/engine"
-	"github.com/signet-policy/signet/internal/store"
+	"github.com/signet-policy/signet/internal/evidence"
+	"github.com/signet-policy/signet/internal/facts"
 )
 
 // localAPI is the API on the store of f, without a server, for the owner of the
@@ -28,27 +29,23 @@ func localAPI(ctx context.Context, f config.File) (handler http.Handler, done fu
 		done()
 		return nil, nil, err
 	}
-	previews, err := localPreviews(f, st, admin, log)
+	states := newInForce(inForceConfig{file: f, store: st, log: log})
+	again, err := engine.New(engine.Config{
+		Source: unasked{}, Current: states.current, Build: build(), Limits: f.Limits, MaxStaleness: durationOf(f.MaxStaleness), Log: log,
+	})
 	if err != nil {
 		done()
 		return nil, nil, err
 	}
-	face, err := api.New(api.Config{Decider: undecided{}, Verdicts: history{st}, Administration: admin, Previews: previews, Build: build(), Log: log})
+	previews := &previewer{inForce: states, admin: admin, engine: again}
+	face, err := api.New(api.Config{
+		Decider: undecided{}, Verdicts: history{st}, Past: pastVerdicts{st, states, again}, Administration: admin, Previews: previews, Build: build(), Log: log,
+	})
 	if err != nil {
 		done()
 		return nil, nil, err
 	}
 	return asOwner(face), done, nil
-}
-
-// localPreviews decides under what the store has. Nothing is compiled before it is
-// asked for.
-func localPreviews(f config.File, st *store.Store, admin *administration.Service, log *slog.Logger) (api.Previews, error) {
-	in := newInForce(inForceConfig{file: f, store: st, log: slog.New(slog.DiscardHandler)})
-	e, err := engine.New(engine.Config{
-		Source: registrySource{}, Current: in.current, Limits: f.Limits, MaxStaleness: durationOf(f.MaxStaleness), Build: build(), Log: log,
-	})
-	return &previewer{inForce: in, admin: admin, engine: e}, err
 }
 
 // undecided is the engine of an API that only administers: nothing is in force in
@@ -59,6 +56,21 @@ func (undecided) Current(context.Context) (*engine.State, error) { return &engin
 
 func (undecided) Decide(context.Context, *engine.State, engine.Request) (engine.Answer, error) {
 	return engine.Answer{}, fmt.Errorf("%w: verdicts are given by a server, and by signet verify", engine.ErrInvalid)
+}
+
+// unasked is the images of an engine that only decides again.
+type unasked struct{}
+
+var errUnasked = errors.New("no registry is asked here")
+
+func (unasked) Parse(string) (engine.Asked, error) { return engine.Asked{}, errUnasked }
+
+func (unasked) Resolve(context.Context, evidence.Query) (facts.Subject, error) {
+	return facts.Subject{}, errUnasked
+}
+
+func (unasked) Collect(context.Context, facts.Subject, evidence.Query) (evidence.Found, error) {
+	return evidence.Found{}, errUnasked
 }
 
 // asOwner answers every request as one of the store's owner. Who can open the

@@ -42,7 +42,7 @@ type commands struct {
 	Policies policiesCmd `cmd:"" help:"Signing policies in force."`
 	Policy   policyCmd   `cmd:"" help:"Rules of one's own: write, check and test them."`
 	Trust    trustCmd    `cmd:"" help:"Trust roots."`
-	Verdicts verdictsCmd `cmd:"" help:"Verdicts of the past."`
+	Verdicts verdictsCmd `cmd:"" aliases:"verdict" help:"Verdicts of the past."`
 	Audit    auditCmd    `cmd:"" help:"Who changed what is in force, and when."`
 	Secret   secretCmd   `cmd:"" help:"The secret that keys are derived from."`
 	Whoami   whoamiCmd   `cmd:"" help:"Who a server takes you for."`

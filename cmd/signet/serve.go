@@ -202,6 +202,7 @@ func (s *server) connectEngine(parts serverParts) error {
 		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(),
 		cache: s.cache, batch: batch, recorder: record, source: source,
 		previews: &previewer{inForce: s.inForce, admin: s.admin, engine: s.engine},
+		past:     pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
 	})
 	return err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,9 @@ import (
 type verdictsCmd struct {
 	List verdictsListCmd `cmd:"" help:"Show verdicts of the past, the latest first."`
 	Show verdictsShowCmd `cmd:"" help:"Show one verdict of the past."`
+
+	Reproduce verdictsReproduceCmd `cmd:"" help:"Decide a verdict of the past again, and show where it comes out otherwise."`
+	At        verdictsAtCmd        `cmd:"" help:"Show what was, and what would have been, answered about an image at a time."`
 }
 
 type verdictsListCmd struct {
@@ -115,6 +119,109 @@ func (c verdictsShowCmd) Run(ctx context.Context, std streams) error {
 		}
 		return printPastVerdict(std, v)
 	})
+}
+
+type verdictsReproduceCmd struct {
+	ID string `arg:"" help:"Id of the verdict."`
+	remoteFlags
+	outFlags
+}
+
+// Run exits with 1 where the verdict comes out otherwise.
+func (c verdictsReproduceCmd) Run(ctx context.Context, std streams) error {
+	return c.ask(ctx, func(api *client.Client) error {
+		r, err := api.ReproduceVerdict(ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			if err := printJSON(std.out, r); err != nil {
+				return err
+			}
+		} else if err := printReproduction(std, r); err != nil {
+			return err
+		}
+		if !r.Same {
+			return &exit{code: exitDeny}
+		}
+		return nil
+	})
+}
+
+func printReproduction(std streams, r client.Reproduction) error {
+	if r.Same {
+		fmt.Fprintf(std.out, "verdict %s comes out the same, to the byte\n", r.ID)
+		return nil
+	}
+	fmt.Fprintf(std.out, "verdict %s comes out otherwise", r.ID)
+	if r.Build != r.RecordedBuild {
+		fmt.Fprintf(std.out, "; it was given by %s, and this is %s", printable(r.RecordedBuild, false), printable(r.Build, false))
+	}
+	fmt.Fprintln(std.out)
+	rows := make([][]string, 0, len(r.Differences))
+	for _, d := range r.Differences {
+		rows = append(rows, []string{d.Path, orWord(string(d.Recorded), "-"), orWord(string(d.Reproduced), "-")})
+	}
+	return printTable(std.out, []string{"AT", "RECORDED", "REPRODUCED"}, rows)
+}
+
+type verdictsAtCmd struct {
+	Image string `arg:"" help:"Image, as it was asked for."`
+	remoteFlags
+	Time string `required:"" help:"The time (RFC 3339, or how long ago: 24h, 7d)." placeholder:"TIME"`
+	outFlags
+}
+
+// Run shows both answers.
+func (c verdictsAtCmd) Run(ctx context.Context, std streams) error {
+	at, err := momentFlag("--time", c.Time, time.Now())
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, func(api *client.Client) error {
+		v, err := api.VerdictAt(ctx, c.Image, at)
+		if client.IsNotFound(err) {
+			return usage("no verdict about %s is kept; give the image as it was asked for: signet verdicts list", c.Image)
+		}
+		switch {
+		case err != nil:
+			return err
+		case c.JSON:
+			return printJSON(std.out, v)
+		}
+		return printVerdictAt(std, v)
+	})
+}
+
+func printVerdictAt(std streams, v client.PastVerdict) error {
+	show := func(raw json.RawMessage) (client.Verdict, error) {
+		var verdict client.Verdict
+		return verdict, json.Unmarshal(raw, &verdict)
+	}
+	fmt.Fprintf(std.out, "%s at %s, under revision %d\n", printable(v.Image, false), v.At.Format(time.RFC3339), v.Active.Revision)
+	if v.AnsweredAt == nil {
+		fmt.Fprintln(std.out, "was answered:             nothing yet")
+	} else {
+		was, err := show(v.Answered)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(std.out, "was answered:             %s, at %s (%s)\n", was.Decision, v.AnsweredAt.Format(time.RFC3339), was.ID)
+	}
+	would, err := show(v.Would)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(std.out, "would have been answered: %s\n", would.Decision)
+	for _, r := range would.Reasons {
+		fmt.Fprintf(std.out, "  %s: %s\n", printable(r.Code, false), printable(r.Message, false))
+	}
+	when := "known at that time"
+	if v.Facts.Later {
+		when = "which became known only later"
+	}
+	fmt.Fprintf(std.out, "on the facts of verdict %s, %s\n", v.Facts.Verdict, when)
+	return nil
 }
 
 func printUses(std streams, uses []client.Use, asJSON bool) error {

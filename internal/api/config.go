@@ -43,6 +43,14 @@ type Verdicts interface {
 	Uses(ctx context.Context, id string) ([]client.Use, error)
 }
 
+// Past decides again what was decided before. Errors wrap [ErrNotFound],
+// [ErrUnavailable] or [ErrNotReproducible].
+type Past interface {
+	Reproduce(ctx context.Context, id string) (client.Reproduction, error)
+	// At takes an image as it was asked for.
+	At(ctx context.Context, image string, at time.Time) (client.PastVerdict, error)
+}
+
 // VerdictFilter chooses verdicts; what is zero does not restrict.
 type VerdictFilter struct {
 	// Image is the image as it was asked for, Name its normalised name without
@@ -80,6 +88,8 @@ type Counter struct {
 type Config struct {
 	Decider  Decider
 	Verdicts Verdicts
+	// Past decides again; nil: its paths are not there.
+	Past Past
 	// Administration changes what is in force; nil: its paths are not there.
 	Administration Administration
 	// ImageName gives the normalised name of an image, as facts.Subject.Name

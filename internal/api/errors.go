@@ -2,11 +2,14 @@ package api
 
 import "errors"
 
-// What [Verdicts] wraps so that the caller is told the right thing; any other
+// What [Verdicts] and [Past] wrap so that the caller is told the right thing; any other
 // error becomes 500 internal_error, and its text stays in the log.
 var (
 	// ErrNotFound says that nothing is stored under an id.
 	ErrNotFound = errors.New("not found")
+	// ErrNotReproducible says that what a verdict was decided on, or what was in
+	// force then, is not at hand. Its text is shown to the caller.
+	ErrNotReproducible = errors.New("cannot be decided again")
 	// ErrCursor says that a cursor is none that [Verdicts] gave.
 	ErrCursor = errors.New("not a cursor")
 	// ErrUnavailable says that the store cannot be read now, and that asking

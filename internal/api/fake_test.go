@@ -58,11 +58,26 @@ func (f *fakeVerdicts) Basis(ctx context.Context, id string) (facts.Facts, map[s
 	return f.basis(ctx, id)
 }
 
+// fakePast answers with functions.
+type fakePast struct {
+	reproduce func(context.Context, string) (client.Reproduction, error)
+	at        func(context.Context, string, time.Time) (client.PastVerdict, error)
+}
+
+func (f *fakePast) Reproduce(ctx context.Context, id string) (client.Reproduction, error) {
+	return f.reproduce(ctx, id)
+}
+
+func (f *fakePast) At(ctx context.Context, image string, at time.Time) (client.PastVerdict, error) {
+	return f.at(ctx, image, at)
+}
+
 // bed is a server with fakes behind it and a token for every role.
 type bed struct {
 	*Server
 	decider  *fakeDecider
 	verdicts *fakeVerdicts
+	past     *fakePast
 	admin    *fakeAdministration
 	previews *fakePreviews
 	state    *engine.State
@@ -116,9 +131,15 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 		},
 		uses: func(context.Context, string) ([]client.Use, error) { return nil, nil },
 	}
+	b.past = &fakePast{
+		reproduce: func(context.Context, string) (client.Reproduction, error) { return client.Reproduction{}, ErrNotFound },
+		at: func(context.Context, string, time.Time) (client.PastVerdict, error) {
+			return client.PastVerdict{}, ErrNotFound
+		},
+	}
 	b.admin = &fakeAdministration{}
 	b.previews = &fakePreviews{}
-	cfg := Config{Decider: b.decider, Verdicts: b.verdicts, Administration: b.admin, Previews: b.previews, ImageName: imageName, Build: "test", Now: func() time.Time { return b.now }}
+	cfg := Config{Decider: b.decider, Verdicts: b.verdicts, Past: b.past, Administration: b.admin, Previews: b.previews, ImageName: imageName, Build: "test", Now: func() time.Time { return b.now }}
 	if change != nil {
 		change(&cfg)
 	}

@@ -12,6 +12,9 @@ import (
 // listVerdicts gives one page, newest first.
 func (s *Server) listVerdicts(ctx context.Context, c *call) (reply, error) {
 	q := paramsOf(c)
+	if s.cfg.Past != nil && q.values.Has("at") {
+		return s.getVerdictAt(ctx, c)
+	}
 	f := VerdictFilter{
 		Image: q.text("image", longestImage), Name: q.text("name", longestImage), Digest: q.text("digest", longestFilter),
 		Decision: verdict.Decision(q.oneOf("decision", string(verdict.Allow), string(verdict.Deny), string(verdict.Unknown))),

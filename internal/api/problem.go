@@ -47,6 +47,7 @@ const (
 	codeRouteNotFound    code = "route_not_found"
 	codeVerdictNotFound  code = "verdict_not_found"
 	codeInputNotFound    code = "input_not_found"
+	codeNotReproducible  code = "not_reproducible"
 	codeMethodNotAllowed code = "method_not_allowed"
 	codeBodyTooLarge     code = "body_too_large"
 	codeUnsupportedMedia code = "unsupported_media_type"
@@ -92,6 +93,7 @@ var kinds = map[code]kind{
 	codeRouteNotFound:    {http.StatusNotFound, "There is nothing at this path"},
 	codeVerdictNotFound:  {http.StatusNotFound, "There is no such verdict"},
 	codeInputNotFound:    {http.StatusNotFound, "There is no such input document"},
+	codeNotReproducible:  {http.StatusConflict, "This cannot be decided again"},
 	codeMethodNotAllowed: {http.StatusMethodNotAllowed, "This path does not take this method"},
 	codeBodyTooLarge:     {http.StatusRequestEntityTooLarge, "The body is too large"},
 	codeUnsupportedMedia: {http.StatusUnsupportedMediaType, "The body is not sent as JSON"},

@@ -92,13 +92,16 @@ func (s *Server) routes(registry *prometheus.Registry) []*route {
 		},
 		{
 			method: http.MethodGet, path: v1 + "/verdicts", need: auth.Read, serve: s.listVerdicts,
-			query: []string{"image", "name", "digest", "decision", "signer", "identity", "assessment_id", "since", "until", "limit", "cursor"},
+			query: []string{"image", "name", "digest", "decision", "signer", "identity", "assessment_id", "since", "until", "limit", "cursor", "at"},
 		},
 		{method: http.MethodPost, path: v1 + "/verdicts/batch", need: auth.Verify, body: true, large: true, verdict: true, serve: withJSON(batchExample, nil, s.postBatch)},
 		{method: http.MethodGet, path: v1 + "/verdicts/:id", need: auth.Read, serve: s.getVerdict},
 		{method: http.MethodGet, path: v1 + "/verdicts/:id/input", need: auth.Read, query: []string{"policy"}, serve: s.getInput},
 		{method: http.MethodGet, path: v1 + "/verdicts/:id/uses", need: auth.Read, serve: s.getUses},
 		{method: http.MethodGet, path: v1 + "/whoami", anyRole: true, serve: s.whoami},
+	}
+	if s.cfg.Past != nil {
+		verdicts = append(verdicts, &route{method: http.MethodGet, path: v1 + "/verdicts/:id/reproduction", need: auth.Read, serve: s.getReproduction})
 	}
 	operation := []*route{
 		{method: http.MethodGet, path: "/openapi.json", anyRole: true, quiet: true, serve: getOpenAPI},

@@ -38,6 +38,8 @@ type Basis struct {
 	SearchUntil time.Time `json:"search_until,omitzero"`
 	// GraceNote is that of the [State].
 	GraceNote string `json:"grace_note,omitempty"`
+	// Offline is that of the [State]: what is in force does not say it.
+	Offline bool `json:"offline,omitempty"`
 	// Terms are the settings.
 	Terms Terms `json:"terms"`
 }
@@ -98,7 +100,7 @@ func (e *Engine) basis(st *State, req Request, g *gathered) Basis {
 	b := Basis{
 		Image: req.Image, Platform: req.Platform, EvidenceOnly: req.EvidenceOnly, Context: req.Context, Roles: req.Roles,
 		Asked: g.Asked, Subject: g.Subject, Search: g.Search, Problem: keptProblem(g.Problem), RetryAfter: g.RetryAfter,
-		TagUntil: g.tagUntil, SearchUntil: g.searchUntil, GraceNote: st.GraceNote,
+		TagUntil: g.tagUntil, SearchUntil: g.searchUntil, GraceNote: st.GraceNote, Offline: st.Offline,
 		Terms: Terms{
 			DecisionMaxAge: e.cfg.DecisionMaxAge, MaxStaleness: e.cfg.MaxStaleness,
 			ClockSkew: e.cfg.Limits.ClockSkew, PolicyTime: e.cfg.Limits.PolicyTime,

@@ -103,6 +103,8 @@ type State struct {
 	Roots    []Root
 	Verify   VerifyFunc
 	Tokens   *auth.Tokens
+	// Offline says that the roots are not to be refreshed, whatever they say.
+	Offline bool
 	// GraceNote is set when the state could not be confirmed and the operator
 	// accepts the last known one; it appears in each verdict.
 	GraceNote string

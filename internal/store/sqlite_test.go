@@ -120,6 +120,8 @@ var repeatedQueries = []string{
 	`SELECT encoding, size, body FROM facts WHERE digest = ?`,
 	`SELECT encoding, size, body FROM evidence WHERE digest = ?`,
 	`SELECT 1 FROM signature_verifications WHERE evidence_digest = ?`,
+	`SELECT revision, digest, inputs, at FROM revisions WHERE at <= ? ORDER BY at DESC, revision DESC LIMIT 1`,
+	nearQuery("<=", "DESC"), nearQuery(">", "ASC"),
 	`SELECT encoding, size, body FROM objects WHERE kind = ? AND digest = ?`,
 	`SELECT verification_id, principal, minute, count FROM verdict_uses WHERE verification_id = ? ORDER BY minute, principal`,
 	`SELECT ` + auditColumns + ` FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?`,

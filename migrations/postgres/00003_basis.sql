@@ -19,3 +19,6 @@ ALTER TABLE signature_verifications ADD COLUMN basis           bytea;
 ALTER TABLE signature_verifications ADD COLUMN evidence_digest text COLLATE "C" REFERENCES evidence (digest);
 ALTER TABLE signature_verifications ALTER COLUMN basis SET STORAGE EXTERNAL;
 CREATE INDEX verifications_evidence ON signature_verifications (evidence_digest) WHERE evidence_digest IS NOT NULL;
+
+-- What was in force at a time.
+CREATE INDEX revisions_at ON revisions (at, revision);

@@ -16,3 +16,6 @@ CREATE TABLE evidence (
 ALTER TABLE signature_verifications ADD COLUMN basis           BLOB;
 ALTER TABLE signature_verifications ADD COLUMN evidence_digest TEXT REFERENCES evidence (digest);
 CREATE INDEX verifications_evidence ON signature_verifications (evidence_digest) WHERE evidence_digest IS NOT NULL;
+
+-- What was in force at a time.
+CREATE INDEX revisions_at ON revisions (at, revision);
