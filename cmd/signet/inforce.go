@@ -323,7 +323,7 @@ func (o objectsOf) Object(ctx context.Context, kind, digest string) ([]byte, err
 
 func (f *inForce) loadRoots(ctx context.Context, from administration.Objects, rows []store.RootRow) (*rootSet, error) {
 	if len(rows) == 0 && f.aside {
-		return &rootSet{}, nil
+		return &rootSet{named: rootsName(nil)}, nil
 	}
 	roots, err := administration.LoadRoots(ctx, from, rows, f.cfg.file.Offline)
 	if err != nil {

@@ -116,7 +116,7 @@ func (c compiling) one(ctx context.Context, sp *signingpolicy.Policy, id string)
 			return inForcePolicy{}, err
 		}
 		if bundle, err = policy.OpenArchive(archive); err != nil {
-			return withoutRules(sp, fmt.Sprintf("the archive of bundle %q cannot be read: %s", sp.Bundle, err)), nil //nolint:nilerr // it is told with every verdict
+			return withoutRules(sp, fmt.Sprintf("the archive of bundle %q cannot be read: %s", sp.Bundle, err)), nil
 		}
 	}
 	p, err := compilePolicy(ctx, sp, bundle, c.limits)

@@ -196,7 +196,8 @@ func (c verdictsAtCmd) Run(ctx context.Context, std streams) error {
 func printVerdictAt(std streams, v client.PastVerdict) error {
 	show := func(raw json.RawMessage) (client.Verdict, error) {
 		var verdict client.Verdict
-		return verdict, json.Unmarshal(raw, &verdict)
+		err := json.Unmarshal(raw, &verdict)
+		return verdict, err
 	}
 	fmt.Fprintf(std.out, "%s at %s, under revision %d\n", printable(v.Image, false), v.At.Format(time.RFC3339), v.Active.Revision)
 	if v.AnsweredAt == nil {

@@ -22,7 +22,7 @@ func (st *State) LastBoundary(since, now time.Time, maxStaleness time.Duration) 
 		}
 	}
 	for _, p := range st.Policies {
-		for at := p.Signers.NextBoundary(since); at != nil && !at.After(now); at = p.Signers.NextBoundary(*at) {
+		for at := p.NextBoundary(since); at != nil && !at.After(now); at = p.NextBoundary(*at) {
 			later(*at)
 		}
 	}

@@ -442,7 +442,12 @@ func verifies(s Side, at time.Time, origin *Origin, then time.Time, name string)
 // replay decides again.
 func (r *run) replay(ctx context.Context, st *engine.State, k engine.Kept, at time.Time) (engine.Replayed, outcome, error) {
 	x, err := r.cfg.Engine.Replay(ctx, st, k, at)
+	if err == nil && timedOut(x.Verdict) { // which says as much of the load as of the policy: it has a second chance
+		x, err = r.cfg.Engine.Replay(ctx, st, k, at)
+	}
 	switch {
+	case err == nil && timedOut(x.Verdict):
+		return x, skip(TimeLimit, "A policy did not answer within its time limit."), nil
 	case err == nil:
 		return x, outcome{}, nil
 	case ctx.Err() != nil:
@@ -451,6 +456,10 @@ func (r *run) replay(ctx context.Context, st *engine.State, k engine.Kept, at ti
 		return x, skip(ContextUndeclared, "What was asked cannot be asked of these policies: %s.", strings.TrimPrefix(err.Error(), engine.ErrInvalid.Error()+": ")), nil
 	}
 	return x, skip(ReplayFailed, "Deciding again failed: %s.", err), nil
+}
+
+func timedOut(v *verdict.Verdict) bool {
+	return v.Decision == verdict.Unknown && slices.ContainsFunc(v.Reasons, func(r verdict.Reason) bool { return r.Code == engine.ReasonTimeLimit })
 }
 
 // verifyAnew makes facts of the evidence that was kept.

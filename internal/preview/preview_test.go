@@ -227,6 +227,21 @@ func TestFlipsAreTheCandidates(t *testing.T) {
 	}
 }
 
+// slow is a policy that answers no question in time.
+type slow struct{ *set }
+
+func (slow) Evaluate(context.Context, *facts.Input) (verdict.Result, error) {
+	return verdict.Result{}, engine.ErrTimeLimit
+}
+
+func TestTimeLimitIsNoFlip(t *testing.T) {
+	cfg, _ := newConfig(t, 1, 1, always, never)
+	cfg.Candidate.State.Policies[0].Set = slow{never}
+	if res := mustRun(t, cfg); res.NotReplayable.Questions != 1 || res.Skipped[0].Reason != TimeLimit || len(res.Flips) != 0 {
+		t.Errorf("%+v", res)
+	}
+}
+
 // Keys or trust roots that differ want evidence.
 func TestOtherRootsWantEvidence(t *testing.T) {
 	cfg, src := newConfig(t, 1, 1, always, never)

@@ -120,6 +120,7 @@ const (
 	EvidenceDamaged      = "evidence_damaged"
 	TrustUnknown         = "trust_unknown"
 	PlatformsNotSearched = "platforms_not_searched"
+	TimeLimit            = "time_limit"
 	ReplayFailed         = "replay_failed"
 )
 
