@@ -152,7 +152,7 @@ func (s *server) connect(ctx context.Context, parts serverParts) (err error) {
 	if err := s.connectEngine(ctx, parts); err != nil {
 		return err
 	}
-	s.upkeep.beside = []func(context.Context){s.watching.watcher.Run, s.watching.sender.Run}
+	s.upkeep.beside = append(s.upkeep.beside, s.watching.watcher.Run, s.watching.sender.Run)
 	if _, err := s.engine.Current(ctx); err != nil { // what cannot be put in force shows now, not at the first request
 		return err
 	}
