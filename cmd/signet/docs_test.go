@@ -2,18 +2,26 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/signet-policy/signet/internal/testkit/registrytest"
 )
 
 // TestDocs runs the console blocks of README.md and docs/*.md, at the top of the
-// tree, and compares what they print. In a block, "$ " begins a command, "…"
-// stands for anything, "[exit N]" is the exit code where it is not 0.
+// tree, and compares what they print. In a block, "$ " begins a command, "> " goes
+// on with it, "…" stands for anything, "[exit N]" is the exit code where it is not
+// 0. A command that ends with "&" runs until the page is done. The addresses of
+// docsWorld stand for a registry with the demo's images, and a free one.
 func TestDocs(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -31,11 +39,12 @@ func TestDocs(t *testing.T) {
 		}
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			work := newDocsFolder(t, root)
+			world := docsWorld(t, root)
 			env := map[string]string{}
 			for _, b := range blocks {
 				for _, c := range b {
 					ran++
-					runDocs(t, work, env, c)
+					runDocs(t, work, env, c.in(world))
 				}
 			}
 		})
@@ -57,12 +66,37 @@ func newDocsFolder(t *testing.T, root string) string {
 	return work
 }
 
+// docsWorld puts real addresses in the place of those that the pages name:
+// 127.0.0.1:5000, a registry that has images of the demo, and 127.0.0.1:8090, where
+// a server listens.
+func docsWorld(t *testing.T, root string) *strings.Replacer {
+	t.Helper()
+	registry := registrytest.New(t, registrytest.Options{})
+	for repo, layout := range map[string]string{"acme/app": "keyless", "acme/legacy": "key"} {
+		registry.PushLayout(filepath.Join(root, "bundles", "demo", layout), repo)
+	}
+	addr, err := freeAddress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.NewReplacer("127.0.0.1:5000", registry.Host(), "127.0.0.1:8090", addr)
+}
+
 // docsCommand is one command with what it should print.
 type docsCommand struct {
 	file, command string
 	line          int
 	want          []string
 	exit          string
+}
+
+func (c docsCommand) in(world *strings.Replacer) docsCommand {
+	c.command = world.Replace(c.command)
+	c.want = slices.Clone(c.want)
+	for i := range c.want {
+		c.want[i] = world.Replace(c.want[i])
+	}
+	return c
 }
 
 func consoleBlocks(t *testing.T, file string) [][]docsCommand {
@@ -89,6 +123,10 @@ func consoleBlocks(t *testing.T, file string) [][]docsCommand {
 				t.Fatalf("%s:%d: output before a command", file, i+1)
 			}
 			c := &block[len(block)-1]
+			if more, ok := strings.CutPrefix(line, "> "); ok && len(c.want) == 0 {
+				c.command += "\n" + more
+				continue
+			}
 			if m := exitLine.FindStringSubmatch(line); m != nil {
 				c.exit = m[1]
 			} else {
@@ -110,9 +148,18 @@ func runDocs(t *testing.T, work string, env map[string]string, c docsCommand) {
 		env[m[1]] = m[2]
 		return
 	}
-	cmd := exec.CommandContext(t.Context(), "bash", "-c", c.command)
+	ctx, cancel := context.WithTimeout(t.Context(), docsTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", c.command)
 	cmd.Dir = work
-	cmd.Env = append(os.Environ(), "SIGNET_OFFLINE=true", "HOME="+work, "XDG_DATA_HOME="+filepath.Join(work, "xdg"), raceEnv)
+	cmd.WaitDelay = time.Second
+	background := strings.HasSuffix(c.command, "&")
+	if background {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		t.Cleanup(func() { stopGroup(cmd.Process) })
+	}
+	// A server of the pages asks loopback alone, and would fetch no bundles offline.
+	cmd.Env = append(os.Environ(), fmt.Sprintf("SIGNET_OFFLINE=%t", !background), "HOME="+work, "XDG_DATA_HOME="+filepath.Join(work, "xdg"), raceEnv)
 	for k, v := range env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
@@ -126,6 +173,22 @@ func runDocs(t *testing.T, work string, env map[string]string, c docsCommand) {
 	if want := strings.Join(c.want, "\n"); want != "" && !pattern(want).MatchString(out.String()) {
 		t.Errorf("%s\nprints\n%s\nand the document says\n%s\n%s", where, out.String(), want, errOut.String())
 	}
+}
+
+// docsTime bounds each command of the pages.
+const docsTime = 2 * time.Minute
+
+// stopGroup ends what a command has left running, and waits for it.
+func stopGroup(p *os.Process) {
+	if p == nil || syscall.Kill(-p.Pid, syscall.SIGTERM) != nil {
+		return
+	}
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if syscall.Kill(-p.Pid, 0) != nil {
+			return
+		}
+	}
+	_ = syscall.Kill(-p.Pid, syscall.SIGKILL)
 }
 
 // pattern makes "…" stand for anything.

@@ -74,9 +74,12 @@ func (c policyReplayCmd) Run(ctx context.Context, std streams) error {
 	}
 	return c.ask(ctx, func(api *client.Client) error {
 		if c.Candidate != "" {
-			op, err := c.candidate(ctx, std, api, body)
+			var op client.Operation
+			var err error
 			if bundle != nil {
 				op, err = c.candidateRules(ctx, api, bundle)
+			} else {
+				op, err = c.candidate(ctx, std, api, body)
 			}
 			if err != nil {
 				return err
@@ -365,9 +368,15 @@ func newProgressBar(w io.Writer) *progressBar {
 	return &progressBar{}
 }
 
+// terminal tells whether somebody sits there. What jobs without a terminal are given
+// in its place, the null device, is a character device too.
 func terminal(f *os.File) bool {
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return false
+	}
+	null, err := os.Stat(os.DevNull)
+	return err != nil || !os.SameFile(info, null)
 }
 
 func (b *progressBar) show(p client.PreviewProgress) {

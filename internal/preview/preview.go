@@ -319,7 +319,7 @@ func (r *run) settle(q *question, row *Row, b *engine.Basis, o outcome) error {
 		r.flips++
 		if len(res.Flips) < r.cfg.Limit {
 			q.flip = &Flip{
-				Image: row.Image, Digest: row.Digest, Platform: b.Platform, Context: b.Context, Roles: b.Roles,
+				Image: row.asked(), Digest: row.Digest, Platform: b.Platform, Context: b.Context, Roles: b.Roles,
 				Before: o.before, After: o.after, Direction: direction, Reasons: o.reasons,
 			}
 			res.Flips = append(res.Flips, q.flip)
@@ -328,7 +328,7 @@ func (r *run) settle(q *question, row *Row, b *engine.Basis, o outcome) error {
 		}
 	}
 	if q.tally != nil {
-		q.tally.question(row.Image)
+		q.tally.question(row.asked())
 	}
 	q.decided = true
 	q.add(row)

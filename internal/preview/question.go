@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/signet-policy/signet/internal/engine"
@@ -21,7 +22,7 @@ func questionKey(row *Row, b *engine.Basis) (key [16]byte) {
 		buf = binary.AppendUvarint(buf, uint64(len(s)))
 		buf = append(buf, s...)
 	}
-	for _, s := range []string{row.Image, row.Digest, cmp.Or(row.EvidenceDigest, row.FactsDigest), b.Platform} {
+	for _, s := range []string{row.asked(), row.Digest, cmp.Or(row.EvidenceDigest, row.FactsDigest), b.Platform} {
 		add(s)
 	}
 	flags := byte(0)
@@ -43,6 +44,17 @@ func questionKey(row *Row, b *engine.Basis) (key [16]byte) {
 	sum := sha256.Sum256(buf)
 	copy(key[:], sum[:])
 	return key
+}
+
+// asked is the image as it was asked for. A watched image that was asked for by tag is
+// decided again as name:tag@digest, with the digest that was answered; that is the
+// same question, and one who reads of it twice would count two images.
+func (r *Row) asked() string {
+	tagged, ok := strings.CutSuffix(r.Image, "@"+r.Digest)
+	if ok && r.Digest != "" && strings.Contains(tagged[strings.LastIndexByte(tagged, '/')+1:], ":") {
+		return tagged
+	}
+	return r.Image
 }
 
 // factsCache keeps facts decoded, those that were read last, by a bound on their

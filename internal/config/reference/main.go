@@ -161,6 +161,8 @@ func kindOf(t reflect.Type) (kind string, inner reflect.Type) {
 	switch {
 	case t == reflect.TypeFor[config.Duration](), t == reflect.TypeFor[time.Duration]():
 		return "duration", nil
+	case t == reflect.TypeFor[[]config.Duration]():
+		return "list of durations", nil
 	case t.Kind() == reflect.Pointer && t.Elem().Kind() != reflect.Struct:
 		return kindOf(t.Elem())
 	case t.Kind() == reflect.Pointer:
@@ -189,7 +191,15 @@ func kindOf(t reflect.Type) (kind string, inner reflect.Type) {
 func defaultOf(v reflect.Value) string {
 	switch x := v.Interface().(type) {
 	case config.Duration:
-		return "`" + time.Duration(x).String() + "`"
+		return "`" + spell(time.Duration(x)) + "`"
+	case []config.Duration:
+		if len(x) > 0 {
+			all := make([]string, len(x))
+			for i, d := range x {
+				all[i] = spell(time.Duration(d))
+			}
+			return "`[" + strings.Join(all, ", ") + "]`"
+		}
 	case fmt.Stringer:
 		if !v.IsZero() {
 			return "`" + x.String() + "`"
@@ -199,4 +209,19 @@ func defaultOf(v reflect.Value) string {
 		return ""
 	}
 	return fmt.Sprintf("`%v`", v.Interface())
+}
+
+// spell writes a duration as people write it in the file: 30d, 1h, 1m30s.
+func spell(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d > 0 && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} { // 1h0m0s, and then 1h0m
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
 }
