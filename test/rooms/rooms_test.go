@@ -43,6 +43,7 @@ var rooms = map[string]room{
 	"internal/signingpolicy":   {rooms: []string{"internal/facts", "internal/glob", "internal/signers", "internal/strictjson", "internal/verdict", "rego"}, outside: []string{"go.yaml.in/yaml/v3", "github.com/santhosh-tekuri/jsonschema/v6"}},
 	"internal/registry":        {rooms: []string{"internal/facts", "internal/evidence", "internal/glob", "internal/strictjson"}, outside: []string{"github.com/google/go-containerregistry/", sync, "golang.org/x/time/rate"}},
 	"internal/provenance":      {rooms: []string{"internal/facts", "internal/strictjson"}},
+	"internal/builders":        {rooms: []string{"internal/facts", "internal/strictjson", "rego"}, outside: []string{"golang.org/x/mod/semver"}},
 	"internal/trust":           {rooms: []string{"internal/glob", "internal/strictjson"}, outside: append([]string{"github.com/theupdateframework/go-tuf/v2/"}, sigstore...)},
 	"internal/verify":          {rooms: []string{"internal/facts", "internal/evidence", "internal/trust", "internal/strictjson", "internal/provenance"}, outside: append([]string{sync, "google.golang.org/protobuf/"}, sigstore...)},
 	"internal/policy":          {rooms: []string{"internal/facts", "internal/evidence", "internal/verdict", "internal/strictjson", "rego", "bundles"}, outside: []string{"github.com/open-policy-agent/opa/v1/", "github.com/santhosh-tekuri/jsonschema/v6", "github.com/rogpeppe/go-internal/diff"}},
