@@ -18,7 +18,7 @@ const page = "../../docs/builders.md"
 func TestPage(t *testing.T) {
 	want := render(embedded(t))
 	if *update {
-		if err := os.WriteFile(page, []byte(want), 0o644); err != nil { //nolint:gosec // documentation is public
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

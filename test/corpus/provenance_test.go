@@ -175,7 +175,7 @@ func (g *goldenProvenance) keep(t *testing.T, host string) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, body, 0o644); err != nil { //nolint:gosec // golden files are public
+		if err := os.WriteFile(path, body, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -236,9 +236,9 @@ var swaps = []swap{
 
 // forgeries signs the same predicate under the same identity with a Sigstore of
 // the test, which must prove the same, and then with one thing swapped each.
-func forgeries(t *testing.T, profiles []builders.Profile, a facts.InputAttestation, real builders.Result) {
+func forgeries(t *testing.T, profiles []builders.Profile, a facts.InputAttestation, genuine builders.Result) {
 	t.Helper()
-	if a.Signer.Issuer != sigstack.GitHubIssuer || real.Profile == "" || len(real.Contradictions) > 0 {
+	if a.Signer.Issuer != sigstack.GitHubIssuer || genuine.Profile == "" || len(genuine.Contradictions) > 0 {
 		return // no platform's certificate to contradict
 	}
 	stack := testkit.NewStack(t, sigstack.Options{})
@@ -270,8 +270,8 @@ func forgeries(t *testing.T, profiles []builders.Profile, a facts.InputAttestati
 		}
 		return builders.Match(profiles, atts[0].Signature, atts[0].Provenance, image, nil)
 	}
-	if diff := cmp.Diff(real, match(t, prove(t, image, identityOf(t, a.Signer), string(a.Predicate)))); diff != "" {
-		t.Fatalf("signed again (-real +again):\n%s", diff)
+	if diff := cmp.Diff(genuine, match(t, prove(t, image, identityOf(t, a.Signer), string(a.Predicate)))); diff != "" {
+		t.Fatalf("signed again (-genuine +again):\n%s", diff)
 	}
 	t.Run("statement about another image", func(t *testing.T) {
 		if atts := prove(t, otherImage, identityOf(t, a.Signer), string(a.Predicate)); len(atts) != 0 {
