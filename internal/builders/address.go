@@ -83,7 +83,7 @@ const (
 	refTag    = PinnedTag
 	refCommit = PinnedCommit
 	refBranch = "branch"
-	refOther  = "other"
+	refOther  = "ref"
 )
 
 // refKind tells a full ref's kind and short name.
