@@ -1,6 +1,7 @@
 package facts
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -149,13 +150,19 @@ func TestSubjectNames(t *testing.T) {
 func TestInputWithholdsStrangersPredicates(t *testing.T) { // threat 11
 	known, stranger := signature("sha256:01", nil), signature("sha256:02", nil)
 	f := mustNew(t, Proven{Subject: Subject{Digest: digestA}, Attestations: []Attestation{
-		{Signature: known, Predicate: json.RawMessage(`{"mine":true}`)},
-		{Signature: stranger, Predicate: json.RawMessage(`{"yours":true}`)},
+		{Signature: known, Predicate: json.RawMessage(`{"mine":true}`), Provenance: &Provenance{BuilderID: "mine"}},
+		{Signature: stranger, Predicate: json.RawMessage(`{"yours":true}`), Provenance: &Provenance{BuilderID: "yours"}},
 	}})
 	fr := Frame{EvaluatedAt: time.Unix(1e9, 0).UTC(), TrustedSigners: map[string][]string{FactKey(known): {"default/1"}}}
 	in := NewInput(f, fr)
 	if string(in.Attestations[0].Predicate) != `{"mine":true}` || in.Attestations[1].Predicate != nil {
 		t.Errorf("predicates: %s, %s", in.Attestations[0].Predicate, in.Attestations[1].Predicate)
+	}
+	if p := in.Attestations[0].Provenance; p == nil || p.BuilderID != "mine" || in.Attestations[1].Provenance != nil {
+		t.Errorf("provenance: %+v, %+v", p, in.Attestations[1].Provenance)
+	}
+	if body, err := json.Marshal(in); err != nil || bytes.Contains(body, []byte("yours")) {
+		t.Errorf("%v: a stranger's words are in %s", err, body)
 	}
 	fr.ShowUnmatched = true
 	in = NewInput(f, fr)

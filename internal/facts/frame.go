@@ -79,10 +79,12 @@ func NewInput(f Facts, fr Frame) Input {
 			continue
 		}
 		trusted := fr.trusted(a.Signature)
+		provenance := a.Provenance
+		a.Provenance = nil // the input has it in one place
 		if len(trusted) == 0 && !fr.ShowUnmatched {
-			a.Predicate = nil
+			a.Predicate, provenance = nil, nil
 		}
-		in.Attestations = append(in.Attestations, InputAttestation{Attestation: a, TrustedSigners: trusted})
+		in.Attestations = append(in.Attestations, InputAttestation{Attestation: a, TrustedSigners: trusted, Provenance: provenance})
 	}
 	return in
 }

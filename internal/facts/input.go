@@ -75,27 +75,36 @@ type InputAttestation struct {
 	TrustedSigners []string `json:"trusted_signers"`
 	// Projection is the fixed extract of a large predicate, null otherwise.
 	Projection json.RawMessage `json:"projection"`
-	// Provenance is the one shape of all SLSA provenance versions.
+	// Provenance is the one shape of all SLSA provenance versions. It stands for the
+	// fact's own field, and is withheld as the predicate is.
 	Provenance     *Provenance `json:"provenance"`
 	BuilderProfile *string     `json:"builder_profile"`
 }
 
 // Provenance is SLSA provenance of any version in one shape
-// (https://slsa.dev/spec/v1.0/provenance).
+// (https://slsa.dev/spec/v1.0/provenance). These are the words of whoever signed
+// them: only the certificate says who built. What the predicate leaves out is "",
+// {}, [] or null.
 type Provenance struct {
-	SLSAVersion  string          `json:"slsa_version"`
-	BuilderID    string          `json:"builder_id"`
-	BuildType    string          `json:"build_type"`
-	Source       Source          `json:"source"`
-	InvocationID string          `json:"invocation_id"`
-	Parameters   json.RawMessage `json:"parameters"`
-	Materials    []Material      `json:"materials"`
+	// SLSAVersion is "v0.1", "v0.2" or "v1", as the predicate type ends.
+	SLSAVersion  string `json:"slsa_version"`
+	BuilderID    string `json:"builder_id"`
+	BuildType    string `json:"build_type"`
+	Source       Source `json:"source"`
+	InvocationID string `json:"invocation_id"`
+	// Parameters are the build's, in the form of its build type.
+	Parameters json.RawMessage `json:"parameters"`
+	// Materials are what the build read: materials, or resolvedDependencies.
+	Materials []Material `json:"materials"`
 }
 
-// Source is what was built.
+// Source is what was built, as far as the build type says which field that is.
 type Source struct {
-	URI    string            `json:"uri"`
-	Ref    string            `json:"ref"`
+	// URI is the repository's address, without "git+" and without "@ref".
+	URI string `json:"uri"`
+	// Ref is a full Git ref such as "refs/tags/v1.2.3".
+	Ref string `json:"ref"`
+	// Digest is by algorithm, as the builder names it: "sha1", "gitCommit".
 	Digest map[string]string `json:"digest"`
 }
 

@@ -101,6 +101,9 @@ type Attestation struct {
 	// Predicate is the raw predicate, nil when larger than the limit
 	// (predicate_bytes): such a predicate enters by digest only.
 	Predicate json.RawMessage `json:"predicate"`
+	// Provenance is the predicate in the one shape of all SLSA provenance versions,
+	// nil where it is none. A predicate that is too large has it too.
+	Provenance *Provenance `json:"provenance,omitempty"`
 }
 
 // StatementSubject is one subject of an in-toto statement.

@@ -74,23 +74,31 @@ type signetMetadata struct {
 	Library string `json:"library,omitempty"`
 }
 
-// embeddedContents is the default policy.
+// embeddedContents is the default policy, with the builder profiles as its data.
 func embeddedContents() (*contents, error) {
-	c := &contents{modules: map[string][]byte{}, paramsSchema: rego.ParamsSchema, embedded: true}
+	c := &contents{modules: map[string][]byte{}, data: map[string]any{}, paramsSchema: rego.ParamsSchema, embedded: true}
+	var err error
+	if c.manifest, err = parseManifest(bundles.DefaultManifest); err != nil {
+		return nil, err
+	}
 	files := map[string][]byte{manifestName: bundles.DefaultManifest, paramsSchemaName: rego.ParamsSchema}
-	err := fs.WalkDir(rego.Modules, root, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !isModule(name) {
+	err = fs.WalkDir(rego.Modules, root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !isModule(name) && path.Base(name) != dataName {
 			return err
 		}
 		body, err := rego.Modules.ReadFile(name)
-		c.modules[name], files[name] = body, body
-		return err
+		if err != nil {
+			return err
+		}
+		files[name] = body
+		if !isModule(name) {
+			return c.addData(name, body)
+		}
+		c.modules[name] = body
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the embedded policy: %w", err)
-	}
-	if c.manifest, err = parseManifest(bundles.DefaultManifest); err != nil {
-		return nil, err
 	}
 	c.digest = digestOf(files)
 	return c, nil

@@ -117,7 +117,7 @@ func refine(s *jsonschema.Schema, t reflect.Type, comments map[string]string) {
 			p.Description = describe(about)
 			p.Enum = values[t.Name()+"."+name]
 			refine(p, f.Type, comments)
-			if f.Type.Kind() == reflect.Pointer {
+			if f.Type.Kind() == reflect.Pointer && p.AnyOf == nil { // a field that stands for an embedded one was seen there
 				s.Properties.Set(name, nullable(p))
 			}
 		}

@@ -101,7 +101,10 @@ func TestFactsOfAttestation(t *testing.T) {
 			PredicateType:     sigstack.PredicateSLSA1,
 			StatementSubjects: []facts.StatementSubject{{Name: "app", Digest: map[string]string{"sha256": image[7:]}}},
 			PayloadDigest:     facts.Digest(ev.Envelope.Payload),
-			Predicate:         json.RawMessage(`{"builder":"x"}`),
+			Predicate:         json.RawMessage(`{"builder":{"id":"x"}}`),
+			Provenance: &facts.Provenance{
+				SLSAVersion: "v1", Source: facts.Source{Digest: map[string]string{}}, Parameters: json.RawMessage("null"), Materials: []facts.Material{},
+			},
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
@@ -113,6 +116,37 @@ func TestFactsOfAttestation(t *testing.T) {
 		if got.Format != format || got.SignedAt == nil || got.Principal != dev.Issuer+" dev@example.test" {
 			t.Errorf("%+v", got.Signature)
 		}
+	}
+}
+
+// Provenance is read at verification, so that a predicate over the limit has it.
+func TestProvenanceOfLargePredicate(t *testing.T) {
+	b := newBench(t, sigstack.Options{})
+	limits := evidence.DefaultLimits()
+	limits.PredicateBytes = 64
+	req := attestationOf(sigstack.PredicateSLSA02, keylessV1())
+	req.Statement.Predicate = sigstack.Provenance{}.V02()
+	got := oneAttestation(t, imageFacts(t, verifierWith(t, limits, b.root), []evidence.Item{b.bundle(b.Sign(req))}))
+	if got.Predicate != nil || got.Provenance == nil || got.Provenance.Source.URI != "https://github.com/acme/app" || got.Provenance.Source.Ref != "refs/heads/main" {
+		t.Errorf("predicate %s, provenance %+v", got.Predicate, got.Provenance)
+	}
+}
+
+// A statement that calls itself provenance and is none proves nothing.
+func TestProvenanceThatIsNone(t *testing.T) {
+	b := newBench(t, sigstack.Options{})
+	for _, tt := range []struct {
+		code      string
+		predicate any
+	}{
+		{facts.CodeMalformed, map[string]any{"builder": "x"}},
+		{facts.CodeMalformed, map[string]any{"Builder": map[string]any{"id": "x"}}},
+		{facts.CodeMalformed, []any{}},
+		{facts.CodeTooLarge, map[string]any{"invocation": map[string]any{"parameters": strings.Repeat("x", 2<<20)}}},
+	} {
+		req := attestationOf(sigstack.PredicateSLSA02, keylessV1())
+		req.Statement.Predicate = tt.predicate
+		b.rejected(tt.code, b.bundle(b.Sign(req)))
 	}
 }
 

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto"
 	"encoding/json"
+	"errors"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/provenance"
 )
 
 // statementPayload is the only DSSE payload type that we read.
@@ -38,8 +40,10 @@ type item struct {
 	over signed
 
 	statement *statement
-	matched   *statementSubject
-	simple    *simpleSigning
+	// provenance is the predicate in the one shape, nil where it is none.
+	provenance *facts.Provenance
+	matched    *statementSubject
+	simple     *simpleSigning
 
 	entries []*logEntry
 	tokens  [][]byte
@@ -88,11 +92,24 @@ func (v *Verifier) setEnvelope(p *item, t *target, payloadType string, payload [
 	if p.matched, p.subject, rej = p.statement.about(t); rej != nil {
 		return rej
 	}
+	var err error
+	if p.provenance, err = provenance.Parse(p.statement.PredicateType, p.statement.Predicate); err != nil {
+		return unreadable(err)
+	}
 	sig := sigs[0].sig
 	p.payload, p.keyID = payload, sigs[0].keyID
 	p.content = newEnvelope(payloadType, payload, sig)
 	p.over = signed{sig: sig, content: dsse.PAE(payloadType, payload)}
 	return nil
+}
+
+// unreadable is why a statement that calls itself provenance is none.
+func unreadable(err error) *rejection {
+	code := facts.CodeMalformed
+	if errors.Is(err, provenance.ErrTooLarge) {
+		code = facts.CodeTooLarge
+	}
+	return reject(code, "the signed provenance cannot be read: %s", cause(err))
 }
 
 type envelopeSignature struct {
@@ -159,6 +176,7 @@ func (p *item) attestation(s facts.Signature, predicateBytes int64) facts.Attest
 	a := facts.Attestation{
 		Signature: s, PredicateType: p.statement.PredicateType,
 		StatementSubjects: p.statement.factSubjects(), PayloadDigest: facts.Digest(p.payload),
+		Provenance: p.provenance,
 	}
 	if raw := p.statement.Predicate; int64(len(raw)) <= predicateBytes {
 		a.Predicate = orNull(raw)

@@ -124,7 +124,7 @@ func TestLegacyAttestationTimestamp(t *testing.T) {
 
 func TestLegacyEnvelope(t *testing.T) {
 	b := newBench(t, sigstack.Options{})
-	req := attestationOf(sigstack.PredicateSLSA1, keylessV1())
+	req := attestationOf("https://example.com/predicate", keylessV1())
 	req.Legacy = true
 	req.Statement.Predicate = "~~~???>>>~~~???>>>" // + and / in base64
 	ev := b.Sign(req)

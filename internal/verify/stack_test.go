@@ -166,7 +166,7 @@ func attestationOf(predicateType string, req sigstack.SignRequest) sigstack.Sign
 	req.Image = ""
 	req.Statement = &sigstack.Statement{
 		Subjects: []sigstack.Subject{sigstack.SubjectOf("app", image)}, PredicateType: predicateType,
-		Predicate: map[string]any{"builder": "x"},
+		Predicate: map[string]any{"builder": map[string]any{"id": "x"}},
 	}
 	return req
 }

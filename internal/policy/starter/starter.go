@@ -36,8 +36,8 @@ const (
 )
 
 // Library gives the files that a bundle takes from Signet, by their paths in it:
-// the entrypoint, signing/lib, the schema of the input, and the capabilities. Of
-// the library's tests only the fixtures are among them.
+// the entrypoint, signing/lib, the builder profiles, the schema of the input, and
+// the capabilities. Of the library's tests only the fixtures are among them.
 func Library() (map[string][]byte, error) {
 	files := map[string][]byte{"schemas/input.json": rego.InputSchema, "capabilities.json": rego.Capabilities}
 	err := fs.WalkDir(rego.Modules, "signing", func(name string, d fs.DirEntry, err error) error {
@@ -268,7 +268,7 @@ func readListing(dir string) (map[string]string, error) {
 	for line := range strings.Lines(string(body)) {
 		n++
 		digest, name, ok := strings.Cut(strings.TrimRight(line, "\r\n"), "  ")
-		ours := strings.HasPrefix(name, lib+"/") || slices.Contains([]string{"signing/verdict.rego", "schemas/input.json", "capabilities.json"}, name)
+		ours := strings.HasPrefix(name, lib+"/") || slices.Contains([]string{"signing/verdict.rego", "signing/builders/data.json", "schemas/input.json", "capabilities.json"}, name)
 		if !ok || len(digest) != hex.EncodedLen(sha256.Size) || !fs.ValidPath(name) || !ours {
 			return nil, fmt.Errorf("%w: %s, line %d: is not the digest and the name of a file of the library; take the file back from version control, or delete it", ErrInvalid, shipped, n)
 		}
