@@ -28,6 +28,9 @@ func canonicalFacts(p Proven) (body []byte, ok bool) {
 		}
 		w.text(`,"predicate_type":`, a.PredicateType)
 		w.text(`,"principal":`, a.Principal)
+		if a.Provenance != nil {
+			w.value(`,"provenance":`, a.Provenance)
+		}
 		w.who(a.Signature)
 		w.open(`,"statement_subjects":`)
 		list(w, a.StatementSubjects, func(s StatementSubject) {
@@ -97,6 +100,13 @@ func (w *canonicalWriter) text(key, s string) {
 	body, err := Canonical(s)
 	w.failed = w.failed || err != nil
 	w.buf = append(w.buf, body...)
+}
+
+// value writes a key and what is rare enough to be written by the encoder.
+func (w *canonicalWriter) value(key string, v any) {
+	body, err := Canonical(v)
+	w.failed = w.failed || err != nil
+	w.buf = append(append(w.buf, key...), body...)
 }
 
 // plain strings are written as they are.
