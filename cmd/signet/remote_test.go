@@ -39,6 +39,11 @@ func (p *pretend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.t.Error(err)
 	}
 	at := r.Method + " " + strings.TrimPrefix(r.URL.RequestURI(), "/api/v1")
+	if at == "POST /policies/preview" { // it changes nothing
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		fmt.Fprintln(w, `{"type":"summary","summary":{"complete":true,"exact":true}}`)
+		return
+	}
 	if r.Method != http.MethodGet {
 		line := at
 		for _, h := range []string{"If-Match", "If-None-Match", "Signet-Why"} {

@@ -527,12 +527,21 @@ func TestActivationSeesWhatItCompiled(t *testing.T) {
 	ctx := t.Context()
 	var s *Service
 	during := func() {}
+	now := func() {
+		run := during
+		during = func() {}
+		run()
+	}
 	s = withBundles(t, f, func(cfg *Config) {
 		cfg.Preview = func(context.Context, store.Snapshot) (int, []string, error) {
-			run := during
-			during = func() {}
-			run()
+			now()
 			return 0, nil, nil
+		}
+		cfg.CheckPolicy = func(_ context.Context, p *signingpolicy.Policy, _ []byte) error {
+			if p.Name == "later" {
+				now()
+			}
+			return nil
 		}
 	})
 	made := must[client.Bundle](t)(s.PutBundle(ctx, root, "acme", "", archiveOf(1, "a", ""), nil))

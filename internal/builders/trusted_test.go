@@ -18,7 +18,7 @@ func TestTrustedBuilder(t *testing.T) {
 		{trusted: repository, builder: container + "@refs/tags/v2.1.0", want: true},
 		{trusted: "git+" + repository + ".git", builder: container + "@refs/tags/v2.1.0", want: true},
 		{trusted: "github.com/slsa-framework/slsa-github-generator", builder: container + "@refs/tags/v2.1.0", want: true},
-		{trusted: "https://GitHub.com/slsa-framework/slsa-github-generator/", builder: container + "@refs/tags/v2.1.0", want: true},
+		{trusted: strings.Replace(repository, "g", "G", 1) + "/", builder: container + "@refs/tags/v2.1.0", want: true},
 		{trusted: container, builder: container + "@refs/tags/v2.1.0", want: true},
 		{trusted: container, builder: container + "@" + head, want: true},
 		{trusted: container + "@refs/tags/v2.1.0", builder: container + "@refs/tags/v2.1.0", want: true},

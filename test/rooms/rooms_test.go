@@ -52,7 +52,7 @@ var rooms = map[string]room{
 	"internal/decisionlog":     {outside: []string{"golang.org/x/time/rate"}},
 	"internal/cache":           {outside: []string{"github.com/maypok86/otter/v2", "github.com/redis/go-redis/v9", sync}},
 	"internal/store":           {rooms: []string{"internal/facts", "internal/verdict", "internal/signers", "internal/auth", "migrations"}, outside: []string{"modernc.org/sqlite", "github.com/pressly/goose/v3", "golang.org/x/sys/unix", "github.com/klauspost/compress/zstd", "github.com/oklog/ulid/v2", "github.com/jackc/pgx/v5"}},
-	"internal/kms":             {rooms: []string{"internal/signers"}, outside: []string{"github.com/sigstore/sigstore/pkg/signature/", "github.com/aws/", "github.com/Azure/azure-sdk-for-go/", "github.com/hashicorp/vault/api", "cloud.google.com/go/kms/", "google.golang.org/api/", "google.golang.org/grpc"}},
+	"internal/kms":             {rooms: []string{"internal/signers"}, outside: []string{"github.com/sigstore/sigstore/pkg/signature", "github.com/aws/", "github.com/Azure/azure-sdk-for-go/", "github.com/hashicorp/vault/api", "cloud.google.com/go/kms/", "google.golang.org/api/", "google.golang.org/grpc"}},
 	"internal/store/storetest": {rooms: []string{"internal/store", "internal/facts", "internal/verdict", "internal/auth"}, outside: []string{"github.com/google/go-cmp/"}},
 	"internal/watch":           {rooms: []string{"client", "internal/store", "internal/verdict"}},
 	"internal/webhook":         {rooms: []string{"internal/store"}},
