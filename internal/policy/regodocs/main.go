@@ -56,8 +56,8 @@ written, with ` + "`import data.signing.lib.fixture_test as fixture`" + `, the i
 func document(ctx context.Context) ([]byte, error) {
 	modules := map[string]*ast.Module{}
 	byPackage := map[string][]*ast.Module{}
-	err := fs.WalkDir(rego.Modules, "signing", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasSuffix(name, "_test.rego") && path.Base(name) != "fixture_test.rego" {
+	err := fs.WalkDir(rego.Modules, "signing", func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".rego" || strings.HasSuffix(name, "_test.rego") && path.Base(name) != "fixture_test.rego" {
 			return err
 		}
 		body, err := rego.Modules.ReadFile(name)
