@@ -204,7 +204,7 @@ func TestMigratePostgreSQL(t *testing.T) {
 	w := newWorld(t, "database: {url_file: database, migrate: manual}")
 	w.file("database", []byte(url+"\n"))
 	code, out, _ := w.run("migrate", "status")
-	if code != exitDeny || !strings.Contains(out, "schema  0\n") || !strings.Contains(out, "pending 00002_store\npending 00004_bundles\n") {
+	if code != exitDeny || !strings.Contains(out, "schema  0\n") || !strings.Contains(out, "pending 00002_store\npending 00003_basis\n") {
 		t.Errorf("an empty database: exit code %d\n%s", code, out)
 	}
 	w.refuses("signet migrate up")
@@ -248,16 +248,13 @@ func TestCommandsMigrateNoDatabase(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), `DELETE FROM goose_db_version WHERE version_id = (SELECT max(version_id) FROM goose_db_version)`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.ExecContext(t.Context(), `INSERT INTO goose_db_version (version_id, is_applied) VALUES (1, true)`); err != nil {
-		t.Fatal(err)
-	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"signers", "list"}, {"token", "create", "--role", "admin", "--name", "second"}} {
 		w.fails(exitFailure, "signet migrate up", args...)
 	}
-	if code, out, _ := w.run("migrate", "status"); code != exitDeny || !strings.HasPrefix(out, "schema  1\nnewest  "+latest+"\n") {
+	if code, out, _ := w.run("migrate", "status"); code != exitDeny || !strings.HasPrefix(out, "schema  6\nnewest  "+latest+"\npending 00007_") {
 		t.Errorf("after the commands: exit code %d\n%s", code, out)
 	}
 }
