@@ -137,7 +137,7 @@ func TestMigrateSQLite(t *testing.T) {
 	w := newWorld(t, "database: {migrate: manual}")
 	// There is none yet, and nothing but migrate up makes one.
 	code, out, _ := w.run("migrate", "status")
-	if code != exitDeny || !strings.Contains(out, "schema  0\n") || !strings.Contains(out, "pending 00001_store\npending 00002_administration\npending 00004_bundles\n") {
+	if code != exitDeny || !strings.Contains(out, "schema  0\n") || !strings.Contains(out, "pending 00001_store\npending 00002_administration\npending 00003_basis\n") {
 		t.Errorf("without a store: exit code %d\n%s", code, out)
 	}
 	w.refuses("signet migrate up")

@@ -239,7 +239,8 @@ func TestWatchTellsOfAnEnd(t *testing.T) {
 		t.Errorf("the beginning: %+v", e)
 	}
 	end := got["ending "]
-	if end.Ending == nil || end.Ending.Kind != "signer" || end.Ending.Name != "release" || end.Ending.Owner != "platform" || end.Ending.Images != 1 || end.Ending.WouldFlip != nil {
+	if end.Ending == nil || end.Ending.Kind != "signer" || end.Ending.Name != "release" || end.Ending.Owner != "platform" || end.Ending.Images != 1 ||
+		end.Ending.WouldFlip == nil || *end.Ending.WouldFlip != 1 {
 		t.Errorf("the warning: %+v", end)
 	}
 	flip := got["flip deny"]
