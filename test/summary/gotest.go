@@ -20,7 +20,8 @@ func runGo(ctx context.Context, cfg config, res *results, stdout, stderr io.Writ
 		res.problem("%v", err)
 		return
 	}
-	args := []string{"test", "-json"}
+	// A package that hangs is told, and one that is slow on a slow machine is not.
+	args := []string{"test", "-json", "-timeout=40m"}
 	if _, ok, _ := require.Find("race"); ok {
 		args = append(args, "-race")
 		res.used["race"] = true
