@@ -34,7 +34,7 @@ const (
 	previewRounds   = 5
 	// fewVerdicts and manyVerdicts are previewed to see that memory does not grow
 	// with their number.
-	fewVerdicts, manyVerdicts = 5_000, 50_000
+	fewVerdicts, manyVerdicts = 2_000, 14_000
 )
 
 // BenchmarkPreview previews a policy over 20,000 verdicts on as many images, each
@@ -62,7 +62,7 @@ func BenchmarkPreview(b *testing.B) {
 }
 
 // BenchmarkPreviewMemory compares the most memory that servers ever had, after
-// previews of 50,000 and of 5,000 verdicts.
+// previews of 14,000 and of 2,000 verdicts.
 func BenchmarkPreviewMemory(b *testing.B) {
 	peak := func(n int) float64 {
 		p := newPreviewed(b, n)
@@ -81,7 +81,7 @@ func BenchmarkPreviewMemory(b *testing.B) {
 		m, l := peak(manyVerdicts), peak(fewVerdicts)
 		ratios, much, little = append(ratios, m/l), append(much, m), append(little, l)
 	}
-	measured(b, rowPreviewMemory, Median(ratios), "50000/5000", "%.0f MB of %.0f MB", Median(much), Median(little))
+	measured(b, rowPreviewMemory, Median(ratios), "14000/2000", "%.0f MB of %.0f MB", Median(much), Median(little))
 }
 
 // previewed is a server whose store has verdicts.
