@@ -66,7 +66,7 @@ func TestScenarios(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": cmdExitCode, "push": cmdPush, "break": cmdBreak, "ready": cmdReady, "http": cmdHTTP, "lastline": cmdLastLine,
-			"key": cmdKey, "poll": cmdPoll, "until": cmdUntil, "listening": cmdListening, "eventually": cmdEventually,
+			"key": cmdKey, "eventually": cmdEventually,
 		},
 	})
 }
@@ -128,49 +128,6 @@ func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("%s is not ready: %v", args[0], err)
-		}
-	}
-}
-
-// until COMMAND ARGS…: runs a command again and again until it prints a table of two
-// rows, and none of them is "not yet".
-func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 1 {
-		ts.Fatalf("usage: until COMMAND ARGS")
-	}
-	const rows = 3 // with the head
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		err := ts.Exec(args[0], args[1:]...)
-		out := ts.ReadFile("stdout")
-		if err == nil && strings.Count(out, "\n") >= rows && !strings.Contains(out, "not yet") {
-			return
-		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("never: two rows of %s: %v", args, err)
-		}
-	}
-}
-
-// listening ADDR TOKENFILE: waits until somebody listens for events.
-func cmdListening(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: listening ADDR TOKENFILE")
-	}
-	token := strings.TrimSpace(ts.ReadFile(args[1]))
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		req, err := http.NewRequest(http.MethodGet, "http://"+args[0]+"/metrics", nil)
-		ts.Check(err)
-		req.Header.Set("Authorization", "Bearer "+token)
-		res, err := http.DefaultClient.Do(req)
-		ts.Check(err)
-		body, err := io.ReadAll(res.Body)
-		_ = res.Body.Close()
-		ts.Check(err)
-		if strings.Contains(string(body), "\nsignet_event_streams 1\n") {
-			return
-		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("nobody listens")
 		}
 	}
 }
@@ -249,25 +206,6 @@ func cmdKey(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	for name, block := range map[string]*pem.Block{".pem": {Type: "PRIVATE KEY", Bytes: private}, ".pub": {Type: "PUBLIC KEY", Bytes: public}} {
 		ts.Check(os.WriteFile(ts.MkAbs(args[0]+name), pem.EncodeToMemory(block), 0o600))
-	}
-}
-
-// poll REGEXP COMMAND ARGS…: runs a command until its stdout matches.
-func cmdPoll(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: poll REGEXP COMMAND ARGS")
-	}
-	want, err := regexp.Compile(args[0])
-	ts.Check(err)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		err := ts.Exec(args[1], args[2:]...)
-		got := ts.ReadFile("stdout")
-		if err == nil && want.MatchString(got) {
-			return
-		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("%s does not print %s (%v): %s", args[1], want, err, got)
-		}
 	}
 }
 
