@@ -13,6 +13,7 @@ func ViolationCodes() []string {
 // has them: they say that it is not known what was asked for, or what there is.
 func NeverWaived() []string {
 	return []string{
-		"input_not_understood", "no_requirement", "parameters_missing", "requirement_malformed", "rule_malformed", "search_incomplete",
+		"input_not_understood", "no_requirement", "parameters_missing", "requirement_malformed", "requirement_unexplained",
+		"rule_malformed", "search_incomplete",
 	}
 }

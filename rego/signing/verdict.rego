@@ -58,7 +58,9 @@ verdict := object.union(
 }
 
 # What there is to hold against the image, before exceptions.
-_found := [finding | some [_, finding] in array.concat(sort(requirement.violation), sort(objection))]
+_found := [object.remove(finding, ["requirement"]) |
+	some [_, finding] in array.concat(sort(requirement.violation), sort(objection))
+]
 
 _standing contains finding if {
 	some finding in _found
@@ -90,8 +92,8 @@ _waivers := {
 # METADATA
 # title: Allow
 # description: >-
-#   True only when each requirement is met or waived, the one for signatures among
-#   them, and nothing stands against the image.
+#   True only when there is a requirement of the policy itself, each of them is met
+#   or waived, and nothing stands against the image.
 # scope: document
 # custom:
 #   code: allow
@@ -102,28 +104,32 @@ _waivers := {
 default allow := false
 
 allow if {
-	_signature_settled
+	count(requirement.needs) > 0
+	every name, ids in requirement.needs {
+		_settled(name, ids)
+	}
 	count(_standing) == 0
 }
 
-default _signature_settled := false
+_settled(_, ids) if count(ids) > 0
 
-_signature_settled if lib.signature_requirement_met
+_settled(name, _) if count(_waivers_of_need[name]) > 0
 
-_signature_settled if count(_signature_waivers) > 0
-
-# The exceptions that waive the signature requirement. One that waives only some
-# of what is said against the signatures waives no requirement.
-_signature_waivers contains exception.name if {
-	lib.params.require_signature == true
-	not lib.signature_requirement_met
-	codes := {finding.code | some [_, finding] in requirement.violation}
+# The exceptions that waive a requirement of the policy itself, by its name. One
+# that waives only some of what is said against it waives no requirement.
+_waivers_of_need[name] contains exception.name if {
+	some name, ids in requirement.needs
+	count(ids) == 0
+	codes := {finding.code | some [_, finding] in requirement.violation; _speaks_of(finding, name)}
 	every code in codes {
 		lib.waiver[code]
 	}
 	some code in codes
 	exception := lib.waiver[code]
 }
+
+# What names no requirement speaks of all of them.
+_speaks_of(finding, name) if object.get(finding, "requirement", name) == name
 
 # METADATA
 # title: Satisfied requirements
@@ -137,8 +143,8 @@ _signature_waivers contains exception.name if {
 #   example: >-
 #     signing.satisfied_by with input as fixture.good with data.params as fixture.params
 satisfied_by := array.flatten([
-	[{"requirement": "signature", "facts": lib.satisfying_facts} | lib.signature_requirement_met],
-	[{"requirement": "signature", "exception": name} | some name in _signature_waivers],
+	[{"requirement": name, "facts": sort(ids)} | some name, ids in requirement.needs; count(ids) > 0],
+	[{"requirement": name, "exception": exception} | some name, exceptions in _waivers_of_need; some exception in exceptions],
 	[entry | some [_, entry] in sort(_satisfied_by_rules)],
 ])
 

@@ -287,3 +287,44 @@ test_a_finding_without_a_code_denies if {
 	verdict.allow == false
 	verdict.violations == [{"message": "m", "remediation": "r", "rule": "signing.rules.mine"}]
 }
+
+_needs_provenance(ids) := {"signature": {"sha256:dev"}, "provenance": ids}
+
+test_each_requirement_of_the_policy_is_met if {
+	verdict := signing.verdict with input as fixture.good
+		with data.params as fixture.params
+		with signing.lib.requirement.needs as _needs_provenance({"sha256:built"})
+	verdict.allow == true
+	verdict.satisfied_by == [
+		{"requirement": "provenance", "facts": ["sha256:built"]},
+		{"requirement": "signature", "facts": ["sha256:dev"]},
+	]
+}
+
+test_one_requirement_that_is_not_met_denies if {
+	verdict := signing.verdict with input as fixture.good
+		with data.params as fixture.params
+		with signing.lib.requirement.needs as _needs_provenance(set())
+	verdict.allow == false
+	verdict.satisfied_by == [{"requirement": "signature", "facts": ["sha256:dev"]}]
+	[violation.code | some violation in verdict.violations] == ["requirement_unexplained"]
+}
+
+test_a_silent_requirement_denies_whatever_is_said_of_it if {
+	not signing.allow with input as fixture.good
+		with data.params as fixture.params
+		with signing.lib.requirement.needs as _needs_provenance(set())
+		with signing.lib.requirement.violation as set()
+}
+
+# What is waived of one requirement waives no other.
+test_requirements_are_waived_one_by_one if {
+	said := {[10, object.union(_finding("unsigned"), {"requirement": "provenance"})]}
+	verdict := signing.verdict with input as fixture.good
+		with data.params as fixture.excepted
+		with signing.lib.requirement.needs as {"signature": set(), "provenance": set()}
+		with signing.lib.requirement.violation as said
+	verdict.allow == false
+	verdict.satisfied_by == [{"requirement": "provenance", "exception": "default/exceptions/1"}]
+	[warning.code | some warning in verdict.warnings] == ["unsigned"]
+}

@@ -43,6 +43,7 @@ never_waived := {
 	"no_requirement",
 	"parameters_missing",
 	"requirement_malformed",
+	"requirement_unexplained",
 	"rule_malformed",
 	"search_incomplete",
 }

@@ -1,16 +1,71 @@
 # METADATA
-# title: The signature requirement
+# title: Requirements of the policy itself
 # description: >-
 #   What every policy asks for before its own rules are asked: parameters that are
-#   there, and signatures by enough trusted signers. Each rule contributes to
-#   violation, which denies, or to warning, which informs. In a verdict these rules
-#   are called signing.rules and signing.rules.unmet, as they always were.
+#   there, and what they ask for, such as signatures by enough trusted signers. Each
+#   requirement is in needs; each rule contributes to violation, which denies, or to
+#   warning, which informs. A violation with a field "requirement" explains the one
+#   of that name. In a verdict these rules are called signing.rules and
+#   signing.rules.unmet, as they always were.
 package signing.lib.requirement
 
 # The package above this one, not this one:
 # regal ignore:pointless-import
 import data.signing.lib
 import data.signing.lib.unmet
+
+# METADATA
+# title: Needs
+# description: >-
+#   By name, each requirement of the parameters, with the ids of the facts that meet
+#   it: an empty set where nothing does.
+# custom:
+#   code: needs
+#   severity: none
+#   remediation: Read the violations of data.signing.verdict.
+#   example: >-
+#     signing.lib.requirement.needs.signature with input as fixture.good with data.params as
+#     fixture.params
+needs["signature"] := {id | some id in lib.satisfying_facts; lib.signature_requirement_met} if {
+	lib.params.require_signature == true
+}
+
+# METADATA
+# title: Needs are met
+# description: >-
+#   A requirement that no fact meets denies, even where nothing else is said about it.
+# custom:
+#   code: requirement_unexplained
+#   severity: high
+#   remediation: Give the image what the policy asks for.
+#   example: >-
+#     signing.verdict with input as fixture.good with data.params as fixture.params with
+#     signing.lib.requirement.needs as {"provenance": set()}
+violation contains lib.finding(0, "requirement_unexplained", "signing.rules", {
+	"message": sprintf("Nothing that is known of image %s meets the requirement %s.", [lib.image, name]),
+	"remediation": "Give the image what the policy asks for.",
+}) if {
+	some name, ids in needs
+	count(ids) == 0
+	not name in explained
+}
+
+# METADATA
+# title: Explained needs
+# description: >-
+#   The requirements that are not met and about which there is a violation of their
+#   own, which takes the place of requirement_unexplained.
+# custom:
+#   code: explained
+#   severity: none
+#   remediation: Read the violations of data.signing.verdict.
+#   example: >-
+#     signing.lib.requirement.explained with input as fixture.nothing with data.params as
+#     fixture.params
+explained contains "signature" if {
+	not lib.signature_requirement_met
+	count(unmet.violation) > 0
+}
 
 # METADATA
 # title: Parameters are there
@@ -42,7 +97,8 @@ violation contains lib.finding(0, "no_requirement", "signing.rules", {
 	"message": "The policy requires nothing, so there is nothing that an image could satisfy.",
 	"remediation": "Set require_signature to true; to block nothing, set the mode to audit or disabled.",
 }) if {
-	lib.params.require_signature == false
+	lib.params
+	count(needs) == 0
 }
 
 # METADATA
@@ -54,10 +110,10 @@ violation contains lib.finding(0, "no_requirement", "signing.rules", {
 #   remediation: Read the violations; each says what would mend it.
 #   example: >-
 #     signing.verdict with input as fixture.nothing with data.params as fixture.params
-violation contains finding if {
+violation contains [place, object.union(finding, {"requirement": "signature"})] if {
 	lib.params.require_signature == true
 	not lib.signature_requirement_met
-	some finding in unmet.violation
+	some [place, finding] in unmet.violation
 }
 
 # METADATA
