@@ -112,7 +112,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	kctx.BindTo(ctx, (*context.Context)(nil))
 	kctx.Bind(std)
-	return report(std, kctx.Run())
+	return tell(std, kctx.Run())
 }
 
 // grammar is the command line, or only the part of it that args name: the rest
@@ -127,8 +127,8 @@ func grammar(args []string) any {
 	return &commands{}
 }
 
-// report prints an error for a person and gives the exit code.
-func report(std streams, err error) int {
+// tell prints an error for a person and gives the exit code.
+func tell(std streams, err error) int {
 	if err == nil {
 		return exitAllow
 	}

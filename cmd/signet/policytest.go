@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/xml"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/signet-policy/signet/internal/policy"
+	"github.com/signet-policy/signet/internal/report"
 )
 
 type policyTestCmd struct {
@@ -35,7 +34,7 @@ func (c policyTestCmd) Run(ctx context.Context, std streams) error {
 	case "json":
 		err = printJSON(std.out, tested)
 	case "junit":
-		err = printJUnit(std.out, tested)
+		err = junitOf(tested).Write(std.out)
 	default:
 		printTests(std.out, tested)
 	}
@@ -79,78 +78,36 @@ func tooLittle(tested policy.Tested) string {
 	return fmt.Sprintf("coverage of the rules is %.1f %%, and must be at least %g %%", tested.Coverage, tested.MinimumCoverage)
 }
 
-// The elements of a JUnit report that its readers agree on.
-type (
-	junitSuites struct {
-		XMLName xml.Name     `xml:"testsuites"`
-		Suites  []junitSuite `xml:"testsuite"`
-	}
-	junitSuite struct {
-		Name     string      `xml:"name,attr"`
-		Tests    int         `xml:"tests,attr"`
-		Failures int         `xml:"failures,attr"`
-		Errors   int         `xml:"errors,attr"`
-		Skipped  int         `xml:"skipped,attr"`
-		Time     string      `xml:"time,attr"`
-		Cases    []junitCase `xml:"testcase"`
-	}
-	junitCase struct {
-		Class   string        `xml:"classname,attr"`
-		Name    string        `xml:"name,attr"`
-		File    string        `xml:"file,attr"`
-		Line    int           `xml:"line,attr"`
-		Time    string        `xml:"time,attr"`
-		Failure *junitMessage `xml:"failure"`
-		Error   *junitMessage `xml:"error"`
-		Skipped *struct{}     `xml:"skipped"`
-		Output  string        `xml:"system-out,omitempty"`
-	}
-	junitMessage struct {
-		Message string `xml:"message,attr"`
-	}
-)
-
-// printJUnit prints one suite for each file of tests.
-func printJUnit(w io.Writer, tested policy.Tested) error {
-	var out junitSuites
-	var took time.Duration
+// junitOf is a report with one suite for each file of tests.
+func junitOf(tested policy.Tested) report.JUnit {
+	var out report.JUnit
+	took := 0.0
 	for _, t := range tested.Tests {
 		if n := len(out.Suites); n == 0 || out.Suites[n-1].Name != t.File {
-			out.Suites, took = append(out.Suites, junitSuite{Name: t.File}), 0
+			out.Suites, took = append(out.Suites, report.JUnitSuite{Name: t.File}), 0
 		}
 		s := &out.Suites[len(out.Suites)-1]
-		c := junitCase{Class: t.Package, Name: t.Name, File: t.File, Line: t.Line, Time: fmt.Sprintf("%.6f", t.Seconds), Output: t.Output}
-		s.Tests++
+		c := report.JUnitCase{Class: t.Package, Name: t.Name, File: t.File, Line: t.Line, Time: report.JUnitSeconds(t.Seconds), Output: t.Output}
 		switch t.Outcome {
 		case policy.Failed:
-			s.Failures++
-			c.Failure = &junitMessage{t.Message}
+			c.Failure = &report.JUnitMessage{Message: t.Message}
 		case policy.Errored:
-			s.Errors++
-			c.Error = &junitMessage{t.Message}
+			c.Error = &report.JUnitMessage{Message: t.Message}
 		case policy.Skipped:
-			s.Skipped++
 			c.Skipped = &struct{}{}
 		}
-		took += time.Duration(t.Seconds * float64(time.Second))
-		s.Time = fmt.Sprintf("%.6f", took.Seconds())
-		s.Cases = append(s.Cases, c)
+		took += t.Seconds
+		s.Time = report.JUnitSeconds(took)
+		s.Add(c)
 	}
 	if tested.MinimumCoverage > 0 {
-		s := junitSuite{Name: "coverage", Tests: 1, Time: "0.000000", Cases: []junitCase{{Class: "coverage", Name: "minimum", Time: "0.000000"}}}
+		c := report.JUnitCase{Class: "coverage", Name: "minimum", Time: report.JUnitSeconds(0)}
 		if !tested.Covered() {
-			s.Failures, s.Cases[0].Failure = 1, &junitMessage{tooLittle(tested)}
+			c.Failure = &report.JUnitMessage{Message: tooLittle(tested)}
 		}
+		s := report.JUnitSuite{Name: "coverage", Time: report.JUnitSeconds(0)}
+		s.Add(c)
 		out.Suites = append(out.Suites, s)
 	}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return err
-	}
-	enc := xml.NewEncoder(w)
-	enc.Indent("", "  ")
-	if err := enc.Encode(out); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, "\n")
-	return err
+	return out
 }

@@ -225,7 +225,7 @@ func (c policyReplayCmd) preview(ctx context.Context, std streams, api *client.C
 			return lines.Encode(l)
 		}
 		if l.Progress != nil {
-			bar.show(*l.Progress)
+			bar.preview(*l.Progress)
 		}
 		return nil
 	})
@@ -355,7 +355,7 @@ func printImages(out printer, images []string, more bool) {
 	}
 }
 
-// progressBar shows on a terminal how far a preview is.
+// progressBar shows on a terminal how far something is.
 type progressBar struct {
 	w     io.Writer // nil where there is no terminal
 	shown bool
@@ -379,14 +379,19 @@ func terminal(f *os.File) bool {
 	return err != nil || !os.SameFile(info, null)
 }
 
-func (b *progressBar) show(p client.PreviewProgress) {
-	if b.w == nil || p.Total == 0 {
+// show draws the bar, with words about what is done.
+func (b *progressBar) show(done, total int64, format string, args ...any) {
+	if b.w == nil || total == 0 {
 		return
 	}
 	const width = 30
-	n := int(min(p.Done, p.Total) * width / p.Total)
-	fmt.Fprintf(b.w, "\r[%s%s] %d of %d verdicts, %d flips ", strings.Repeat("#", n), strings.Repeat(".", width-n), p.Done, p.Total, p.Flips)
+	n := int(min(done, total) * width / total)
+	fmt.Fprintf(b.w, "\r[%s%s] %s ", strings.Repeat("#", n), strings.Repeat(".", width-n), fmt.Sprintf(format, args...))
 	b.shown = true
+}
+
+func (b *progressBar) preview(p client.PreviewProgress) {
+	b.show(p.Done, p.Total, "%d of %d verdicts, %d flips", p.Done, p.Total, p.Flips)
 }
 
 func (b *progressBar) clear() {
@@ -417,7 +422,7 @@ func (f previewFlags) before(ctx context.Context, std streams, api *client.Clien
 	bar := newProgressBar(std.err)
 	p, err := gather(api.PreviewLines(looking, client.PreviewRequest{Operations: ops, MaxFlips: f.MaxFlips, Limit: 100}), func(l client.PreviewLine) error {
 		if l.Progress != nil {
-			bar.show(*l.Progress)
+			bar.preview(*l.Progress)
 		}
 		return nil
 	})

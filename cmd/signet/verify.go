@@ -8,28 +8,66 @@ import (
 	"time"
 
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/report"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
 type verifyCmd struct {
-	Images []string `arg:"" name:"image" help:"Image references, oci-layout:PATH[:TAG|@DIGEST], or with --bundle one FILE or DIGEST."`
+	Images []string `arg:"" optional:"" name:"image" help:"Image references, oci-layout:PATH[:TAG|@DIGEST], or with --bundle one FILE or DIGEST."`
+	File   []string `short:"f" help:"Verify each image of a file: a list, a Compose file, Kubernetes YAML or JSON, what Helm prints; - is what is piped in, a folder each such file in it (repeatable)." placeholder:"FILE" sep:"none"`
 	commonFlags
 	sourceFlags
 	imageFlags
 	policyFlags
-	JSON   bool `name:"json" help:"Print the verdict as JSON, one line per image."`
-	Strict bool `help:"Let the exit code follow the decision, audit mode or not."`
+	JSON     bool          `name:"json" help:"Print the verdict as JSON, one line per image."`
+	JUnit    string        `name:"junit" help:"Write a JUnit report; - prints it in place of the verdicts." placeholder:"FILE"`
+	SARIF    string        `name:"sarif" help:"Write a SARIF report; - prints it in place of the verdicts." placeholder:"FILE"`
+	Strict   bool          `help:"Let the exit code follow the decision, audit mode or not."`
+	Parallel int           `help:"How many images are verified at once." default:"8"`
+	Deadline time.Duration `help:"When one image is unknown, because it took longer." default:"60s"`
 
 	DecisionLog string `help:"Append the verdicts to a file, in the format of OPA's decision log; decision_log.mask and labels of the configuration count." placeholder:"FILE" type:"path"`
 }
 
+func (c verifyCmd) check() error {
+	prints := 0
+	for _, printed := range []bool{c.JSON, c.JUnit == "-", c.SARIF == "-"} {
+		if printed {
+			prints++
+		}
+	}
+	switch {
+	case len(c.Images) == 0 && len(c.File) == 0:
+		return usage("give images, or -f with a file that names some")
+	case len(c.File) > 0 && c.Bundle != "":
+		return usage("--bundle verifies one artifact at a time; leave -f out")
+	case prints > 1:
+		return usage("give one of --json, --junit - and --sarif -; the others may name files")
+	case c.Parallel < 1 || c.Parallel > 64:
+		return usage("--parallel: %d is not a number from 1 to 64", c.Parallel)
+	case c.Deadline <= 0:
+		return usage("--deadline: %s is no time at all; give one such as 60s", c.Deadline)
+	}
+	return nil
+}
+
 // Run answers for each image; the exit code is the worst of them.
 func (c verifyCmd) Run(ctx context.Context, std streams) error {
-	rt, err := newSession(ctx, std, c.commonFlags, c.sourceFlags, c.imageFlags, c.policyFlags, c.Images)
+	if err := c.check(); err != nil {
+		return err
+	}
+	asked, err := readUses(c.Images, c.File)
+	if err != nil {
+		return err
+	}
+	rt, err := newSession(ctx, std, c.commonFlags, c.sourceFlags, c.imageFlags, c.policyFlags, asked.images)
 	if err != nil {
 		return err
 	}
 	defer rt.close()
+	if err := asked.check(rt.images); err != nil {
+		return err
+	}
 	written := func() error { return nil }
 	if c.DecisionLog != "" {
 		log, err := newLogOnce(ctx, rt.file, c.DecisionLog)
@@ -39,67 +77,99 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 		written = log.close
 		rt.decided = log.log.Decided
 	}
-	worst := exitAllow
-	for i, image := range c.Images {
-		code, err := c.one(ctx, std, rt, image, i)
-		if err != nil {
-			return errors.Join(err, written())
-		}
-		worst = max(worst, code)
-	}
-	if err := written(); err != nil { // who wants them logged has no use for one that is not
+	code, err := c.all(ctx, std, rt, asked)
+	if err := errors.Join(err, written()); err != nil { // who wants them logged has no use for one that is not
 		return err
 	}
-	if worst != exitAllow {
-		return &exit{code: worst}
+	if code != exitAllow {
+		return &exit{code: code}
 	}
 	return nil
 }
 
-func (c verifyCmd) one(ctx context.Context, std streams, rt *session, image string, nth int) (int, error) {
+// examined is one image, when it was verified.
+type examined struct {
+	engine.Examination
+	took time.Duration
+	err  error
+}
+
+// all verifies several at once, and tells of each in the order in which they were given.
+func (c verifyCmd) all(ctx context.Context, std streams, rt *session, asked uses) (int, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make([]chan examined, len(asked.images))
+	slots := make(chan struct{}, c.Parallel)
+	for i := range done {
+		done[i] = make(chan examined, 1)
+	}
+	go func() {
+		for i, image := range asked.images {
+			slots <- struct{}{}
+			go func() {
+				defer func() { <-slots }()
+				done[i] <- c.one(ctx, rt, image)
+			}()
+		}
+	}()
+	bar := newProgressBar(std.err)
+	out := newVerifyOutput(c, std)
+	var cases []report.Case
+	worst := exitAllow
+	for i := range asked.images {
+		bar.show(int64(i), int64(len(asked.images)), "%d of %d images", i, len(asked.images))
+		x := <-done[i]
+		bar.clear()
+		places := asked.places[i]
+		if x.err != nil {
+			return 0, places[0].prefix(x.err)
+		}
+		if err := out.verdict(x.Examination, places); err != nil {
+			return 0, err
+		}
+		worst = max(worst, c.exitCode(std, x.Verdict))
+		for _, at := range places {
+			cases = append(cases, report.Case{File: at.file, Line: at.Line, Where: at.inWords(), Verdict: x.Verdict, Seconds: x.took.Seconds()})
+		}
+	}
+	return worst, out.end(asked.inOrder(cases))
+}
+
+func (c verifyCmd) one(ctx context.Context, rt *session, image string) examined {
+	ctx, cancel := context.WithTimeout(ctx, c.Deadline)
+	defer cancel()
 	req := engine.Request{Image: image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Principal: "command line"}
 	begun := time.Now()
 	x, err := rt.engine.Examine(ctx, rt.state, req)
+	took := time.Since(begun)
 	switch {
 	case errors.Is(err, engine.ErrInvalid):
-		return 0, &exit{code: exitUsage, err: err}
+		return examined{err: &exit{code: exitUsage, err: err}}
 	case err != nil:
-		return 0, err
+		return examined{err: err}
 	}
 	if rt.decided != nil {
 		rt.decided(decisionOf(engine.Decided{
-			Request: req, Answer: engine.Answer{Body: x.Body, From: engine.FromMiss}, At: time.Now(), Took: time.Since(begun),
+			Request: req, Answer: engine.Answer{Body: x.Body, From: engine.FromMiss}, At: time.Now(), Took: took,
 		}))
 	}
-	if c.JSON {
-		if _, err := std.out.Write(x.Body); err != nil {
-			return 0, err
-		}
-	} else {
-		if nth > 0 {
-			fmt.Fprintln(std.out)
-		}
-		newPrinter(std.out).verdict(x)
-	}
-	return c.exitCode(std, x.Verdict), nil
+	return examined{Examination: x, took: took}
 }
 
 // exitCode follows allowed: what an enforcement point would do. With --strict
 // it follows the decision.
 func (c verifyCmd) exitCode(std streams, v *verdict.Verdict) int {
-	code := exitUnknown
-	switch v.Decision {
-	case verdict.Allow:
-		code = exitAllow
-	case verdict.Deny:
-		code = exitDeny
-	}
-	if v.Allowed && code != exitAllow && !c.Strict {
+	switch (report.Case{Verdict: v}).Outcome(c.Strict) {
+	case report.Passed:
+		return exitAllow
+	case report.Noted:
 		fmt.Fprintf(std.err, "signet: warning: %s: the decision is %s; no enforcing policy blocks it (--strict makes this fail)\n",
 			printable(v.Image, false), v.Decision)
 		return exitAllow
+	case report.Failed:
+		return exitDeny
 	}
-	return code
+	return exitUnknown
 }
 
 type factsCmd struct {

@@ -32,24 +32,35 @@ var errAbsent = errors.New("absent")
 
 // The names of the parts, as SIGNET_REQUIRE spells them.
 const (
-	partChromium = "chromium"
-	partCorpus   = "corpus"
-	partCosign   = "cosign"
-	partOPA      = "opa"
-	partPostgres = "postgres"
-	partRace     = "race"
-	partRedis    = "redis"
-	partRegal    = "regal"
+	partActionlint = "actionlint"
+	partChromium   = "chromium"
+	partCorpus     = "corpus"
+	partCosign     = "cosign"
+	partNode       = "node"
+	partOPA        = "opa"
+	partPostgres   = "postgres"
+	partRace       = "race"
+	partRedis      = "redis"
+	partRegal      = "regal"
 )
 
 func parts() []part {
 	return []part{
+		{partActionlint, "run `make tools`, or set SIGNET_ACTIONLINT to its path", func() (string, error) {
+			return program("SIGNET_ACTIONLINT", func() (string, error) { return builtTool("actionlint") })
+		}},
 		{partChromium, "install Chromium, or set SIGNET_CHROMIUM to its path", func() (string, error) {
 			return program("SIGNET_CHROMIUM", func() (string, error) { return inPath("chromium", "chromium-browser", "google-chrome") })
 		}},
 		{partCorpus, "set SIGNET_CORPUS to its folder", corpus},
 		{partCosign, "run `make tools`, or set SIGNET_COSIGN to its path", func() (string, error) {
 			return program("SIGNET_COSIGN", func() (string, error) { return builtTool("cosign") })
+		}},
+		{partNode, "install Node.js 20 or newer with npm", func() (string, error) {
+			if _, err := inPath("npm"); err != nil {
+				return "", err
+			}
+			return inPath("node")
 		}},
 		{partOPA, "run `make tools`, or set SIGNET_OPA to its path", func() (string, error) {
 			return program("SIGNET_OPA", func() (string, error) { return builtTool("opa") })

@@ -1,5 +1,5 @@
-// Package require is how a test says that it needs something that not every machine has: the corpus, the cosign, opa or regal program,
-// PostgreSQL, Redis, Chromium.
+// Package require is how a test says that it needs something that not every machine has: the corpus, the actionlint, cosign,
+// opa or regal program, PostgreSQL, Redis, Chromium, Node.js.
 //
 //	dir := require.Corpus(t) // skips the test where there is no corpus
 //
@@ -21,6 +21,12 @@ func Corpus(t testing.TB) string { t.Helper(); return get(t, partCorpus) }
 
 // Cosign returns the path of the cosign program: SIGNET_COSIGN, or the one that tools/build.sh built.
 func Cosign(t testing.TB) string { t.Helper(); return get(t, partCosign) }
+
+// Actionlint returns the path of the actionlint program: SIGNET_ACTIONLINT, or the one that tools/build.sh built.
+func Actionlint(t testing.TB) string { t.Helper(); return get(t, partActionlint) }
+
+// Node returns the path of Node.js; npm is beside it in PATH.
+func Node(t testing.TB) string { t.Helper(); return get(t, partNode) }
 
 // OPA returns the path of the opa program: SIGNET_OPA, or the one that tools/build.sh built.
 func OPA(t testing.TB) string { t.Helper(); return get(t, partOPA) }

@@ -133,7 +133,7 @@ func TestParse(t *testing.T) {
 		{list: ""},
 		{list: "corpus", want: []string{"corpus"}},
 		{list: " redis , corpus,,redis", want: []string{"redis", "corpus"}},
-		{list: "corpus,Redis", err: `"Redis", which is no part; the parts are chromium, corpus, cosign, opa, postgres, race, redis, regal`},
+		{list: "corpus,Redis", err: `"Redis", which is no part; the parts are actionlint, chromium, corpus, cosign, node, opa, postgres, race, redis, regal`},
 	}
 	for _, tt := range tests {
 		got, err := Parse(tt.list)
