@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	jsonv1 "github.com/go-json-experiment/json/v1"
+
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
 )
@@ -87,9 +90,7 @@ func (b Basis) Encode() ([]byte, error) {
 // know is an error: what it stands for would be missing.
 func DecodeBasis(body []byte) (Basis, error) {
 	var b Basis
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&b); err != nil {
+	if err := jsonv2.Unmarshal(body, &b, jsonv2.RejectUnknownMembers(true), jsonv1.FormatDurationAsNano(true)); err != nil {
 		return Basis{}, fmt.Errorf("reading what a verdict was decided on: %w", err)
 	}
 	return b, nil

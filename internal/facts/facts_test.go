@@ -250,3 +250,32 @@ func TestMatchPlatforms(t *testing.T) {
 		}
 	}
 }
+
+// Stored facts can be read in one way only.
+func TestDecodeIsStrict(t *testing.T) {
+	f, err := New(Proven{Subject: Subject{Digest: "sha256:aa", MediaType: "m"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := f.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Decode(body, f.Digest()); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string][2]string{
+		"a field that is not known": {`{"subject"`, `{"more":1,"subject"`},
+		"a key in another case":     {`"signatures"`, `"Signatures"`},
+		"a key twice":               {`"signatures"`, `"signatures":[],"signatures"`},
+		"bytes after it":            {`"rejections":[]}`, `"rejections":[]}{}`},
+	} {
+		spoilt := strings.Replace(string(body), change[0], change[1], 1)
+		if spoilt == string(body) {
+			t.Fatalf("%s: nothing was changed in %s", name, body)
+		}
+		if _, err := Decode([]byte(spoilt), f.Digest()); err == nil {
+			t.Errorf("%s: %s is read", name, spoilt)
+		}
+	}
+}

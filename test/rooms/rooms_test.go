@@ -28,12 +28,13 @@ type room struct {
 var (
 	sigstore = []string{"github.com/sigstore/", "github.com/in-toto/attestation/", "github.com/secure-systems-lab/", "github.com/cyberphone/json-canonicalization", "github.com/digitorus/", "github.com/google/certificate-transparency-go", "github.com/transparency-dev/", "golang.org/x/mod/sumdb/note"}
 	sync     = "golang.org/x/sync/"
+	jsonv2   = "github.com/go-json-experiment/json" // what encoding/json/v2 of Go 1.27 is
 )
 
 // rooms is docs/design.md, "Rooms", as a table.
 var rooms = map[string]room{
 	"client":                   {}, // for programs of others: it brings nothing along
-	"internal/facts":           {},
+	"internal/facts":           {outside: []string{jsonv2}},
 	"internal/evidence":        {},
 	"internal/strictjson":      {},
 	"internal/auth":            {rooms: []string{"internal/glob"}},
@@ -61,7 +62,7 @@ var rooms = map[string]room{
 	"internal/administration":  {rooms: []string{"client", "internal/watch", "internal/store", "internal/signers", "internal/signingpolicy", "internal/auth", "internal/glob", "internal/facts", "internal/strictjson", "internal/trust"}},
 	"internal/schemagen":       {rooms: []string{"internal/facts"}, outside: []string{"github.com/invopop/jsonschema", "github.com/pb33f/ordered-map", "github.com/wk8/go-ordered-map"}},
 	"internal/config":          {rooms: []string{"internal/evidence"}, outside: []string{"go.yaml.in/yaml/v3"}},
-	"internal/engine":          {rooms: []string{"internal/facts", "internal/evidence", "internal/verdict", "internal/signers", "internal/auth"}, outside: []string{"github.com/oklog/ulid/v2", sync}},
+	"internal/engine":          {rooms: []string{"internal/facts", "internal/evidence", "internal/verdict", "internal/signers", "internal/auth"}, outside: []string{"github.com/oklog/ulid/v2", sync, jsonv2}},
 	"internal/preview":         {rooms: []string{"internal/engine", "internal/facts", "internal/verdict", "internal/evidence"}},
 	"internal/api":             {rooms: []string{"client", "internal/administration", "internal/engine", "internal/auth", "internal/facts", "internal/verdict", "internal/evidence", "internal/strictjson"}, outside: []string{"golang.org/x/time/rate", "github.com/labstack/echo/v4", "github.com/prometheus/client_golang/", "github.com/prometheus/client_model/"}},
 }
