@@ -21,6 +21,7 @@ import (
 	"github.com/signet-policy/signet/internal/decisionlog"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/kms"
+	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/trust"
@@ -275,14 +276,24 @@ func newAPI(p apiParts) (*api.Server, error) {
 		}
 		proxies = append(proxies, prefix)
 	}
+	name := func(image string) (string, error) {
+		asked, err := p.source.Parse(image)
+		return asked.Name(), err
+	}
+	core, err := pep.New(pep.Config{Decider: p.decider, ImageName: name, ExternalURL: p.file.ExternalURL, Build: build(), Log: p.log})
+	if err != nil {
+		return nil, err
+	}
+	faces, err := newFaces(p.file, core)
+	if err != nil {
+		return nil, err
+	}
 	counters, gauges := p.watching.metrics()
 	return api.New(api.Config{
+		Faces: faces, ExternalURL: p.file.ExternalURL, VerdictTimeout: durationOf(p.file.Deadlines.REST),
 		Decider: p.decider, Events: happened{p.store, p.watching.feed}, Gauges: gauges, Verdicts: history{p.store}, Past: p.past, Administration: p.admin,
 		Build: build(), Log: p.log, Stats: p.stats,
-		ImageName: func(image string) (string, error) {
-			asked, err := p.source.Parse(image)
-			return asked.Name(), err
-		},
+		ImageName:      name,
 		Previews:       p.previews,
 		Checks:         checks(p),
 		MoreChecks:     moreChecks(p.admin),

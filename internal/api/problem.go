@@ -12,6 +12,7 @@ import (
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/pep"
 )
 
 // code names one kind of problem. Codes are part of the public contract: a
@@ -157,9 +158,12 @@ const (
 // an internal error.
 func asProblem(err error) *problem {
 	var p *problem
+	var mistake *pep.Mistake
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.As(err, &mistake):
+		return mistaken(mistake)
 	case errors.Is(err, auth.ErrSource):
 		return &problem{code: codeTokenSource, detail: "This token may be used from some networks only, and the request came from another address."}
 	case errors.Is(err, auth.ErrMissing):
