@@ -102,6 +102,8 @@ type Config struct {
 	ExternalURL string
 	// Faces are protocols beside REST.
 	Faces []pep.Face
+	// Requests are verdicts that are fetched later; nil: all are given at once.
+	Requests Requests
 	// Checks are run by /readyz, beside reading what is in force.
 	Checks []Check
 	// MoreChecks gives outcomes of checks that come and go; nil: none. It is

@@ -152,6 +152,7 @@ const statusClientGone = 499
 const (
 	retryStore   = 5
 	retryTimeout = 2
+	retryBusy    = 10
 )
 
 // asProblem is the one table from errors to problems. What it does not know is
@@ -179,6 +180,8 @@ func asProblem(err error) *problem {
 	case errors.Is(err, facts.ErrDigest): // however it is wrapped: asking again will not mend it
 	case errors.Is(err, engine.ErrState), errors.Is(err, ErrUnavailable), errors.Is(err, administration.ErrUnavailable):
 		return storeUnavailable(err)
+	case errors.Is(err, ErrBusy):
+		return &problem{code: codeBusy, detail: "Too many verdicts are waited for already. Ask again in a moment.", retryAfter: retryBusy, cause: err}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &problem{code: codeTimeout, detail: "Ask again in a moment.", retryAfter: retryTimeout, cause: err}
 	}

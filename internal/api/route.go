@@ -63,6 +63,8 @@ type reply struct {
 	cache       string
 	allow       string
 	retryAfter  int
+	// preference is what was preferred and is done (RFC 7240).
+	preference string
 	// stream writes the body, after the headers, for as long as it likes; instead of
 	// body.
 	stream func(w http.ResponseWriter)
@@ -144,6 +146,7 @@ func (r *reply) write(w http.ResponseWriter) {
 	set("Etag", r.etag)
 	set(headerCache, r.cache)
 	set("Allow", r.allow)
+	set("Preference-Applied", r.preference)
 	if r.retryAfter > 0 {
 		set("Retry-After", strconv.Itoa(r.retryAfter))
 	}

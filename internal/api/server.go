@@ -129,8 +129,13 @@ func (s *Server) routes(registry *prometheus.Registry) []*route {
 		{method: http.MethodGet, path: v1 + "/verdicts/:id", need: auth.Read, serve: s.getVerdict},
 		{method: http.MethodGet, path: v1 + "/verdicts/:id/input", need: auth.Read, query: []string{"policy"}, serve: s.getInput},
 		{method: http.MethodGet, path: v1 + "/verdicts/:id/uses", need: auth.Read, serve: s.getUses},
+		{method: http.MethodGet, path: v1 + "/assessments/:id", need: auth.Read, serve: s.getAssessment},
 		{method: http.MethodGet, path: v1 + "/whoami", anyRole: true, serve: s.whoami},
 	}
+	if s.cfg.Requests != nil {
+		verdicts = append(verdicts, &route{method: http.MethodGet, path: v1 + "/verdict-requests/:id", anyRole: true, serve: s.getVerdictRequest})
+	}
+	verdicts = append(verdicts, s.imageSigningRoutes()...)
 	if s.cfg.Past != nil {
 		verdicts = append(verdicts, &route{method: http.MethodGet, path: v1 + "/verdicts/:id/reproduction", need: auth.Read, serve: s.getReproduction})
 	}

@@ -33,6 +33,9 @@ func laterFields() []string { return []string{"attest", "evidence"} }
 
 // postVerdict answers with a verdict.
 func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) (reply, error) {
+	if out, ok, err := s.later(ctx, c, s.question(c, req)); ok {
+		return out, err
+	}
 	out, decision, err := s.decide(ctx, c, req)
 	if m := (*pep.Mistake)(nil); !errors.As(err, &m) { // what is wrong is not logged as an image
 		c.image = req.Image
@@ -45,10 +48,7 @@ func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) 
 // policy lets pass; an unknown that does not is 503 with the same body. It
 // changes nothing of c, so that the items of a batch can share one.
 func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (reply, verdict.Decision, error) {
-	ans, err := s.core.Decide(ctx, c.state, pep.Question{
-		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
-		AssessmentID: req.AssessmentID, Labels: req.Labels, Principal: c.principal, RequestID: c.id, BatchID: c.batch,
-	})
+	ans, err := s.core.Decide(ctx, c.state, s.question(c, req))
 	if err != nil {
 		return reply{}, "", err
 	}
@@ -63,6 +63,14 @@ func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (repl
 	}
 	s.metrics.verdict(ans.Decision, ans.From)
 	return out, ans.Decision, nil
+}
+
+// question is what a request asks.
+func (s *Server) question(c *call, req *verdictRequest) pep.Question {
+	return pep.Question{
+		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
+		AssessmentID: req.AssessmentID, Labels: req.Labels, Principal: c.principal, RequestID: c.id, BatchID: c.batch,
+	}
 }
 
 // linked is a verdict with its page as last member, where this server knows its own

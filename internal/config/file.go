@@ -500,8 +500,8 @@ type Webhook struct {
 	// SecretFile holds the key that its requests are signed with. Default: derived
 	// from the installation's secret; `signet webhooks key NAME` shows it.
 	SecretFile string `yaml:"secret_file"`
-	// Events are the kinds that it is sent: flip, ending, undecidable, recovered;
-	// absent: all.
+	// Events are the kinds that it is sent: flip, ending, undecidable, recovered,
+	// verdict; absent: all.
 	Events []string `yaml:"events"`
 	// Images are globs of the images whose events it is sent; absent: all, and those
 	// that are of no one image.

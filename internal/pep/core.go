@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,6 +100,8 @@ type Answer struct {
 	From string
 	// RetryAfter is in seconds, at least 1 for an unknown that does not pass.
 	RetryAfter int
+	// Recorded says that the verdict can be read again by its id.
+	Recorded bool
 	// Link is the page of the verdict, "" where there is none.
 	Link string
 }
@@ -121,6 +125,28 @@ func (a *Answer) Messages() []string {
 		list = append(list, "The policies do not allow the image "+a.Verdict.Image+".")
 	}
 	return list
+}
+
+// Check says what is wrong with a question, before anybody works on it: the error is
+// a [*Mistake]. What the engine may find besides, it says when it is asked.
+func (c *Core) Check(st *engine.State, q Question) error {
+	if m := c.check(q); m != nil {
+		return m
+	}
+	if c.cfg.ImageName == nil {
+		return nil
+	}
+	name, err := c.cfg.ImageName(q.Image)
+	if err != nil {
+		return &Mistake{Code: InvalidField, Field: "image", Cause: err, Detail: "The field \"image\" is not right: " + strings.TrimSuffix(err.Error(), ".") + "."}
+	}
+	known := st.Declared(name)
+	for _, key := range slices.Sorted(maps.Keys(q.Context)) {
+		if !slices.Contains(known[key], q.Context[key]) {
+			return &Mistake{Code: InvalidField, Field: "context." + key, Detail: "No policy for this image declares the key " + Shown("context."+key) + " with the value " + Shown(q.Context[key]) + " (.manifest, metadata.signet.context)."}
+		}
+	}
+	return nil
 }
 
 // Decide asks the engine under st, and holds its answer against what an answer must
@@ -178,7 +204,7 @@ func (c *Core) Answer(ctx context.Context, st *engine.State, q Question) (a Answ
 		c.cfg.Log.ErrorContext(ctx, "deciding", "request_id", q.RequestID, "error", err.Error())
 		return c.Unknown(q.Image, Internal()), nil
 	}
-	a = Answer{Body: given.Body, Allowed: given.Allowed, From: given.From, RetryAfter: given.RetryAfter}
+	a = Answer{Body: given.Body, Allowed: given.Allowed, From: given.From, RetryAfter: given.RetryAfter, Recorded: given.Recorded}
 	if err := json.Unmarshal(given.Body, &a.Verdict); err != nil || a.Verdict.Decision != given.Decision || a.Verdict.Allowed != given.Allowed {
 		c.cfg.Log.ErrorContext(ctx, "a verdict does not read as what the engine says of it", "request_id", q.RequestID, "error", fmt.Sprint(err))
 		return c.Unknown(q.Image, Internal()), nil
