@@ -123,9 +123,13 @@ func (s *Server) readyError(ctx context.Context) error {
 
 // problemReply says a problem: in the words of the face, or as REST does.
 func (s *Server) problemReply(c *call, p *problem, h http.Header) reply {
-	p.headers(h, c.route.page)
 	if c.route.fail != nil {
-		return c.route.fail(c, p)
+		out := c.route.fail(c, p)
+		if out.status >= http.StatusBadRequest {
+			p.headers(h, false)
+		}
+		return out
 	}
+	p.headers(h, c.route.page)
 	return reply{status: p.status(), contentType: mediaProblem, body: p.body(c.id, c.route.verdict)}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
@@ -72,6 +73,20 @@ func (f *fakePast) At(ctx context.Context, image string, at time.Time) (client.P
 	return f.at(ctx, image, at)
 }
 
+// fakeRequests answers with functions.
+type fakeRequests struct {
+	add func(context.Context, pep.Question) (client.VerdictRequestStatus, error)
+	get func(context.Context, string) (client.VerdictRequestStatus, string, error)
+}
+
+func (f *fakeRequests) Add(ctx context.Context, q pep.Question) (client.VerdictRequestStatus, error) {
+	return f.add(ctx, q)
+}
+
+func (f *fakeRequests) Get(ctx context.Context, id string) (client.VerdictRequestStatus, string, error) {
+	return f.get(ctx, id)
+}
+
 // bed is a server with fakes behind it and a token for every role.
 type bed struct {
 	*Server
@@ -80,6 +95,7 @@ type bed struct {
 	past     *fakePast
 	admin    *fakeAdministration
 	events   *fakeEvents
+	requests *fakeRequests
 	swap     func(*auth.Tokens, error) // what is in force, see swappable
 	previews *fakePreviews
 	state    *engine.State
@@ -142,8 +158,17 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 	b.admin = &fakeAdministration{}
 	b.events = &fakeEvents{live: make(chan Event, 16)}
 	b.previews = &fakePreviews{}
+	b.requests = &fakeRequests{
+		add: func(_ context.Context, q pep.Question) (client.VerdictRequestStatus, error) {
+			return client.VerdictRequestStatus{ID: testID, State: client.RequestWaiting, Image: q.Image, CreatedAt: testNow}, nil
+		},
+		get: func(context.Context, string) (client.VerdictRequestStatus, string, error) {
+			return client.VerdictRequestStatus{}, "", ErrNotFound
+		},
+	}
 	cfg := Config{
-		Decider: b.decider, Verdicts: b.verdicts, Past: b.past, Administration: b.admin, Previews: b.previews, ImageName: imageName, Events: b.events, Build: "test",
+		Requests: b.requests,
+		Decider:  b.decider, Verdicts: b.verdicts, Past: b.past, Administration: b.admin, Previews: b.previews, ImageName: imageName, Events: b.events, Build: "test",
 		Now: func() time.Time { return b.now },
 	}
 	if change != nil {

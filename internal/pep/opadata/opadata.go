@@ -47,8 +47,8 @@ type Config struct {
 
 type face struct {
 	cfg Config
-	// documents are all paths at which there is a verdict.
-	documents []string
+	// documents are all paths at which there is a verdict, in segments.
+	documents [][]string
 }
 
 // New makes the face. It errs when a mount is no path of a document.
@@ -59,12 +59,12 @@ func New(cfg Config) (pep.Face, error) {
 	if cfg.Deadline <= 0 {
 		cfg.Deadline = DefaultDeadline
 	}
-	f := &face{cfg: cfg, documents: []string{document}}
+	f := &face{cfg: cfg, documents: [][]string{strings.Split(document, "/")}}
 	for _, m := range cfg.Mounts {
 		if err := CheckMount(m); err != nil {
 			return pep.Face{}, err
 		}
-		f.documents = append(f.documents, m)
+		f.documents = append(f.documents, strings.Split(m, "/"))
 	}
 	out := pep.Face{Protocol: Protocol}
 	for _, path := range []string{"/v1/data", "/v1/data/*"} {
@@ -106,12 +106,13 @@ func (f *face) place(path []string) (member string, defined bool) {
 	if n := len(path); n > 0 && path[n-1] == "" { // a slash at the end, which OPA ignores too
 		path = path[:n-1]
 	}
-	whole := strings.Join(path, "/")
-	if slices.Contains(f.documents, whole) {
-		return "", true
-	}
-	if i := strings.LastIndexByte(whole, '/'); i > 0 && slices.Contains(f.documents, whole[:i]) {
-		return whole[i+1:], true
+	for _, d := range f.documents {
+		switch {
+		case slices.Equal(path, d):
+			return "", true
+		case len(path) == len(d)+1 && slices.Equal(path[:len(d)], d):
+			return path[len(d)], true
+		}
 	}
 	return "", false
 }
