@@ -79,7 +79,8 @@ type Assessment struct {
 	// Decision is the worst of the images', and Allowed true when all are.
 	Decision Decision `json:"decision"`
 	Allowed  bool     `json:"allowed"`
-	// Images have the newest verdict of each image, the newest first.
+	// Images have the newest verdict of each image, platform and context, the newest
+	// first.
 	Images []AssessedImage `json:"images"`
 	// Verdicts are all verdicts, whole, the newest first. Truncated says that there are
 	// older ones, which the list of verdicts has.
@@ -89,7 +90,9 @@ type Assessment struct {
 
 // AssessedImage is one image of an [Assessment].
 type AssessedImage struct {
-	Image    string   `json:"image"`
+	Image string `json:"image"`
+	// Platform that was asked for, where the image has several verdicts.
+	Platform string   `json:"platform,omitempty"`
 	Digest   string   `json:"digest"`
 	Decision Decision `json:"decision"`
 	Allowed  bool     `json:"allowed"`

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/verdict"
@@ -15,7 +17,7 @@ const mostAssessed = 200
 
 // getAssessment tells what came of the verdicts of one assessment.
 func (s *Server) getAssessment(ctx context.Context, c *call) (reply, error) {
-	id := c.echo.Param("id")
+	id := lastSegment(c.echo.Request())
 	if len(id) > longestAssessment || !printable(id) {
 		return reply{}, noAssessment(id)
 	}
@@ -30,21 +32,23 @@ func (s *Server) getAssessment(ctx context.Context, c *call) (reply, error) {
 		ID: id, SignedImage: true, Allowed: true, Decision: client.Allow, Images: []client.AssessedImage{},
 		Verdicts: make([]json.RawMessage, 0, len(rows.Items)), Truncated: rows.Next != "",
 	}
-	seen := map[string]bool{}
+	seen, questions := map[string]bool{}, s.questionsOf(ctx, rows.Items)
 	for _, row := range rows.Items {
 		body, err := s.cfg.Verdicts.Verdict(ctx, row.ID)
 		if err != nil { // it was removed meanwhile, or cannot be read: half of an assessment is none
 			return reply{}, fmt.Errorf("reading verdict %s: %w", row.ID, err)
 		}
 		out.Verdicts = append(out.Verdicts, s.linked(body))
-		if seen[row.ImageRef] {
+		key := questions[row.ID].key(row.ImageRef)
+		if seen[key] {
 			continue
 		}
-		seen[row.ImageRef] = true
+		seen[key] = true
 		image, err := assessed(row, body)
 		if err != nil {
 			return reply{}, err
 		}
+		image.Platform = questions[row.ID].Platform
 		out.Images = append(out.Images, image)
 		out.SignedImage = out.SignedImage && image.Signed
 		out.Allowed = out.Allowed && image.Allowed
@@ -54,6 +58,48 @@ func (s *Server) getAssessment(ctx context.Context, c *call) (reply, error) {
 		out.SignedImage, out.Allowed = false, false
 	}
 	return jsonOf(http.StatusOK, out, nil)
+}
+
+// questionsOf tells, by id, verdicts apart that were asked for otherwise than by their
+// image alone, where an image has several: one platform says nothing of another. What
+// cannot be told is told apart from all others.
+func (s *Server) questionsOf(ctx context.Context, rows []client.Verification) map[string]Question {
+	times := map[string]int{}
+	for _, row := range rows {
+		times[row.ImageRef]++
+	}
+	questions := map[string]Question{}
+	for _, row := range rows {
+		if times[row.ImageRef] < 2 {
+			continue
+		}
+		q, err := s.cfg.Verdicts.Question(ctx, row.ID)
+		if err != nil {
+			q = Question{Context: map[string]string{"id": row.ID}}
+		}
+		questions[row.ID] = q
+	}
+	return questions
+}
+
+// key is the same for the same question about an image.
+func (q Question) key(image string) string {
+	asked, err := json.Marshal([]any{image, q.Platform, q.Context})
+	if err != nil { // strings always encode
+		return image
+	}
+	return string(asked)
+}
+
+// lastSegment is the end of a path, unescaped: ids of others may have a slash.
+func lastSegment(r *http.Request) string {
+	path := r.URL.EscapedPath()
+	last := path[strings.LastIndexByte(path, '/')+1:]
+	plain, err := url.PathUnescape(last)
+	if err != nil {
+		return last
+	}
+	return plain
 }
 
 func noAssessment(id string) *problem {

@@ -28,12 +28,20 @@ type Verdicts interface {
 	// Basis gives what it was decided on: the facts, and a frame for each
 	// policy that was evaluated, by the policy's name.
 	Basis(ctx context.Context, id string) (facts.Facts, map[string]facts.Frame, error)
+	// Question tells how it was asked, beside the image.
+	Question(ctx context.Context, id string) (Question, error)
 	// List gives one page of those that f chooses, newest first; cursor is the
 	// Next of the page before, "" for the first. A cursor that is none wraps
 	// [ErrCursor].
 	List(ctx context.Context, f VerdictFilter, cursor string, limit int) (client.Page[client.Verification], error)
 	// Uses tells how often a verdict was given again, oldest first.
 	Uses(ctx context.Context, id string) ([]client.Use, error)
+}
+
+// Question is what else than the image a verdict depends on that the caller says.
+type Question struct {
+	Platform string
+	Context  map[string]string
 }
 
 // Past decides again what was decided before. Errors wrap [ErrNotFound],

@@ -37,10 +37,11 @@ func (f *fakeDecider) Decide(ctx context.Context, st *engine.State, req engine.R
 
 // fakeVerdicts answers with functions.
 type fakeVerdicts struct {
-	verdict func(context.Context, string) ([]byte, error)
-	basis   func(context.Context, string) (facts.Facts, map[string]facts.Frame, error)
-	list    func(context.Context, VerdictFilter, string, int) (client.Page[client.Verification], error)
-	uses    func(context.Context, string) ([]client.Use, error)
+	verdict  func(context.Context, string) ([]byte, error)
+	basis    func(context.Context, string) (facts.Facts, map[string]facts.Frame, error)
+	list     func(context.Context, VerdictFilter, string, int) (client.Page[client.Verification], error)
+	uses     func(context.Context, string) ([]client.Use, error)
+	question func(context.Context, string) (Question, error)
 }
 
 func (f *fakeVerdicts) List(ctx context.Context, filter VerdictFilter, cursor string, limit int) (client.Page[client.Verification], error) {
@@ -57,6 +58,10 @@ func (f *fakeVerdicts) Verdict(ctx context.Context, id string) ([]byte, error) {
 
 func (f *fakeVerdicts) Basis(ctx context.Context, id string) (facts.Facts, map[string]facts.Frame, error) {
 	return f.basis(ctx, id)
+}
+
+func (f *fakeVerdicts) Question(ctx context.Context, id string) (Question, error) {
+	return f.question(ctx, id)
 }
 
 // fakePast answers with functions.
@@ -147,7 +152,8 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 		list: func(context.Context, VerdictFilter, string, int) (client.Page[client.Verification], error) {
 			return client.Page[client.Verification]{}, nil
 		},
-		uses: func(context.Context, string) ([]client.Use, error) { return nil, nil },
+		uses:     func(context.Context, string) ([]client.Use, error) { return nil, nil },
+		question: func(context.Context, string) (Question, error) { return Question{}, nil },
 	}
 	b.past = &fakePast{
 		reproduce: func(context.Context, string) (client.Reproduction, error) { return client.Reproduction{}, ErrNotFound },

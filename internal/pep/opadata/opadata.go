@@ -90,7 +90,7 @@ func CheckMount(mount string) error {
 		return errors.New("is empty; name a path like mcpgateway")
 	}
 	for segment := range strings.SplitSeq(mount, "/") {
-		if segment == "" || strings.ContainsFunc(segment, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`%?#.[]"\`, r) }) {
+		if segment == "" || strings.ContainsFunc(segment, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`%?#.*:[]"\`, r) }) {
 			return fmt.Errorf("%q is not a path below data; write it like mcpgateway or team/images", mount)
 		}
 	}
