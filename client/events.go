@@ -25,6 +25,8 @@ const (
 	// EventRecovered: it can again.
 	EventUndecidable = "undecidable"
 	EventRecovered   = "recovered"
+	// EventVerdict: a verdict that was asked for to be fetched later is there.
+	EventVerdict = "verdict"
 )
 
 // Event is something that happened to a watched image, or is about to.
@@ -58,6 +60,14 @@ type Event struct {
 	PreviousVerdictID string `json:"previous_verdict_id"`
 	// Ending is there for the kind ending alone.
 	Ending *EventEnd `json:"ending,omitempty"`
+	// Request is there for the kind verdict alone.
+	Request *EventRequest `json:"request,omitempty"`
+}
+
+// EventRequest is the request that a verdict answers.
+type EventRequest struct {
+	ID           string `json:"id"`
+	AssessmentID string `json:"assessment_id,omitempty"`
 }
 
 // EventCause says what changed.

@@ -50,6 +50,8 @@ type Verdict struct {
 	ExpiresAt time.Time `json:"expires_at"`
 	// RetryAfter is in seconds, set for unknown only.
 	RetryAfter int `json:"retry_after,omitempty"`
+	// Link is the verdict's page, where the server knows its own address.
+	Link string `json:"link,omitempty"`
 
 	// Raw is the answer as it came.
 	Raw json.RawMessage `json:"-"`

@@ -21,6 +21,8 @@ import (
 	"github.com/signet-policy/signet/internal/decisionlog"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/kms"
+	"github.com/signet-policy/signet/internal/pending"
+	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/trust"
@@ -259,6 +261,8 @@ type apiParts struct {
 	source   engine.Source
 	past     pastVerdicts
 	watching *watching
+	core     *pep.Core
+	pending  *pending.Queue
 	// decisions is nil where no decision log is written.
 	decisions *decisionlog.Log
 	// collectors are metrics of other parts.
@@ -275,14 +279,17 @@ func newAPI(p apiParts) (*api.Server, error) {
 		}
 		proxies = append(proxies, prefix)
 	}
+	faces, err := newFaces(p.file, p.core)
+	if err != nil {
+		return nil, err
+	}
 	counters, gauges := p.watching.metrics()
 	return api.New(api.Config{
+		Faces: faces, ExternalURL: p.file.ExternalURL, VerdictTimeout: durationOf(p.file.Deadlines.REST),
 		Decider: p.decider, Events: happened{p.store, p.watching.feed}, Gauges: gauges, Verdicts: history{p.store}, Past: p.past, Administration: p.admin,
 		Build: build(), Log: p.log, Stats: p.stats,
-		ImageName: func(image string) (string, error) {
-			asked, err := p.source.Parse(image)
-			return asked.Name(), err
-		},
+		ImageName:      imageName(p.source),
+		Requests:       requests{p.pending},
 		Previews:       p.previews,
 		Checks:         checks(p),
 		MoreChecks:     moreChecks(p.admin),

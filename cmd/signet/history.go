@@ -7,6 +7,7 @@ import (
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/api"
+	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/store"
 )
@@ -31,6 +32,16 @@ func (h history) Basis(ctx context.Context, id string) (facts.Facts, map[string]
 	}
 	f, err := h.store.Facts(ctx, *v.FactsDigest)
 	return f, v.Frames, historyError(err)
+}
+
+// Question tells how a verdict was asked for.
+func (h history) Question(ctx context.Context, id string) (api.Question, error) {
+	v, err := h.store.Verdict(ctx, id)
+	if err != nil {
+		return api.Question{}, historyError(err)
+	}
+	b, err := engine.DecodeBasis(v.Basis)
+	return api.Question{Platform: b.Platform, Context: b.Context}, err
 }
 
 // List gives one page of verdicts.

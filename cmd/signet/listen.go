@@ -90,6 +90,9 @@ func openFace(ctx context.Context, f config.File, l config.Listener, handler htt
 	if l.Authentication == config.AuthNone {
 		handler = onlyLoopbackHosts(handler)
 	}
+	if len(l.Protocols) > 0 {
+		handler = onlyProtocols(l.Protocols, handler)
+	}
 	out := face{server: api.NewHTTPServer(l.Address, handler), remove: l.SocketPath()}
 	out.server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	if l.Principal != nil {
@@ -178,6 +181,13 @@ func listenerPrincipal(p config.Principal) (auth.Principal, error) {
 		return auth.Principal{}, err
 	}
 	return auth.Principal{Name: p.Name, Role: role, Team: p.Team, Images: p.Images}, nil
+}
+
+// onlyProtocols leaves a listener the paths of its protocols.
+func onlyProtocols(names []string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		next.ServeHTTP(w, r.WithContext(api.WithProtocols(r.Context(), names)))
+	})
 }
 
 // onlyLoopbackHosts is for addresses without authentication: a page in a browser

@@ -219,7 +219,10 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(200 * time.Millisecond) {
 		var got string
 		if args[1] == "http" && len(args) == 4 {
-			got = bodyOf(ts, strings.TrimSpace(ts.ReadFile(args[2])), args[3])
+			url := inBraces.ReplaceAllStringFunc(args[3], func(name string) string {
+				return strings.TrimSpace(ts.ReadFile(strings.Trim(name, "{}")))
+			})
+			got = bodyOf(ts, strings.TrimSpace(ts.ReadFile(args[2])), url)
 		} else {
 			_ = ts.Exec(args[1], args[2:]...) // what it prints is judged
 			got = ts.ReadFile("stdout")

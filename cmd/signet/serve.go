@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,8 @@ import (
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/decisionlog"
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/pending"
+	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
@@ -101,6 +104,8 @@ type server struct {
 	api      *api.Server
 	upkeep   *upkeep
 	watching *watching
+	core     *pep.Core
+	pending  *pending.Queue
 	// decisions is the decision log; nil: it is not written.
 	decisions *decisionlog.Log
 	file      config.File
@@ -255,9 +260,13 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		return err
 	}
 	s.later(s.watching.feed.Close)
+	if err := s.connectFaces(ctx, source); err != nil {
+		return err
+	}
+	s.later(s.pending.Close)
 	s.api, err = newAPI(apiParts{
 		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(), shadows: s.engine.ShadowCounts,
-		cache: s.cache, batch: batch, recorder: record, source: source, decisions: s.decisions, watching: s.watching,
+		cache: s.cache, batch: batch, recorder: record, source: source, decisions: s.decisions, watching: s.watching, core: s.core, pending: s.pending,
 		past:       pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
 		previews:   &previewer{inForce: s.inForce, admin: s.admin, engine: s.engine},
 		collectors: []prometheus.Collector{s.metrics},
@@ -279,12 +288,10 @@ func (s *server) open(ctx context.Context) (err error) {
 // run serves until ctx ends, then lets requests under way finish.
 func (s *server) run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	kept := make(chan struct{})
-	go func() {
-		defer close(kept)
-		s.upkeep.run(background)
-	}()
-	defer func() { cancel(); <-kept }()
+	var kept sync.WaitGroup
+	kept.Go(func() { s.upkeep.run(background) })
+	kept.Go(func() { s.pending.Run(background) })
+	defer func() { cancel(); kept.Wait() }()
 	if s.decisions != nil {
 		defer reopenOnHangup(s.decisions, s.log)()
 	}

@@ -34,6 +34,7 @@ type watching struct {
 	watcher *watch.Watcher
 	sender  *webhook.Sender
 	feed    *watch.Feed
+	hooks   hooks
 }
 
 // watchParts is what it is made of.
@@ -54,7 +55,7 @@ func newWatching(p watchParts) (*watching, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &watching{feed: watch.NewFeed(watch.FeedConfig{Store: p.store, Log: p.log})}
+	w := &watching{hooks: hooks, feed: watch.NewFeed(watch.FeedConfig{Store: p.store, Log: p.log})}
 	cfg := watch.Config{
 		Store: p.store, PDP: watchPDP{p}, Held: p.held, Log: p.log, Tell: p.tell, Webhooks: hooks.of,
 		Recent: durationOf(p.file.Watch.Recent), Rate: p.file.Watch.Rate, Refresh: durationOf(p.file.Watch.Refresh),

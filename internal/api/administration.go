@@ -12,6 +12,7 @@ import (
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/administration"
+	"github.com/signet-policy/signet/internal/pep"
 )
 
 // Administration changes what is in force; [*administration.Service] is one. It
@@ -143,9 +144,7 @@ func reason(h http.Header) (string, *problem) {
 	return values[0], nil
 }
 
-func printable(s string) bool {
-	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
-}
+func printable(s string) bool { return pep.Printable(s) }
 
 // etag is the entity tag of a version.
 func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }

@@ -84,9 +84,6 @@ func (s *Server) batchItem(ctx context.Context, c *call, item []byte) (out clien
 			return failed(p)
 		}
 	}
-	if p := req.check(); p != nil {
-		return failed(p)
-	}
 	r, _, err := s.decide(ctx, c, req)
 	if err != nil {
 		return failed(err)

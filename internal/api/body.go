@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/strictjson"
 )
 
@@ -22,9 +23,9 @@ const bodyDepth = 16
 
 // readBody reads the whole body into buf, which grows as needed, and returns it
 // or what is wrong with how it is sent. It never reads more than limit+1 bytes.
-func readBody(r *http.Request, buf []byte, limit int64, media []string) ([]byte, *problem) {
+func readBody(r *http.Request, buf []byte, limit int64, rt *route) ([]byte, *problem) {
 	buf = buf[:0]
-	if p := checkMedia(r, media); p != nil {
+	if p := checkMedia(r, rt); p != nil {
 		return buf, p
 	}
 	if r.ContentLength > limit {
@@ -64,13 +65,18 @@ const (
 	mediaPolicy = "application/vnd.signet.policy+json"
 )
 
-// checkMedia wants one of the media types (nil: JSON) in UTF-8, not compressed.
-func checkMedia(r *http.Request, media []string) *problem {
+// checkMedia wants one of the route's media types (nil: JSON) in UTF-8, not
+// compressed.
+func checkMedia(r *http.Request, rt *route) *problem {
+	media := rt.media
 	bad := func(field, detail string) *problem {
 		return &problem{code: codeUnsupportedMedia, field: "header." + field, detail: detail}
 	}
 	if enc := r.Header["Content-Encoding"]; len(enc) > 1 || len(enc) == 1 && !strings.EqualFold(enc[0], "identity") {
 		return bad("Content-Encoding", "Send the body without Content-Encoding: compressed bodies are not read.")
+	}
+	if rt.anyMedia {
+		return nil
 	}
 	types := r.Header["Content-Type"]
 	if media == nil {
@@ -250,13 +256,5 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
-// longestShown is how much of what a caller sent is said back.
-const longestShown = 120
-
 // shown quotes what a caller sent, and cuts what is long.
-func shown(s string) string {
-	if len(s) > longestShown {
-		s = strings.ToValidUTF8(s[:longestShown], "") + "…"
-	}
-	return strconv.QuoteToGraphic(s)
-}
+func shown(s string) string { return pep.Shown(s) }

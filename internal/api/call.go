@@ -13,6 +13,7 @@ import (
 
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
@@ -58,6 +59,9 @@ func (s *Server) run(ec echo.Context, rt *route) {
 		c = &call{}
 	}
 	r, w := ec.Request(), ec.Response()
+	if !rt.speaks(r.Context()) {
+		rt = s.notFound
+	}
 	c.echo, c.route, c.begun = ec, rt, s.cfg.Now()
 	c.id = requestID(r.Header)
 	h := w.Header()
@@ -78,8 +82,7 @@ func (s *Server) run(ec echo.Context, rt *route) {
 		return
 	default:
 		p = asProblem(err)
-		p.headers(h, rt.page)
-		out = reply{status: p.status(), contentType: mediaProblem, body: p.body(c.id, rt.verdict)}
+		out = s.problemReply(c, p, h)
 	}
 	c.streamed = out.stream != nil // for as long as the caller listens, which says nothing of us
 	out.write(w)
@@ -120,8 +123,8 @@ func (s *Server) steps(r *http.Request, c *call) (reply, error) {
 		return reply{}, err
 	}
 	if rt.large { // no stranger makes us keep a large body, nor who asks too often
-		ctx := newPatience(r.Context(), s.cfg.RequestTimeout)
-		defer ctx.end()
+		ctx := pep.NewPatience(r.Context(), s.cfg.RequestTimeout)
+		defer ctx.End()
 		if err := s.known(ctx, c, token); err != nil {
 			return reply{}, err
 		}
@@ -132,8 +135,8 @@ func (s *Server) steps(r *http.Request, c *call) (reply, error) {
 	// The body comes before the barrier read, so that a caller who is slow to
 	// send it is judged by what is in force when all of it has come.
 	bodyProblem := s.read(r, c)
-	ctx := newPatience(r.Context(), s.cfg.RequestTimeout)
-	defer ctx.end()
+	ctx := pep.NewPatience(r.Context(), s.timeout(rt))
+	defer ctx.End()
 	if err := s.known(ctx, c, token); err != nil {
 		return reply{}, err
 	}
@@ -154,8 +157,8 @@ func (s *Server) steps(r *http.Request, c *call) (reply, error) {
 // openSteps are the way of a request that wants no API token.
 func (s *Server) openSteps(r *http.Request, c *call) (reply, error) {
 	bodyProblem := s.read(r, c)
-	ctx := newPatience(r.Context(), s.cfg.RequestTimeout)
-	defer ctx.end()
+	ctx := pep.NewPatience(r.Context(), s.timeout(c.route))
+	defer ctx.End()
 	if p := c.route.checkQuery(r.URL); p != nil {
 		return reply{}, p
 	}
@@ -163,6 +166,14 @@ func (s *Server) openSteps(r *http.Request, c *call) (reply, error) {
 		return reply{}, bodyProblem
 	}
 	return c.route.serve(ctx, c)
+}
+
+// timeout is what a request to rt may take once its body has come.
+func (s *Server) timeout(rt *route) time.Duration {
+	if rt.timeout > 0 {
+		return rt.timeout
+	}
+	return s.cfg.RequestTimeout
 }
 
 // known reads what is in force, and finds out who asks and whether they may.
@@ -188,7 +199,10 @@ func (s *Server) read(r *http.Request, c *call) (p *problem) {
 	if c.route.large {
 		limit = s.cfg.LargeBodyLimit
 	}
-	c.body, p = readBody(r, c.body, limit, c.route.media)
+	if c.route.limit > 0 {
+		limit = c.route.limit
+	}
+	c.body, p = readBody(r, c.body, limit, c.route)
 	return p
 }
 

@@ -13,19 +13,12 @@ import (
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
 // Decider decides; [*engine.Engine] is one.
-type Decider interface {
-	// Current gives what is in force. It is called once per request; whatever
-	// was acknowledged before the request is in it. Any error is taken to mean
-	// that this could not be found out.
-	Current(ctx context.Context) (*engine.State, error)
-	// Decide answers under st. An error wraps [engine.ErrInvalid] or is the end
-	// of ctx; any other becomes 500.
-	Decide(ctx context.Context, st *engine.State, req engine.Request) (engine.Answer, error)
-}
+type Decider = pep.Decider
 
 // Verdicts are the verdicts of the past. Errors wrap [ErrNotFound] or
 // [ErrUnavailable].
@@ -35,12 +28,20 @@ type Verdicts interface {
 	// Basis gives what it was decided on: the facts, and a frame for each
 	// policy that was evaluated, by the policy's name.
 	Basis(ctx context.Context, id string) (facts.Facts, map[string]facts.Frame, error)
+	// Question tells how it was asked, beside the image.
+	Question(ctx context.Context, id string) (Question, error)
 	// List gives one page of those that f chooses, newest first; cursor is the
 	// Next of the page before, "" for the first. A cursor that is none wraps
 	// [ErrCursor].
 	List(ctx context.Context, f VerdictFilter, cursor string, limit int) (client.Page[client.Verification], error)
 	// Uses tells how often a verdict was given again, oldest first.
 	Uses(ctx context.Context, id string) ([]client.Use, error)
+}
+
+// Question is what else than the image a verdict depends on that the caller says.
+type Question struct {
+	Platform string
+	Context  map[string]string
 }
 
 // Past decides again what was decided before. Errors wrap [ErrNotFound],
@@ -104,6 +105,13 @@ type Config struct {
 	// ImageName gives the normalised name of an image, as facts.Subject.Name
 	// does. Nil: who is bound to some images may ask about none.
 	ImageName func(image string) (string, error)
+	// ExternalURL is where people reach this installation, without a slash at the end;
+	// verdicts then carry a link to their page. "": they do not.
+	ExternalURL string
+	// Faces are protocols beside REST.
+	Faces []pep.Face
+	// Requests are verdicts that are fetched later; nil: all are given at once.
+	Requests Requests
 	// Checks are run by /readyz, beside reading what is in force.
 	Checks []Check
 	// MoreChecks gives outcomes of checks that come and go; nil: none. It is
@@ -143,6 +151,9 @@ type Config struct {
 	TokenUsed func(tokenID string, at time.Time)
 	// RequestTimeout bounds one request, body excluded (30 s).
 	RequestTimeout time.Duration
+	// VerdictTimeout bounds a request for verdicts; past it they are unknown, and the
+	// work goes on. 0 is RequestTimeout.
+	VerdictTimeout time.Duration
 	// BodyLimit is the largest request body, in bytes (64 KiB).
 	BodyLimit int64
 	// LargeBodyLimit is the same for imports, policies, trust roots and batches,
@@ -176,6 +187,8 @@ func (cfg Config) withDefaults() (Config, error) {
 		return cfg, errors.New("api: Config.Build is missing")
 	case cfg.RequestTimeout < 0:
 		return cfg, fmt.Errorf("api: Config.RequestTimeout is %s; it must be more than 0, or 0 for %s", cfg.RequestTimeout, DefaultRequestTimeout)
+	case cfg.VerdictTimeout < 0:
+		return cfg, fmt.Errorf("api: Config.VerdictTimeout is %s; it must be more than 0, or 0 for RequestTimeout", cfg.VerdictTimeout)
 	case cfg.BodyLimit < 0:
 		return cfg, fmt.Errorf("api: Config.BodyLimit is %d; it must be more than 0, or 0 for %d", cfg.BodyLimit, DefaultBodyLimit)
 	case cfg.LargeBodyLimit < 0:

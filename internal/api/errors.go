@@ -2,7 +2,7 @@ package api
 
 import "errors"
 
-// What [Verdicts] and [Past] wrap so that the caller is told the right thing; any other
+// What [Verdicts], [Past] and [Requests] wrap so that the caller is told the right thing; any other
 // error becomes 500 internal_error, and its text stays in the log.
 var (
 	// ErrNotFound says that nothing is stored under an id.
@@ -15,6 +15,8 @@ var (
 	// ErrUnavailable says that the store cannot be read now, and that asking
 	// again may help.
 	ErrUnavailable = errors.New("the store cannot be read")
+	// ErrBusy says that no more is taken on now.
+	ErrBusy = errors.New("too much waits already")
 )
 
 // errPanic is the cause that is logged for a handler that panicked.

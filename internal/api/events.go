@@ -67,7 +67,7 @@ const (
 )
 
 func eventKinds() []string {
-	return []string{client.EventFlip, client.EventEnding, client.EventUndecidable, client.EventRecovered}
+	return []string{client.EventFlip, client.EventEnding, client.EventUndecidable, client.EventRecovered, client.EventVerdict}
 }
 
 // listEvents gives one page, or the stream of what comes.

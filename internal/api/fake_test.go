@@ -14,6 +14,7 @@ import (
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
@@ -36,10 +37,11 @@ func (f *fakeDecider) Decide(ctx context.Context, st *engine.State, req engine.R
 
 // fakeVerdicts answers with functions.
 type fakeVerdicts struct {
-	verdict func(context.Context, string) ([]byte, error)
-	basis   func(context.Context, string) (facts.Facts, map[string]facts.Frame, error)
-	list    func(context.Context, VerdictFilter, string, int) (client.Page[client.Verification], error)
-	uses    func(context.Context, string) ([]client.Use, error)
+	verdict  func(context.Context, string) ([]byte, error)
+	basis    func(context.Context, string) (facts.Facts, map[string]facts.Frame, error)
+	list     func(context.Context, VerdictFilter, string, int) (client.Page[client.Verification], error)
+	uses     func(context.Context, string) ([]client.Use, error)
+	question func(context.Context, string) (Question, error)
 }
 
 func (f *fakeVerdicts) List(ctx context.Context, filter VerdictFilter, cursor string, limit int) (client.Page[client.Verification], error) {
@@ -58,6 +60,10 @@ func (f *fakeVerdicts) Basis(ctx context.Context, id string) (facts.Facts, map[s
 	return f.basis(ctx, id)
 }
 
+func (f *fakeVerdicts) Question(ctx context.Context, id string) (Question, error) {
+	return f.question(ctx, id)
+}
+
 // fakePast answers with functions.
 type fakePast struct {
 	reproduce func(context.Context, string) (client.Reproduction, error)
@@ -72,6 +78,20 @@ func (f *fakePast) At(ctx context.Context, image string, at time.Time) (client.P
 	return f.at(ctx, image, at)
 }
 
+// fakeRequests answers with functions.
+type fakeRequests struct {
+	add func(context.Context, pep.Question) (client.VerdictRequestStatus, error)
+	get func(context.Context, string) (client.VerdictRequestStatus, string, error)
+}
+
+func (f *fakeRequests) Add(ctx context.Context, q pep.Question) (client.VerdictRequestStatus, error) {
+	return f.add(ctx, q)
+}
+
+func (f *fakeRequests) Get(ctx context.Context, id string) (client.VerdictRequestStatus, string, error) {
+	return f.get(ctx, id)
+}
+
 // bed is a server with fakes behind it and a token for every role.
 type bed struct {
 	*Server
@@ -80,6 +100,7 @@ type bed struct {
 	past     *fakePast
 	admin    *fakeAdministration
 	events   *fakeEvents
+	requests *fakeRequests
 	swap     func(*auth.Tokens, error) // what is in force, see swappable
 	previews *fakePreviews
 	state    *engine.State
@@ -131,7 +152,8 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 		list: func(context.Context, VerdictFilter, string, int) (client.Page[client.Verification], error) {
 			return client.Page[client.Verification]{}, nil
 		},
-		uses: func(context.Context, string) ([]client.Use, error) { return nil, nil },
+		uses:     func(context.Context, string) ([]client.Use, error) { return nil, nil },
+		question: func(context.Context, string) (Question, error) { return Question{}, nil },
 	}
 	b.past = &fakePast{
 		reproduce: func(context.Context, string) (client.Reproduction, error) { return client.Reproduction{}, ErrNotFound },
@@ -142,8 +164,17 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 	b.admin = &fakeAdministration{}
 	b.events = &fakeEvents{live: make(chan Event, 16)}
 	b.previews = &fakePreviews{}
+	b.requests = &fakeRequests{
+		add: func(_ context.Context, q pep.Question) (client.VerdictRequestStatus, error) {
+			return client.VerdictRequestStatus{ID: testID, State: client.RequestWaiting, Image: q.Image, CreatedAt: testNow}, nil
+		},
+		get: func(context.Context, string) (client.VerdictRequestStatus, string, error) {
+			return client.VerdictRequestStatus{}, "", ErrNotFound
+		},
+	}
 	cfg := Config{
-		Decider: b.decider, Verdicts: b.verdicts, Past: b.past, Administration: b.admin, Previews: b.previews, ImageName: imageName, Events: b.events, Build: "test",
+		Requests: b.requests,
+		Decider:  b.decider, Verdicts: b.verdicts, Past: b.past, Administration: b.admin, Previews: b.previews, ImageName: imageName, Events: b.events, Build: "test",
 		Now: func() time.Time { return b.now },
 	}
 	if change != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
@@ -21,7 +22,7 @@ func (s *Server) listVerdicts(ctx context.Context, c *call) (reply, error) {
 		Signer:   q.text("signer", longestFilter), Identity: q.text("identity", longestIdentity), AssessmentID: q.text("assessment_id", longestAssessment),
 		Since: q.time("since"), Until: q.time("until"),
 	}
-	if q.values.Has("digest") && f.Digest != "" && !isDigest(f.Digest) {
+	if q.values.Has("digest") && f.Digest != "" && !pep.IsDigest(f.Digest) {
 		q.wrong("digest", "It is "+shown(f.Digest)+"; it should be sha256: and 64 characters of lower-case hexadecimal.")
 	}
 	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
@@ -68,17 +69,4 @@ func (s *Server) seenVerdicts(ctx context.Context, c *call, f VerdictFilter, cur
 		}
 	}
 	return seen, nil
-}
-
-// isDigest knows "sha256:<hex>" and "sha512:<hex>".
-func isDigest(s string) bool {
-	if !bareDigest(s) {
-		return false
-	}
-	for i := len("sha256:"); i < len(s); i++ {
-		if (s[i] < '0' || s[i] > '9') && (s[i] < 'a' || s[i] > 'f') {
-			return false
-		}
-	}
-	return true
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/pep"
 )
 
 // code names one kind of problem. Codes are part of the public contract: a
@@ -151,15 +152,19 @@ const statusClientGone = 499
 const (
 	retryStore   = 5
 	retryTimeout = 2
+	retryBusy    = 10
 )
 
 // asProblem is the one table from errors to problems. What it does not know is
 // an internal error.
 func asProblem(err error) *problem {
 	var p *problem
+	var mistake *pep.Mistake
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.As(err, &mistake):
+		return mistaken(mistake)
 	case errors.Is(err, auth.ErrSource):
 		return &problem{code: codeTokenSource, detail: "This token may be used from some networks only, and the request came from another address."}
 	case errors.Is(err, auth.ErrMissing):
@@ -175,6 +180,8 @@ func asProblem(err error) *problem {
 	case errors.Is(err, facts.ErrDigest): // however it is wrapped: asking again will not mend it
 	case errors.Is(err, engine.ErrState), errors.Is(err, ErrUnavailable), errors.Is(err, administration.ErrUnavailable):
 		return storeUnavailable(err)
+	case errors.Is(err, ErrBusy):
+		return &problem{code: codeBusy, detail: "Too many verdicts are waited for already. Ask again in a moment.", retryAfter: retryBusy, cause: err}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &problem{code: codeTimeout, detail: "Ask again in a moment.", retryAfter: retryTimeout, cause: err}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/signet-policy/signet/internal/auth"
 )
@@ -15,6 +16,8 @@ type route struct {
 	method string
 	// path in Echo's spelling, "/verdicts/:id".
 	path string
+	// protocol is that of the listeners which have it; "": all have.
+	protocol string
 	// open routes want no token: health alone.
 	open bool
 	// anyRole is enough for what every holder of a token may see; else need is.
@@ -27,6 +30,12 @@ type route struct {
 	// body is read and handed over, of one of the media types; nil is JSON.
 	body  bool
 	media []string
+	// anyMedia takes a body whatever it is called.
+	anyMedia bool
+	// limit of the body in bytes; 0: BodyLimit, or LargeBodyLimit.
+	limit int64
+	// timeout of the answer; 0: RequestTimeout.
+	timeout time.Duration
 	// large bodies have a limit of their own, and are read only from who has
 	// authenticated.
 	large bool
@@ -38,6 +47,8 @@ type route struct {
 	// quiet keeps what went well out of the log at info.
 	quiet bool
 	serve func(ctx context.Context, c *call) (reply, error)
+	// fail says a problem in the protocol's words; nil: as problem+json.
+	fail func(c *call, p *problem) reply
 
 	timing *timings
 }
@@ -52,6 +63,8 @@ type reply struct {
 	cache       string
 	allow       string
 	retryAfter  int
+	// preference is what was preferred and is done (RFC 7240).
+	preference string
 	// stream writes the body, after the headers, for as long as it likes; instead of
 	// body.
 	stream func(w http.ResponseWriter)
@@ -133,6 +146,7 @@ func (r *reply) write(w http.ResponseWriter) {
 	set("Etag", r.etag)
 	set(headerCache, r.cache)
 	set("Allow", r.allow)
+	set("Preference-Applied", r.preference)
 	if r.retryAfter > 0 {
 		set("Retry-After", strconv.Itoa(r.retryAfter))
 	}

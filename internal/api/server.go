@@ -19,6 +19,7 @@ import (
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/pep"
 )
 
 // Server is the REST face, an [http.Handler] that is safe for concurrent use.
@@ -37,8 +38,7 @@ type Server struct {
 	// streams are those who listen for events.
 	streams  atomic.Int64
 	previews previews
-	// roles are the lists that requests to the engine share.
-	roles map[auth.Role][]string
+	core     *pep.Core
 	// notFound and wrongMethod take requests that no route takes.
 	notFound    *route
 	wrongMethod *route
@@ -62,8 +62,12 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("api: registering metrics: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, echo: echo.New(), metrics: m, roles: map[auth.Role][]string{}, guesses: newGuesses(), drained: make(chan struct{}),
+		cfg: cfg, echo: echo.New(), metrics: m, guesses: newGuesses(), drained: make(chan struct{}),
 		previews: previews{by: map[string]bool{}},
+	}
+	s.core, err = pep.New(pep.Config{Decider: cfg.Decider, ImageName: cfg.ImageName, ExternalURL: cfg.ExternalURL, Build: cfg.Build, Log: cfg.Log, Now: cfg.Now})
+	if err != nil {
+		return nil, err
 	}
 	if cfg.Events != nil {
 		if err := registry.Register(s.countStreams()); err != nil {
@@ -73,15 +77,12 @@ func New(cfg Config) (*Server, error) {
 	if cfg.RateLimit != (RateLimit{}) {
 		s.limits = newBuckets[string](cfg.RateLimit, mostPrincipals)
 	}
-	for _, r := range auth.Roles() {
-		s.roles[r] = []string{string(r)}
-	}
 	s.echo.Logger.SetOutput(io.Discard) // we log ourselves
 	s.echo.IPExtractor = ipExtractor(cfg.TrustedProxies)
 	s.echo.HTTPErrorHandler = s.unrouted
 	s.notFound = s.prepare(&route{path: "(none)", anyRole: true, anyQuery: true, serve: nothingHere})
 	s.wrongMethod = s.prepare(&route{path: "(method)", anyRole: true, anyQuery: true, serve: notThisMethod})
-	s.mount(s.routes(registry))
+	s.mount(append(s.restRoutes(registry), s.faceRoutes()...))
 	return s, nil
 }
 
@@ -99,7 +100,21 @@ func (s *Server) Drain() {
 // v1 is where the REST API begins.
 const v1 = "/api/v1"
 
-// routes is all that there is; openapi.json describes the same.
+// restRoutes are REST's, on the listeners that speak it.
+func (s *Server) restRoutes(registry *prometheus.Registry) []*route {
+	list := s.routes(registry)
+	for _, rt := range list {
+		if rt.path != "/healthz" && rt.path != "/readyz" {
+			rt.protocol = ProtocolREST
+		}
+		if rt.verdict {
+			rt.timeout = s.cfg.VerdictTimeout
+		}
+	}
+	return list
+}
+
+// routes are those of REST; openapi.json describes the same.
 func (s *Server) routes(registry *prometheus.Registry) []*route {
 	verdicts := []*route{
 		{
@@ -114,8 +129,13 @@ func (s *Server) routes(registry *prometheus.Registry) []*route {
 		{method: http.MethodGet, path: v1 + "/verdicts/:id", need: auth.Read, serve: s.getVerdict},
 		{method: http.MethodGet, path: v1 + "/verdicts/:id/input", need: auth.Read, query: []string{"policy"}, serve: s.getInput},
 		{method: http.MethodGet, path: v1 + "/verdicts/:id/uses", need: auth.Read, serve: s.getUses},
+		{method: http.MethodGet, path: v1 + "/assessments/:id", need: auth.Read, serve: s.getAssessment},
 		{method: http.MethodGet, path: v1 + "/whoami", anyRole: true, serve: s.whoami},
 	}
+	if s.cfg.Requests != nil {
+		verdicts = append(verdicts, &route{method: http.MethodGet, path: v1 + "/verdict-requests/:id", anyRole: true, serve: s.getVerdictRequest})
+	}
+	verdicts = append(verdicts, s.imageSigningRoutes()...)
 	if s.cfg.Past != nil {
 		verdicts = append(verdicts, &route{method: http.MethodGet, path: v1 + "/verdicts/:id/reproduction", need: auth.Read, serve: s.getReproduction})
 	}
@@ -246,7 +266,7 @@ func (s *Server) mount(routes []*route) {
 		}
 		slices.Sort(methods)
 		s.add(http.MethodOptions, s.prepare(&route{
-			path: path, open: paths[path][0].open, anyRole: true, anyQuery: true, quiet: true,
+			path: path, protocol: paths[path][0].protocol, open: paths[path][0].open, anyRole: true, anyQuery: true, quiet: true,
 			serve: options(strings.Join(methods, ", ")),
 		}))
 	}

@@ -252,13 +252,19 @@ func TestEveryReasonCodeIsDocumented(t *testing.T) {
 	}
 }
 
+// linkedVerdict is a verdict as it is given: with its page.
+type linkedVerdict struct {
+	verdict.Verdict
+	Link string `json:"link,omitempty"`
+}
+
 // The Go types and their schemas name the same fields, so that neither can
 // change alone.
 func TestOpenAPIDescribesTheTypes(t *testing.T) {
 	doc := parseSpec(t)
 	for name, typ := range map[string]reflect.Type{
 		"VerdictRequest": reflect.TypeFor[verdictRequest](),
-		"Verdict":        reflect.TypeFor[verdict.Verdict](),
+		"Verdict":        reflect.TypeFor[linkedVerdict](),
 		"Problem":        reflect.TypeFor[problemBody](),
 		"Readiness":      reflect.TypeFor[readyBody](),
 		"Input":          reflect.TypeFor[facts.Input](),
@@ -298,6 +304,14 @@ func TestOpenAPIDescribesTheTypes(t *testing.T) {
 		"WatchedImagePage":   reflect.TypeFor[client.Page[client.WatchedImage]](),
 		"NewWatch":           reflect.TypeFor[client.NewWatch](),
 		"WebhookKey":         reflect.TypeFor[client.WebhookKey](),
+
+		"VerdictRequestStatus":      reflect.TypeFor[client.VerdictRequestStatus](),
+		"Assessment":                reflect.TypeFor[client.Assessment](),
+		"ImageSigningRequest":       reflect.TypeFor[imageSigningRequest](),
+		"ImageSigningVerdict":       reflect.TypeFor[imageSigningVerdict](),
+		"ImageSigningVerification":  reflect.TypeFor[imageSigningVerification](),
+		"ImageSigningSigner":        reflect.TypeFor[pluginSigner](),
+		"ImageSigningSignerRequest": reflect.TypeFor[newPluginSigner](),
 	} {
 		doc.describes(t, name, schema{Ref: "#/components/schemas/" + name}, typ)
 	}

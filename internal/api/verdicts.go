@@ -9,11 +9,10 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/signet-policy/signet/client"
-	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
@@ -34,135 +33,83 @@ func laterFields() []string { return []string{"attest", "evidence"} }
 
 // postVerdict answers with a verdict.
 func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) (reply, error) {
-	if p := req.check(); p != nil {
-		return reply{}, p
+	if out, ok, err := s.later(ctx, c, s.question(c, req)); ok {
+		return out, err
 	}
-	c.image = req.Image
 	out, decision, err := s.decide(ctx, c, req)
+	if m := (*pep.Mistake)(nil); !errors.As(err, &m) { // what is wrong is not logged as an image
+		c.image = req.Image
+	}
 	c.decision, c.cache = decision, out.cache
 	return out, err
 }
 
-// decide asks the engine about what was checked. Allow and deny are 200, and so is what an audit
+// decide asks the engine. Allow and deny are 200, and so is what an audit
 // policy lets pass; an unknown that does not is 503 with the same body. It
 // changes nothing of c, so that the items of a batch can share one.
 func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (reply, verdict.Decision, error) {
-	if scoped(c.principal) {
-		if p := s.inScope(c.principal, req.Image); p != nil {
-			return reply{}, "", p
-		}
-	}
-	ans, err := s.cfg.Decider.Decide(ctx, c.state, engine.Request{
-		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
-		Roles: s.roles[c.principal.Role], Principal: c.principal.Name,
-		AssessmentID: req.AssessmentID, Labels: req.Labels, RequestID: c.id, BatchID: c.batch,
-	})
+	ans, err := s.core.Decide(ctx, c.state, s.question(c, req))
 	if err != nil {
-		return reply{}, "", decideProblem(err, req)
+		return reply{}, "", err
 	}
-	out := reply{contentType: mediaJSON, body: ans.Body, cache: ans.From}
-	switch {
-	case len(ans.Body) == 0:
-		return reply{}, "", errors.New("the engine gave an answer without a body")
-	case ans.Allowed && known(ans.Decision), ans.Decision == verdict.Deny:
-		// Whatever is answered with 200 was recorded, so it can be read again.
-		out.status, out.location = http.StatusOK, locationOf(ans.Body)
-	case ans.Decision == verdict.Unknown:
-		out.status, out.retryAfter = http.StatusServiceUnavailable, max(ans.RetryAfter, 1)
-	default:
-		return reply{}, "", fmt.Errorf("the engine gave decision %q with allowed %t, which is no answer", ans.Decision, ans.Allowed)
+	out := reply{status: http.StatusOK, contentType: mediaJSON, body: ans.Body, cache: ans.From}
+	if !ans.Allowed && ans.Decision == verdict.Unknown {
+		out.status, out.retryAfter = http.StatusServiceUnavailable, ans.RetryAfter
+	} else { // whatever is answered with 200 was recorded, so it can be read again
+		out.location = locationOf(ans.Body)
+	}
+	if ans.Recorded {
+		out.body = s.linked(ans.Body)
 	}
 	s.metrics.verdict(ans.Decision, ans.From)
 	return out, ans.Decision, nil
 }
 
-// check refuses what the engine need not see.
-func (req *verdictRequest) check() *problem {
-	if p := checkImage(req.Image); p != nil {
-		return p
+// question is what a request asks.
+func (s *Server) question(c *call, req *verdictRequest) pep.Question {
+	return pep.Question{
+		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
+		AssessmentID: req.AssessmentID, Labels: req.Labels, Principal: c.principal, RequestID: c.id, BatchID: c.batch,
 	}
-	if p := checkPlatform(req.Platform); p != nil {
-		return p
-	}
-	return checkRecorded(req.AssessmentID, req.Labels)
 }
 
-// Bounds of what a caller has recorded beside a verdict, in bytes.
-const (
-	longestAssessment = 200
-	mostLabels        = 16
-	longestLabel      = 63
-	longestLabelValue = 256
-)
-
-// checkRecorded looks at what is recorded and nothing else.
-func checkRecorded(assessment string, labels map[string]string) *problem {
-	if assessment == "" && len(labels) == 0 {
-		return nil
+// linked is a verdict with its page as last member, where this server knows its own
+// address. What is recorded and cached has no such member: it is each server's own.
+func (s *Server) linked(body []byte) []byte {
+	if s.cfg.ExternalURL == "" {
+		return body
 	}
-	bad := func(field, detail string) *problem {
-		return &problem{code: codeInvalidField, field: field, detail: detail}
+	id := verdictID(body)
+	end := bytes.LastIndexByte(body, '}')
+	if id == "" || end < 0 {
+		return body
 	}
-	switch {
-	case len(assessment) > longestAssessment:
-		return bad("assessment_id", `The field "assessment_id" has more than 200 bytes. It is a name of yours, for finding the verdict again.`)
-	case !printable(assessment):
-		return bad("assessment_id", `The field "assessment_id" has characters that cannot be printed.`)
-	case len(labels) > mostLabels:
-		return bad("labels", fmt.Sprintf(`The field "labels" has %d labels; 16 are the most.`, len(labels)))
+	link, err := json.Marshal(s.core.Link(id))
+	if err != nil {
+		return body
 	}
-	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		field := "labels." + key
-		switch {
-		case key == "":
-			return bad("labels", `The field "labels" has a label without a name.`)
-		case len(key) > longestLabel || !printable(key):
-			return bad(field, "The label "+shown(key)+" should have a name of 63 bytes at most, all of them printable.")
-		case len(labels[key]) > longestLabelValue || !printable(labels[key]):
-			return bad(field, "The label "+shown(key)+" should have a value of 256 bytes at most, all of them printable.")
-		}
-	}
-	return nil
+	out := make([]byte, 0, len(body)+len(link)+len(`,"link":`))
+	out = append(append(append(out, body[:end]...), `,"link":`...), link...)
+	return append(out, body[end:]...)
 }
 
-func known(d verdict.Decision) bool {
-	return d == verdict.Allow || d == verdict.Deny || d == verdict.Unknown
-}
-
-// decideProblem names the field that the engine found wrong. Its messages begin
-// with the field's name.
-func decideProblem(err error, req *verdictRequest) error {
-	if !errors.Is(err, engine.ErrInvalid) {
-		return err
-	}
-	detail := strings.TrimPrefix(err.Error(), engine.ErrInvalid.Error()+": ")
-	p := &problem{code: codeInvalidField, cause: err}
-	for _, field := range append([]string{"image", "platform"}, contextFields(req)...) {
-		if rest, ok := strings.CutPrefix(detail, field+": "); ok {
-			p.field, p.detail = field, fmt.Sprintf("The field %s is not right: %s.", shown(field), strings.TrimSuffix(rest, "."))
-			return p
-		}
-	}
-	p.detail = "The request is not right: " + strings.TrimSuffix(detail, ".") + "."
-	return p
-}
-
-func contextFields(req *verdictRequest) []string {
-	fields := make([]string, 0, len(req.Context))
-	for k := range req.Context {
-		fields = append(fields, "context."+k)
-	}
-	return fields
-}
-
-// locationOf reads the id from the front of a verdict, where the engine's
-// encoder puts it; "" when it is not there.
+// locationOf is the path of a verdict, "" where its id cannot be read.
 func locationOf(body []byte) string {
+	id := verdictID(body)
+	if id == "" {
+		return ""
+	}
+	return v1 + "/verdicts/" + id
+}
+
+// verdictID reads the id from the front of a verdict, where the engine's
+// encoder puts it; "" when it is not there.
+func verdictID(body []byte) string {
 	rest, ok := bytes.CutPrefix(body, []byte(`{"id":"`))
 	if !ok || len(rest) <= idLength || rest[idLength] != '"' || !isID(string(rest[:idLength])) {
 		return ""
 	}
-	return "/api/v1/verdicts/" + string(rest[:idLength])
+	return string(rest[:idLength])
 }
 
 const idLength = 26
@@ -201,7 +148,7 @@ func (s *Server) getVerdict(ctx context.Context, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{status: http.StatusOK, contentType: mediaJSON, body: body}, nil
+	return reply{status: http.StatusOK, contentType: mediaJSON, body: s.linked(body)}, nil
 }
 
 // stored is a verdict as it was answered. What the caller may not see is not

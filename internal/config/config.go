@@ -57,8 +57,12 @@ const day = 24 * time.Hour
 // Default is the configuration of an empty file.
 func Default() File {
 	return File{
-		Listen:   "127.0.0.1:8090",
-		DataDir:  defaultDataDir(),
+		Listen:  "127.0.0.1:8090",
+		DataDir: defaultDataDir(),
+		Deadlines: Deadlines{
+			REST: Duration(30 * time.Second), OPA: Duration(800 * time.Millisecond), AuthZEN: Duration(400 * time.Millisecond), MCP: Duration(25 * time.Second),
+		},
+		OPA:      OPA{Mounts: []string{"mcpgateway"}},
 		Log:      Log{Level: "info", Format: "json"},
 		Database: Database{Migrate: "automatic"},
 		Cache: Cache{
@@ -213,6 +217,7 @@ func (f *File) environment(env func(string) string) error {
 	}
 	return errors.Join(
 		set("SIGNET_LISTEN", str(&f.Listen)),
+		set("SIGNET_EXTERNAL_URL", str(&f.ExternalURL)),
 		set("SIGNET_DATABASE_URL", str(&f.Database.URL)),
 		set("SIGNET_DATABASE_URL_FILE", str(&f.Database.URLFile)),
 		set("SIGNET_REDIS_URL", str(&f.Cache.Redis.URL)),

@@ -19,11 +19,19 @@ type File struct {
 	// ListenInsecure allows plain HTTP on an address that is not loopback, for
 	// a server behind a proxy that speaks TLS.
 	ListenInsecure bool `yaml:"listen_insecure"`
+	// ExternalURL is where people and programs reach this installation, such as
+	// https://signet.example.com, without a slash at the end: in links to verdicts and
+	// in AuthZEN's metadata. Absent: there are none.
+	ExternalURL string `yaml:"external_url" env:"SIGNET_EXTERNAL_URL"`
 	// TLS of the address in listen. The files are read again when they change.
 	TLS TLS `yaml:"tls"`
 	// Listeners are more addresses, each with the authentication of its own, for
 	// callers that cannot send a token.
 	Listeners []Listener `yaml:"listeners"`
+	// Deadlines bound the answer to a question, by protocol.
+	Deadlines Deadlines `yaml:"deadlines"`
+	// OPA is about the face that speaks as OPA's data API does.
+	OPA OPA `yaml:"opa"`
 	// TrustedProxies are the networks whose X-Forwarded-For is believed, for the
 	// log, for the audit log and for tokens that are bound to networks.
 	TrustedProxies []string `yaml:"trusted_proxies"`
@@ -144,8 +152,8 @@ type TLS struct {
 type Listener struct {
 	// Address is host:port, or unix:/path/to.sock for authentication socket.
 	Address string `yaml:"address"`
-	// Protocols are those that it speaks: rest. (mcp, opa, authzen and admission
-	// come with a later version.)
+	// Protocols are those that it speaks: rest, opa (OPA's data API) and authzen. (mcp
+	// and admission come with a later version.)
 	Protocols []string `yaml:"protocols"`
 	// Authentication is token (as on the main address), mtls (a client
 	// certificate of client_ca_file), socket (whoever can open the socket's file,
@@ -172,6 +180,27 @@ type Principal struct {
 	// Images are globs of the images that may be asked about; absent: all. A team's
 	// author or admin must name them.
 	Images []string `yaml:"images"`
+}
+
+// Deadlines are how long a caller waits for a verdict, by protocol. Past it the
+// answer is unknown, still_verifying; the work goes on for 30s at most, so that who
+// asks again finds it done.
+type Deadlines struct {
+	// REST is for verdicts under /api/v1.
+	REST Duration `yaml:"rest"`
+	// OPA is for the data API.
+	OPA Duration `yaml:"opa"`
+	// AuthZEN is for an evaluation, or a batch of them.
+	AuthZEN Duration `yaml:"authzen"`
+	// MCP is for a call of the MCP plugin.
+	MCP Duration `yaml:"mcp"`
+}
+
+// OPA says where the data API has verdicts.
+type OPA struct {
+	// Mounts are paths below /v1/data at which a verdict is a document, beside
+	// signing/verdict. Default: mcpgateway, which the gateway's policy engine asks.
+	Mounts []string `yaml:"mounts"`
 }
 
 // RateLimit is a token bucket for each principal.
@@ -471,8 +500,8 @@ type Webhook struct {
 	// SecretFile holds the key that its requests are signed with. Default: derived
 	// from the installation's secret; `signet webhooks key NAME` shows it.
 	SecretFile string `yaml:"secret_file"`
-	// Events are the kinds that it is sent: flip, ending, undecidable, recovered;
-	// absent: all.
+	// Events are the kinds that it is sent: flip, ending, undecidable, recovered,
+	// verdict; absent: all.
 	Events []string `yaml:"events"`
 	// Images are globs of the images whose events it is sent; absent: all, and those
 	// that are of no one image.

@@ -40,6 +40,7 @@ func (f *File) validate() error {
 	}
 	p.notEmpty("allow_registries", f.AllowRegistries)
 	f.checkListening(&p)
+	f.OPA.check(&p)
 	f.checkDatabase(&p)
 	f.checkTrustRoots(&p)
 	f.checkRegistries(&p)
@@ -69,6 +70,10 @@ func (f *File) checkListening(p *problems) {
 	if err := f.CheckListen(); err != nil {
 		*p = append(*p, err)
 	}
+	if err := checkExternalURL(f.ExternalURL); err != nil {
+		p.bad("external_url", "%s", err)
+	}
+	f.Deadlines.check(p)
 	for i, l := range f.Listeners {
 		l.check(p, fmt.Sprintf("listeners[%d]", i))
 	}
@@ -147,18 +152,7 @@ func (l Listener) SocketPath() string {
 
 func (l Listener) check(p *problems, at string) {
 	l.checkAddress(p, at)
-	if len(l.Protocols) == 0 {
-		p.bad(at+".protocols", "is missing; write [rest]")
-	}
-	for _, name := range l.Protocols {
-		switch name {
-		case "rest":
-		case "mcp", "opa", "authzen", "admission":
-			p.bad(at+".protocols", "%s comes with a later version; write [rest]", name)
-		default:
-			p.bad(at+".protocols", "%q is not known; write [rest]", name)
-		}
-	}
+	checkProtocols(p, at+".protocols", l.Protocols)
 	l.TLS.check(p, at+".tls")
 	p.notEmpty(at+".client_names", l.ClientNames)
 	if l.Principal != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // EventKinds are the kinds that webhooks may choose.
-func EventKinds() []string { return []string{"flip", "ending", "undecidable", "recovered"} }
+func EventKinds() []string { return []string{"flip", "ending", "undecidable", "recovered", "verdict"} }
 
 const defaultWebhookTimeout = 10 * time.Second
 

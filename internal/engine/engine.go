@@ -198,6 +198,9 @@ type Answer struct {
 	Decision   verdict.Decision
 	Allowed    bool
 	RetryAfter int
+	// Recorded says that the verdict can be read again by its id, now or, under
+	// active.grace, when the store is back.
+	Recorded bool
 }
 
 // Current gives what is in force, for one request.
@@ -436,7 +439,7 @@ func (e *Engine) finish(ctx context.Context, st *State, req Request, key [32]byt
 			return e.unknown(st, req, g.Asked, notRecorded(), retryNotRecorded)
 		}
 	}
-	a := Answer{Body: rec.Body, From: FromMiss, Decision: v.Decision, Allowed: v.Allowed, RetryAfter: v.RetryAfter}
+	a := Answer{Body: rec.Body, From: FromMiss, Decision: v.Decision, Allowed: v.Allowed, RetryAfter: v.RetryAfter, Recorded: e.cfg.Recorder != nil}
 	e.count(v.Decision)
 	e.keep(ctx, st, key, g, a, v)
 	if recorded {

@@ -71,7 +71,7 @@ func (e *Engine) cached(ctx context.Context, key [32]byte) (Answer, bool) {
 	if !ok || len(value) < 2 {
 		return Answer{}, false
 	}
-	a := Answer{Body: value[1:], From: tier}
+	a := Answer{Body: value[1:], From: tier, Recorded: e.cfg.Recorder != nil}
 	switch value[0] {
 	case answerAllow:
 		a.Decision, a.Allowed = verdict.Allow, true

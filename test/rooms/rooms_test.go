@@ -64,7 +64,11 @@ var rooms = map[string]room{
 	"internal/config":          {rooms: []string{"internal/evidence"}, outside: []string{"go.yaml.in/yaml/v3"}},
 	"internal/engine":          {rooms: []string{"internal/facts", "internal/evidence", "internal/verdict", "internal/signers", "internal/auth"}, outside: []string{"github.com/oklog/ulid/v2", sync, jsonv2}},
 	"internal/preview":         {rooms: []string{"internal/engine", "internal/facts", "internal/verdict", "internal/evidence"}},
-	"internal/api":             {rooms: []string{"client", "internal/administration", "internal/engine", "internal/auth", "internal/facts", "internal/verdict", "internal/evidence", "internal/strictjson"}, outside: []string{"golang.org/x/time/rate", "github.com/labstack/echo/v4", "github.com/prometheus/client_golang/", "github.com/prometheus/client_model/"}},
+	"internal/pep":             {rooms: []string{"internal/engine", "internal/auth", "internal/verdict"}},
+	"internal/pep/opadata":     {rooms: []string{"internal/pep", "internal/engine", "internal/verdict", "internal/strictjson"}},
+	"internal/pep/authzen":     {rooms: []string{"internal/pep", "internal/engine", "internal/verdict", "internal/strictjson"}},
+	"internal/pending":         {rooms: []string{"client", "internal/auth", "internal/pep", "internal/store", "internal/verdict"}, outside: []string{"github.com/oklog/ulid/v2"}},
+	"internal/api":             {rooms: []string{"client", "internal/administration", "internal/engine", "internal/auth", "internal/pep", "internal/facts", "internal/verdict", "internal/evidence", "internal/strictjson"}, outside: []string{"golang.org/x/time/rate", "github.com/labstack/echo/v4", "github.com/prometheus/client_golang/", "github.com/prometheus/client_model/"}},
 }
 
 type listed struct {

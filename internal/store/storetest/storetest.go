@@ -74,6 +74,7 @@ func Run(t *testing.T, open OpenFunc) {
 		{"verdicts: what was asked", testAsked},
 		{"events", testEvents},
 		{"deliveries", testDeliveries},
+		{"requests for verdicts", testVerdictRequests},
 		{"secret: rotated", testRotateSecret},
 		{"changes are serial", testSerialChanges},
 		{"signers: many at once", testManySigners},

@@ -1,4 +1,4 @@
-package api
+package pep
 
 import (
 	"context"
@@ -12,8 +12,8 @@ type ctxKey struct{}
 
 func TestPatienceEndsInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPatience(context.WithValue(t.Context(), ctxKey{}, "v"), time.Second)
-		defer p.end()
+		p := NewPatience(context.WithValue(t.Context(), ctxKey{}, "v"), time.Second)
+		defer p.End()
 		if p.Err() != nil || p.inner != nil {
 			t.Errorf("at first: %v, and the timer runs: %t", p.Err(), p.inner != nil)
 		}
@@ -38,13 +38,13 @@ func TestPatienceEndsInTime(t *testing.T) {
 
 func TestPatienceThatNobodyWaitsFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPatience(t.Context(), time.Second)
+		p := NewPatience(t.Context(), time.Second)
 		time.Sleep(2 * time.Second)
 		if !errors.Is(p.Err(), context.DeadlineExceeded) {
 			t.Errorf("after its time: %v", p.Err())
 		}
-		ended := newPatience(t.Context(), time.Second)
-		ended.end()
+		ended := NewPatience(t.Context(), time.Second)
+		ended.End()
 		if !errors.Is(ended.Err(), context.Canceled) {
 			t.Errorf("ended: %v", ended.Err())
 		}
@@ -60,8 +60,8 @@ func TestPatienceFollowsItsParent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		parent, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		p := newPatience(parent, time.Second)
-		defer p.end()
+		p := NewPatience(parent, time.Second)
+		defer p.End()
 		if at, _ := p.Deadline(); time.Until(at) != time.Millisecond {
 			t.Errorf("deadline in %s", time.Until(at))
 		}

@@ -1,4 +1,4 @@
-package api
+package pep
 
 import (
 	"context"
@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// patience is a context that ends after some time, as [context.WithTimeout]
+// Patience is a context that ends after some time, as [context.WithTimeout]
 // makes one, except that its timer is started by whoever first waits for it. A
 // cached verdict waits for nothing, and a timer would be a tenth of its time.
-// end must be called when the request is finished.
-type patience struct {
+// End must be called when the request is finished.
+type Patience struct {
 	parent context.Context
 	until  time.Time
 
@@ -20,12 +20,13 @@ type patience struct {
 	ended  bool
 }
 
-func newPatience(parent context.Context, timeout time.Duration) *patience {
-	return &patience{parent: parent, until: time.Now().Add(timeout)}
+// NewPatience makes one that ends after timeout, or with parent.
+func NewPatience(parent context.Context, timeout time.Duration) *Patience {
+	return &Patience{parent: parent, until: time.Now().Add(timeout)}
 }
 
 // started is the context with a timer.
-func (p *patience) started() context.Context {
+func (p *Patience) started() context.Context {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.inner == nil {
@@ -37,8 +38,8 @@ func (p *patience) started() context.Context {
 	return p.inner
 }
 
-// end cancels the context, whether it was started or not.
-func (p *patience) end() {
+// End cancels the context, whether it was started or not.
+func (p *Patience) End() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended = true
@@ -48,7 +49,7 @@ func (p *patience) end() {
 }
 
 // Deadline is the earlier of the parent's and our own.
-func (p *patience) Deadline() (time.Time, bool) {
+func (p *Patience) Deadline() (time.Time, bool) {
 	if at, ok := p.parent.Deadline(); ok && at.Before(p.until) {
 		return at, true
 	}
@@ -56,11 +57,11 @@ func (p *patience) Deadline() (time.Time, bool) {
 }
 
 // Done starts the timer.
-func (p *patience) Done() <-chan struct{} { return p.started().Done() }
+func (p *Patience) Done() <-chan struct{} { return p.started().Done() }
 
 // Err tells the end of the parent or the deadline, without starting a timer
 // while there is time.
-func (p *patience) Err() error {
+func (p *Patience) Err() error {
 	p.mu.Lock()
 	inner, ended := p.inner, p.ended
 	p.mu.Unlock()
@@ -79,7 +80,7 @@ func (p *patience) Err() error {
 
 // Value asks the started context where there is one, so that contexts made of
 // this one find what they hang on.
-func (p *patience) Value(key any) any {
+func (p *Patience) Value(key any) any {
 	p.mu.Lock()
 	inner := p.inner
 	p.mu.Unlock()
