@@ -43,7 +43,9 @@ vouchers(attestation, names) := {name | some name in attestation.trusted_signers
 # scope: document
 # custom:
 #   example: 'lib.attested_at(fixture.attestation("https://spdx.dev/Document"), "signed_at")'
-attested_at(attestation, "signed_at") := time.parse_rfc3339_ns(attestation.signed_at) if is_string(attestation.signed_at)
+attested_at(attestation, "signed_at") := time.parse_rfc3339_ns(attestation.signed_at) if {
+	is_string(attestation.signed_at)
+}
 
 attested_at(attestation, "made_at") := min({made} | _signed_at(attestation)) if {
 	is_string(attestation.projection.made_at)
@@ -63,7 +65,10 @@ _signed_at(attestation) := {time.parse_rfc3339_ns(text) | text := attestation.si
 #     lib.fresh(fixture.attestation("https://spdx.dev/Document"), {"max_age": 86400}) with input as fixture.good
 fresh(_, demands) if not demands.max_age
 
-fresh(attestation, demands) if younger(attested_at(attestation, object.get(demands, "from", "signed_at")), demands.max_age)
+fresh(attestation, demands) if {
+	from := object.get(demands, "from", "signed_at")
+	younger(attested_at(attestation, from), demands.max_age)
+}
 
 # METADATA
 # title: Attestations in order

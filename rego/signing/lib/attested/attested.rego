@@ -118,16 +118,16 @@ met(wanted) if {
 #     fixture.attested([fixture.sbom([])]) with data.params as fixture.attesting([{}])
 enough(wanted, _, positions) if {
 	wanted.count <= 2
-	signers := object.get(wanted, "signers", null)
 	count({input.attestations[i].principal | some i in positions}) >= wanted.count
+	signers := object.get(wanted, "signers", null)
 	count({name | some i in positions; some name in lib.vouchers(input.attestations[i], signers)}) >= wanted.count
 }
 
 enough(wanted, match, positions) if {
 	wanted.count > 2
 	not judged(object.get(wanted, "kind", ""))
-	signers := object.get(wanted, "signers", null)
 	count({name | some name in match.signers}) == match.count
+	signers := object.get(wanted, "signers", null)
 	count({principal |
 		some n, principal in match.principals
 		some i in positions

@@ -19,24 +19,30 @@ import data.signing.lib.purl
 # scope: document
 # custom:
 #   example: 'lib.base.image("pkg:docker/debian@12", {"sha256": "00"})'
-image(uri, digests) := {
+image(address, digests) := {
 	"name": full_name(_repository(parts)),
 	"tag": _tag(parts),
 	"digest": _digest(parts, digests),
 } if {
-	parts := purl.parse(uri)
+	parts := purl.parse(address)
 	parts.type in {"docker", "oci"}
 }
 
-image(uri, digests) := {"name": full_name(name), "tag": tag, "digest": _given(digest, digests)} if {
-	not startswith(uri, "pkg:")
-	pattern := `\A(?:(?:docker-image|docker|oci)://)?([a-z0-9][A-Za-z0-9.:_/-]*?)(?::([A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?\z`
-	[[_, name, tag, digest]] = regex.find_all_string_submatch_n(pattern, uri, 1)
-	_reference(uri, digest)
+image(address, digests) := {"name": full_name(name), "tag": tag, "digest": _given(digest, digests)} if {
+	not startswith(address, "pkg:")
+	[[_, name, tag, digest]] = regex.find_all_string_submatch_n(_reference_pattern, address, 1)
+	_reference(address, digest)
 }
 
+_reference_pattern := concat("", [
+	`\A(?:(?:docker-image|docker|oci)://)?`,
+	`([a-z0-9][A-Za-z0-9.:_/-]*?)`,
+	`(?::([A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?`,
+	`(?:@(sha256:[0-9a-f]{64}))?\z`,
+])
+
 # A plain word is a reference only where it says so.
-_reference(uri, _) if regex.match(`\A(?:docker-image|docker|oci)://`, uri)
+_reference(address, _) if regex.match(`\A(?:docker-image|docker|oci)://`, address)
 
 _reference(_, digest) if digest != ""
 
@@ -142,12 +148,13 @@ _behind(mark, text) := sprintf("%s%s", [mark, text]) if text != ""
 #     ["docker.io/library/debian:12"])
 allowed(found, patterns) if {
 	some pattern in patterns
-	expression := `\A([^@]+?)(?::([A-Za-z0-9_*][A-Za-z0-9._*-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?\z`
-	[[_, name, tag, digest]] = regex.find_all_string_submatch_n(expression, pattern, 1)
+	[[_, name, tag, digest]] = regex.find_all_string_submatch_n(_allowed_pattern, pattern, 1)
 	regex.match(lib.image_pattern(name), found.name)
 	_tagged(tag, found.tag)
 	digest in {"", found.digest}
 }
+
+_allowed_pattern := `\A([^@]+?)(?::([A-Za-z0-9_*][A-Za-z0-9._*-]{0,127}))?(?:@(sha256:[0-9a-f]{64}))?\z`
 
 _tagged("", _)
 

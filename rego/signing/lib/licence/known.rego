@@ -7,7 +7,10 @@ package signing.lib.licence
 #   lower case and without -only, -or-later and +, which say nothing about which licence it is.
 # custom:
 #   example: '"apache-2.0" in lib.licence.known'
-known := {id | some line in _lines; some id in split(line, " ")}
+known contains id if {
+	some line in _lines
+	some id in split(line, " ")
+}
 
 _lines := [
 	"0bsd 3d-slicer-1.0 aal abstyles adacore-doc adobe-2006 adobe-display-postscript adobe-glyph adobe-utopia",

@@ -23,8 +23,8 @@ fine(expression, demands) if {
 
 fine(expression, demands) if {
 	count(expression) <= 4096
-	joined := regex.replace(expression, `\s+(?:WITH|with)\s+`, "~")
 	not contains(expression, "~")
+	joined := regex.replace(expression, `\s+(?:WITH|with)\s+`, "~")
 	tokens := regex.find_n(`[()]|[^\s()]+`, joined, -1)
 	marks := concat("", [mark | some token in tokens; mark := _mark(token, demands)])
 	_value(sprintf("(%s)", [marks])) == "T"

@@ -41,15 +41,15 @@ _decoded(text) := urlquery.decode(replace(text, "+", "%2B"))
 #   the same type, namespace and name, the same version where it names one, and every qualifier that it has.
 # custom:
 #   example: 'lib.purl.means("pkg:deb/debian/openssl", "pkg:deb/debian/openssl@3.0.11?arch=amd64")'
-means(product, package_url) if {
-	wanted := parse(product)
-	given := parse(package_url)
-	wanted.type == given.type
-	_same(wanted.type, wanted.namespace, given.namespace)
-	_same(wanted.type, wanted.name, given.name)
-	wanted.version in {"", given.version}
-	every key, value in wanted.qualifiers {
-		given.qualifiers[key] == value
+means(wanted, given) if {
+	parts := parse(wanted)
+	there := parse(given)
+	parts.type == there.type
+	_same(parts.type, parts.namespace, there.namespace)
+	_same(parts.type, parts.name, there.name)
+	parts.version in {"", there.version}
+	every key, value in parts.qualifiers {
+		there.qualifiers[key] == value
 	}
 }
 

@@ -69,7 +69,7 @@ ends contains ns if {
 	some wanted in lib.required_attestations
 	attested.met(wanted)
 	some positions in attested.passing[wanted.name]
-	ns := _end(wanted, {end | some i in positions; some end in [_ends_at(input.attestations[i], wanted)]})
+	ns := _end(wanted, {end | some i in positions; end := _ends_at(input.attestations[i], wanted)})
 }
 
 # Where one is enough the last to end counts, else, to be safe, the first.

@@ -27,8 +27,8 @@ _base_facts := base.facts(lib.contents.base_images)
 #   severity: none
 #   remediation: Read the violations of data.signing.verdict.
 #   example: >-
-#     signing.lib.requirement.explained with input as fixture.based([]) with data.params as fixture.judging("base_images",
-#     {"allowed": ["docker.io/library/debian"]})
+#     signing.lib.requirement.explained with input as fixture.based([]) with data.params as
+#     fixture.judging("base_images", {"allowed": ["docker.io/library/debian"]})
 explained contains "base_image" if {
 	lib.contents.base_images
 	count(base.passing(lib.contents.base_images)) == 0

@@ -1,6 +1,7 @@
 # METADATA
 # title: Test results
-# description: What tests came to (https://in-toto.io/attestation/test-result), as the projection of the attestation has it.
+# description: >-
+#   What tests came to (https://in-toto.io/attestation/test-result), as the projection of the attestation has it.
 package signing.lib.results
 
 _worst := {"PASSED": {"PASSED"}, "WARNED": {"PASSED", "WARNED"}}

@@ -9,9 +9,6 @@ package signing.lib.unattested
 # regal ignore:pointless-import
 import data.signing.lib
 import data.signing.lib.attested
-import data.signing.lib.results
-import data.signing.lib.sbom
-import data.signing.lib.scan
 
 # Each requirement that is not met, with the matches in which it is not.
 _unmet contains [wanted, n] if {
@@ -39,23 +36,83 @@ _signers(wanted) := concat(", ", wanted.signers) if {
 } else := "any trusted signer of the policy"
 
 # What a match speaks of.
-_subject(wanted, match) := sprintf("Platform %s of image %s", [_platform(match.digests[0]), lib.image]) if {
+_subject(wanted, match) := min(_platforms[match.digests[0]]) if {
 	wanted.subjects == "every"
-	not match.digests[0] == input.subject.digest
-} else := sprintf("Image %s", [lib.image])
+} else := _image
 
-_platform(digest) := name if {
-	[name] := [concat("/", [part | some part in [p.os, p.architecture, p.variant]; part != ""]) |
-		some p in input.subject.platforms
-		p.digest == digest
-	]
-} else := digest
+_image := sprintf("Image %s", [lib.image])
+
+_platforms[platform.digest] contains sprintf("Platform %s of image %s", [name, lib.image]) if {
+	some platform in input.subject.platforms
+	name := concat("/", [part | some part in [platform.os, platform.architecture, platform.variant]; part != ""])
+}
 
 _reference(match) := sprintf("%s/%s@%s", [input.subject.registry, input.subject.repository, match.digests[0]]) if {
 	input.subject.repository != ""
 } else := "IMAGE"
 
 _attest(wanted, match) := sprintf("cosign attest --type %s --predicate FILE %s", [_type(wanted), _reference(match)])
+
+# What is there instead.
+_there(wanted) := " There are some about other parts of the image, which do not speak for it." if {
+	some attestation in input.attestations
+	attestation.predicate_type in wanted.types
+} else := sprintf(" Not verified: %s.", [lib.few(_not_verified)]) if {
+	count(_not_verified) > 0
+} else := sprintf(" What it has is of other types: %s.", [lib.few(types)]) if {
+	types := {attestation.predicate_type | some attestation in input.attestations}
+	count(types) > 0
+} else := ""
+
+_not_verified contains sprintf("%s (%s)", [rejection.code, trim_suffix(rejection.message, ".")]) if {
+	some rejection in input.rejections
+	rejection.code != "no_signature"
+}
+
+_by_signers(wanted, positions) := {i |
+	some i in positions
+	some name in input.attestations[i].trusted_signers
+	name in object.get(wanted, "signers", [name])
+}
+
+_vouched(wanted, positions) := {i |
+	some i in positions
+	count(lib.vouchers(input.attestations[i], object.get(wanted, "signers", null))) > 0
+}
+
+default _lacks(_) := "was not made for a trusted source"
+
+_lacks(attestation) := "has no verified transparency-log entry, which this policy requires" if {
+	not lib.logged(attestation)
+}
+
+# The one that was signed last; of those that were signed at one time, or at none that is known, that with the
+# last id.
+_newest(positions) := i if {
+	[_, _, i] := max({[_signed(input.attestations[i]), input.attestations[i].id, i] | some i in positions})
+}
+
+_signed(attestation) := lib.attested_at(attestation, "signed_at")
+
+_signed(attestation) := 0 if not lib.attested_at(attestation, "signed_at")
+
+_verbs := {"signed_at": "was signed", "made_at": "was made"}
+
+_unknown := {
+	"signed_at": "has no verified time of signing, so nobody can tell how old it is",
+	"made_at": "does not say when it was made, so nobody can tell how old it is",
+}
+
+_how_old(attestation, wanted) := sprintf("%s at %s, %s ago", [
+	_verbs[wanted.from],
+	lib.moment(at),
+	lib.span((time.parse_rfc3339_ns(input.evaluated_at) - at) / 1000000000),
+]) if {
+	at := lib.attested_at(attestation, wanted.from)
+	at <= time.parse_rfc3339_ns(input.evaluated_at)
+} else := sprintf("says that it was made in the future, at %s", [lib.moment(at)]) if {
+	at := lib.attested_at(attestation, wanted.from)
+} else := _unknown[wanted.from]
 
 # METADATA
 # title: Somebody may attest
@@ -98,22 +155,6 @@ violation contains _finding(wanted, 41, "attestation_missing", {
 	count(attested.about[wanted.name][n]) == 0
 }
 
-# What is there instead.
-_there(wanted) := " There are some about other platforms, or about the image as a whole, which do not speak for it." if {
-	some attestation in input.attestations
-	attestation.predicate_type in wanted.types
-} else := sprintf(" Not verified: %s.", [lib.few(_not_verified)]) if {
-	count(_not_verified) > 0
-} else := sprintf(" What it has is of other types: %s.", [lib.few(types)]) if {
-	types := {attestation.predicate_type | some attestation in input.attestations}
-	count(types) > 0
-} else := ""
-
-_not_verified contains sprintf("%s (%s)", [rejection.code, trim_suffix(rejection.message, ".")]) if {
-	some rejection in input.rejections
-	rejection.code != "no_signature"
-}
-
 # METADATA
 # title: Attestation is by a trusted signer
 # description: There are attestations of the required type, and nobody signed one who may.
@@ -138,17 +179,6 @@ violation contains _finding(wanted, 42, "attestation_signer_not_trusted", {
 	count(_by_signers(wanted, positions)) == 0
 }
 
-_by_signers(wanted, positions) := {i |
-	some i in positions
-	some name in input.attestations[i].trusted_signers
-	name in object.get(wanted, "signers", [name])
-}
-
-_vouched(wanted, positions) := {i |
-	some i in positions
-	count(lib.vouchers(input.attestations[i], object.get(wanted, "signers", null))) > 0
-}
-
 # METADATA
 # title: Attestation is in the log, and from a trusted source
 # description: >-
@@ -163,31 +193,18 @@ _vouched(wanted, positions) := {i |
 #     data.params as fixture.attesting([{}])
 violation contains _finding(wanted, 43, "attestation_not_counted", {
 	"message": sprintf("%s has an attestation of the type %s by %s, which %s.", [
-		_subject(wanted, match), _type(wanted), lib.who(input.attestations[i]), _lacks(input.attestations[i]),
+		_subject(wanted, match), _type(wanted), lib.who(attestation), _lacks(attestation),
 	]),
 	"remediation": sprintf("Attest again with the log, from a trusted source: %s", [_attest(wanted, match)]),
-	"fact": input.attestations[i].id,
+	"fact": attestation.id,
 }) if {
 	some [wanted, n] in _unmet
 	match := input.matches[n]
 	positions := _by_signers(wanted, attested.about[wanted.name][n])
 	count(positions) > 0
 	count(_vouched(wanted, positions)) == 0
-	i := _newest(positions)
+	attestation := input.attestations[_newest(positions)]
 }
-
-default _lacks(_) := "was not made for a trusted source"
-
-_lacks(attestation) := "has no verified transparency-log entry, which this policy requires" if not lib.logged(attestation)
-
-# The one that was signed last; of those that were signed at one time, or at none that is known, the one with the last id.
-_newest(positions) := i if {
-	[_, _, i] := max({[_signed(input.attestations[i]), input.attestations[i].id, i] | some i in positions})
-}
-
-_signed(attestation) := lib.attested_at(attestation, "signed_at")
-
-_signed(attestation) := 0 if not lib.attested_at(attestation, "signed_at")
 
 # METADATA
 # title: Attestation is fresh
@@ -214,24 +231,6 @@ violation contains _finding(wanted, 44, "attestation_too_old", {
 	attestation := input.attestations[_newest(positions)]
 }
 
-_verbs := {"signed_at": "was signed", "made_at": "was made"}
-
-_unknown := {
-	"signed_at": "has no verified time of signing, so nobody can tell how old it is",
-	"made_at": "does not say when it was made, so nobody can tell how old it is",
-}
-
-_how_old(attestation, wanted) := sprintf("%s at %s, %s ago", [
-	_verbs[wanted.from],
-	lib.moment(at),
-	lib.span((time.parse_rfc3339_ns(input.evaluated_at) - at) / 1000000000),
-]) if {
-	at := lib.attested_at(attestation, wanted.from)
-	at <= time.parse_rfc3339_ns(input.evaluated_at)
-} else := sprintf("says that it was made in the future, at %s", [lib.moment(lib.attested_at(attestation, wanted.from))]) if {
-	lib.attested_at(attestation, wanted.from)
-} else := _unknown[wanted.from]
-
 # METADATA
 # title: Enough signers attested
 # description: Fewer distinct trusted signers made the attestation than the policy asks for.
@@ -255,178 +254,3 @@ violation contains _finding(wanted, 45, "attestation_count_not_met", {
 	positions := attested.passing[wanted.name][n]
 	count(positions) > 0
 }
-
-# Of each requirement that is not met because of what its attestations say, the newest that does not pass.
-_failing contains [wanted, n, i] if {
-	some [wanted, n] in _unmet
-	positions := attested.counting[wanted.name][n] - attested.passing[wanted.name][n]
-	count(positions) > 0
-	i := _newest(positions)
-}
-
-# METADATA
-# title: Contents are read to their end
-# description: >-
-#   An attestation whose contents are judged is too long to be read to its end, or of a form that is not understood, so
-#   that nobody can say that something is not in it.
-# custom:
-#   code: contents_not_read
-#   severity: high
-#   remediation: Make it shorter, raise the limit of the server, or write it in a form that is understood.
-#   example: >-
-#     signing.verdict with input as fixture.attested([fixture.truncated]) with data.params as
-#     fixture.judging("licences", {"denied": ["GPL-*"], "unstated": "deny"})
-violation contains _finding(wanted, 50, "contents_not_read", {
-	"message": sprintf("%s has an attestation of the type %s by %s that %s, so nothing can be said not to be in it.", [
-		_subject(wanted, input.matches[n]), _type(wanted), lib.who(attestation), _why_not_read(attestation),
-	]),
-	"remediation": "Make it shorter, or write it in a form that is understood (SPDX 2.x or CycloneDX as JSON, cosign's vuln, in-toto test-result).",
-	"fact": attestation.id,
-}) if {
-	some [wanted, n, i] in _failing
-	attestation := input.attestations[i]
-	not _read(attestation, wanted.kind)
-}
-
-_read(attestation, "sbom") if sbom.packages(attestation)
-
-_read(attestation, "scan") if scan.findings(attestation)
-
-_read(attestation, "test_result") if results.result(attestation)
-
-default _why_not_read(_) := "is of a form that is not understood"
-
-_why_not_read(attestation) := "is too long to be read to its end" if attestation.projection.truncated == true
-
-# METADATA
-# title: Licences are fine
-# description: Packages that an SBOM lists have licences that the policy does not let pass.
-# custom:
-#   code: licence_denied
-#   severity: high
-#   remediation: >-
-#     Take the package out, or replace it; where its licence is fine here, name it in contents.licences.allowed.
-#   example: >-
-#     signing.verdict with input as fixture.attested([fixture.sbom([fixture.component("readline",
-#     ["GPL-3.0-or-later"])])]) with data.params as fixture.judging("licences", {"denied": ["GPL-*"],
-#     "unstated": "deny"})
-violation contains _finding(wanted, 51, "licence_denied", {
-	"message": sprintf("%s has packages with licences that are not allowed: %s.", [
-		_subject(wanted, input.matches[n]), lib.few(denied),
-	]),
-	"remediation": "Take them out, or replace them; where such a licence is fine here, name it in contents.licences.allowed.",
-	"fact": input.attestations[i].id,
-}) if {
-	some [wanted, n, i] in _failing
-	wanted.kind == "sbom"
-	denied := sbom.denied(input.attestations[i], lib.contents.licences)
-	count(denied) > 0
-}
-
-# METADATA
-# title: Licences are stated
-# description: Packages that an SBOM lists state no licence, and the policy wants one of each.
-# custom:
-#   code: licence_unstated
-#   severity: medium
-#   remediation: Have the licences filled in; contents.licences.unstated set to allow lets them pass.
-#   example: >-
-#     signing.verdict with input as fixture.attested([fixture.sbom([fixture.component("readline", [])])]) with
-#     data.params as fixture.judging("licences", {"denied": ["GPL-*"], "unstated": "deny"})
-violation contains _finding(wanted, 52, "licence_unstated", {
-	"message": sprintf("%s has packages that state no licence: %s.", [
-		_subject(wanted, input.matches[n]), lib.few(unstated),
-	]),
-	"remediation": "Have the licences filled in; contents.licences.unstated: allow lets such packages pass.",
-	"fact": input.attestations[i].id,
-}) if {
-	some [wanted, n, i] in _failing
-	wanted.kind == "sbom"
-	lib.contents.licences.unstated != "allow"
-	unstated := sbom.unstated(input.attestations[i])
-	count(unstated) > 0
-}
-
-# METADATA
-# title: No severe vulnerabilities
-# description: A scan found vulnerabilities that are more severe than the policy lets pass, and nothing excuses them.
-# custom:
-#   code: vulnerability_found
-#   severity: critical
-#   remediation: Update the packages and scan again, or have a VEX statement say why the image is not affected.
-#   example: >-
-#     signing.verdict with input as fixture.attested([fixture.scan([fixture.finding("CVE-2026-1", "critical")])]) with
-#     data.params as fixture.judging("vulnerabilities", {"maximum_severity": "medium"})
-violation contains _finding(wanted, 53, "vulnerability_found", {
-	"message": sprintf("%s has vulnerabilities above the severity %s: %s.", [
-		_subject(wanted, input.matches[n]), lib.contents.vulnerabilities.maximum_severity, lib.few(denied),
-	]),
-	"remediation": concat(" ", [
-		"Update the packages, build and scan again; where the image is not affected, have a trusted signer say why",
-		"(contents.vulnerabilities.vex, cosign attest --type openvex).",
-	]),
-	"fact": input.attestations[i].id,
-}) if {
-	some [wanted, n, i] in _failing
-	wanted.kind == "scan"
-	denied := scan.denied(input.attestations[i], lib.contents.vulnerabilities)
-	count(denied) > 0
-}
-
-# METADATA
-# title: Scanner's data is fresh
-# description: The data that a scan was made with are too old, or the scan does not say how old.
-# custom:
-#   code: scan_database_too_old
-#   severity: high
-#   remediation: Update the scanner's data and scan again.
-#   example: >-
-#     signing.verdict with input as fixture.attested([fixture.scan([])]) with data.params as
-#     fixture.judging("vulnerabilities", {"maximum_severity": "medium", "database_max_age": 60})
-violation contains _finding(wanted, 54, "scan_database_too_old", {
-	"message": sprintf("%s was scanned with data that %s; at most %s are allowed.", [
-		_subject(wanted, input.matches[n]), _data_age(input.attestations[i]),
-		lib.span(lib.contents.vulnerabilities.database_max_age),
-	]),
-	"remediation": "Update the scanner's data, scan again, and attest the result.",
-	"fact": input.attestations[i].id,
-}) if {
-	some [wanted, n, i] in _failing
-	wanted.kind == "scan"
-	not scan.database_fresh(input.attestations[i], lib.contents.vulnerabilities)
-}
-
-_data_age(attestation) := sprintf("are of %s", [attestation.projection.tool.database_at]) if {
-	is_string(attestation.projection.tool.database_at)
-} else := "nobody can tell the age of"
-
-# METADATA
-# title: Tests passed
-# description: A test result is worse than the policy lets pass, or a test is missing among those that passed.
-# custom:
-#   code: tests_not_passed
-#   severity: high
-#   remediation: Mend what the tests found, and attest the new result.
-#   example: >-
-#     signing.verdict with input as fixture.attested([fixture.tested("FAILED", ["unit"])]) with data.params as
-#     fixture.judging("tests", {"result": "PASSED"})
-violation contains _finding(wanted, 55, "tests_not_passed", {
-	"message": sprintf("%s has not passed its tests: %s.", [_subject(wanted, input.matches[n]), _outcome(input.attestations[i])]),
-	"remediation": "Mend what the tests found, and attest the new result: cosign attest --type https://in-toto.io/attestation/test-result/v0.1",
-	"fact": input.attestations[i].id,
-}) if {
-	some [wanted, n, i] in _failing
-	wanted.kind == "test_result"
-	results.result(input.attestations[i])
-}
-
-_outcome(attestation) := concat("", [sprintf("the result is %s", [outcome.result]), _list(", failed: ", outcome.failed), _list(
-	", not among those that passed: ",
-	results.missing(attestation, lib.contents.tests),
-)]) if {
-	outcome := results.result(attestation)
-}
-
-default _list(_, _) := ""
-
-_list(before, names) := sprintf("%s%s", [before, lib.few({name | some name in names})]) if count(names) > 0

@@ -79,26 +79,26 @@ _vulnerability(statement, finding) if finding.id in statement.aliases
 _product(statement, _, _) if not _names_products(statement)
 
 _product(statement, finding, _) if {
-	some product in statement.products
-	purl.means(product, finding.purl)
+	some item in statement.products
+	purl.means(item, finding.purl)
 }
 
 _product(statement, _, digests) if {
-	some product in statement.products
-	_image(product, digests)
+	some item in statement.products
+	_image(item, digests)
 }
 
 _names_products(statement) if count(statement.products) > 0
 
 # An image: a package URL of the type oci, a name with a digest, or the digest alone.
-_image(product, digests) if {
-	parts := purl.parse(product)
+_image(item, digests) if {
+	parts := purl.parse(item)
 	parts.type == "oci"
 	parts.version in digests
 }
 
-_image(product, digests) if {
+_image(item, digests) if {
+	regex.match(`\A(?:[^@?#]+@)?sha256:[0-9a-f]{64}\z`, item)
 	some digest in digests
-	regex.match(`\A(?:[^@?#]+@)?sha256:[0-9a-f]{64}\z`, product)
-	endswith(product, digest)
+	endswith(item, digest)
 }
