@@ -4,8 +4,10 @@ package rego
 // have and an exception can waive. A test holds them against the METADATA.
 func ViolationCodes() []string {
 	return []string{
-		"index_not_signed", "no_trusted_signer", "signature_rejected", "signed_in_future", "signer_not_trusted",
-		"source_not_trusted", "threshold_not_met", "transparency_log_missing", "unsigned",
+		"attestation_count_not_met", "attestation_missing", "attestation_no_signer", "attestation_not_counted", "attestation_signer_not_trusted",
+		"attestation_too_old", "base_image_not_allowed", "base_image_unknown", "contents_not_read", "index_not_signed", "licence_denied", "licence_unstated",
+		"no_trusted_signer", "scan_database_too_old", "signature_rejected", "signed_in_future", "signer_not_trusted", "source_not_trusted",
+		"tests_not_passed", "threshold_not_met", "transparency_log_missing", "unsigned", "vulnerability_found",
 	}
 }
 

@@ -293,9 +293,18 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	}
 	return engine.Policy{
 		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts,
-		RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
-		Exceptions: exceptions, ShadowOf: p.ShadowOf,
+		RequireSignature: p.RequireSignature, Registered: p.UseRegistered, Attestations: requiredAttestations(p.Policy), Ages: p.Ages(),
+		AllPlatforms: p.WantsPlatforms(), Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil
+}
+
+// requiredAttestations are those of a policy as the engine wants them.
+func requiredAttestations(p *signingpolicy.Policy) []engine.AttestationRequirement {
+	var list []engine.AttestationRequirement
+	for _, r := range p.Requirements() {
+		list = append(list, engine.AttestationRequirement(r))
+	}
+	return list
 }
 
 func digestOf(st *engine.State) (string, error) {

@@ -213,8 +213,11 @@ func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Fr
 			fr.TrustedSigners[facts.FactKey(a.Signature)] = names
 		}
 	}
-	if p.RequireSignature && p.Signers.InForce(name, now) { // no match at all says that nobody is trusted
-		fr.Matches = []facts.Match{signers.Assign(RequirementSignature, edges)}
+	if p.Signers.InForce(name, now) { // no match at all says that nobody is trusted
+		if p.RequireSignature {
+			fr.Matches = []facts.Match{signers.Assign(RequirementSignature, edges)}
+		}
+		fr.Matches = append(fr.Matches, attestationMatches(p, b, f, fr)...)
 	}
 	return fr
 }

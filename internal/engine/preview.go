@@ -8,11 +8,12 @@ import (
 
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/verdict"
 )
 
 // LastBoundary is the last time, from since on and not after now, at which a
-// signer began or ended to be trusted, or a trust root became stale; the zero time
-// when there is none. What was decided under st after it holds now, as far as Go
+// signer began or ended to be trusted, or a trust root became stale, or something got
+// too old, which may be at any time; the zero time when there is none. What was decided under st after it holds now, as far as Go
 // knows.
 func (st *State) LastBoundary(since, now time.Time, maxStaleness time.Duration) time.Time {
 	var last time.Time
@@ -22,6 +23,9 @@ func (st *State) LastBoundary(since, now time.Time, maxStaleness time.Duration) 
 		}
 	}
 	for _, p := range st.Policies {
+		if p.Ages && p.Mode != verdict.Disabled {
+			return now
+		}
 		for at := p.NextBoundary(since); at != nil && !at.After(now); at = p.NextBoundary(*at) {
 			later(*at)
 		}
@@ -77,8 +81,14 @@ func (st *State) Alike(other *State, name string) bool {
 	}
 	return slices.EqualFunc(st.scope(name), other.scope(name), func(a, b Policy) bool {
 		return a.Name == b.Name && a.Mode == b.Mode && a.Set == b.Set && a.Signers.Digest() == b.Signers.Digest() &&
-			a.RequireSignature == b.RequireSignature && a.Registered == b.Registered && a.AllPlatforms == b.AllPlatforms && a.same(b)
+			a.RequireSignature == b.RequireSignature && a.Registered == b.Registered && a.AllPlatforms == b.AllPlatforms && sameRequirements(a, b) && a.same(b)
 	})
+}
+
+// sameRequirements says that two policies require attestations of the same names; what
+// else they ask of them is the document's, which [Policy.same] compares.
+func sameRequirements(a, b Policy) bool {
+	return a.Ages == b.Ages && slices.EqualFunc(a.Attestations, b.Attestations, func(x, y AttestationRequirement) bool { return x.Name == y.Name && x.Every == y.Every })
 }
 
 // same says that both were compiled from one document, which is what the demands

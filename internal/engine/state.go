@@ -85,6 +85,11 @@ type Policy struct {
 	Counts func(s facts.Signature, trust []facts.TrustInfo) bool
 	// RequireSignature is false for a policy that wants none.
 	RequireSignature bool
+	// Attestations are those that it requires.
+	Attestations []AttestationRequirement
+	// Ages says that time alone can end what it allows, because it asks how old
+	// attestations are: its results say until when they hold.
+	Ages bool
 	// AllPlatforms asks for the evidence of every platform of an index.
 	AllPlatforms bool
 	// ShadowOf names the policy that one of mode shadow is compared with, "" for the

@@ -39,7 +39,7 @@ func (s *Set) Codes() []string {
 	}
 	slices.Sort(codes)
 	return slices.DeleteFunc(slices.Compact(codes), func(code string) bool {
-		// The last two are of rules that pass on what others say.
-		return slices.Contains(append(rego.NeverWaived(), "signature_required", "rule_objects"), code)
+		// The last three are of rules that pass on what others say.
+		return slices.Contains(append(rego.NeverWaived(), "signature_required", "attestation_required", "rule_objects"), code)
 	})
 }

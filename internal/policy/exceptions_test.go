@@ -189,7 +189,7 @@ func TestViolationCodes(t *testing.T) {
 			if r.Head.Ref()[0].Value.String() != "violation" {
 				continue
 			}
-			if code := fmt.Sprint(r.Annotations[0].Custom["code"]); code != "signature_required" && !slices.Contains(rego.NeverWaived(), code) {
+			if code := fmt.Sprint(r.Annotations[0].Custom["code"]); code != "signature_required" && code != "attestation_required" && !slices.Contains(rego.NeverWaived(), code) {
 				codes = append(codes, code)
 			}
 		}

@@ -25,12 +25,15 @@ type standardParams struct {
 	TrustedSources        []string `json:"trusted_sources"` // null: any
 	// Absent for none, so that parameters of a policy without any are as they were.
 	Exceptions []paramException `json:"exceptions,omitempty"`
+	// Absent where none are required, and where nothing is asked of what they say.
+	Attestations []paramAttestation `json:"attestations,omitempty"`
+	Contents     *Contents          `json:"contents,omitempty"`
 }
 
 // belongs says where a standard parameter is written instead.
 func belongs(name string) string {
 	switch name {
-	case "require_signature", "verify_transparency_log", "threshold", "trusted_sources", "exceptions":
+	case "require_signature", "verify_transparency_log", "threshold", "trusted_sources", "exceptions", "attestations", "contents":
 		return "is a field of the policy itself; write it beside parameters, not among them"
 	case "registered_signers":
 		return "follows from the signers; write {type: registry} among trusted_signers"
@@ -267,6 +270,9 @@ func (p *Policy) WithParams(raw []byte) (*Policy, error) {
 	out := *p
 	out.RequireSignature, out.VerifyTransparencyLog, out.Threshold, out.TrustedSources = standard.RequireSignature, standard.VerifyTransparencyLog, standard.Threshold, standard.TrustedSources
 	out.UseRegistered = standard.RegisteredSigners
+	if err := out.takeAttestations(standard); err != nil {
+		return nil, fmt.Errorf("%w: parameters: %w", ErrInvalid, err)
+	}
 	if out.Parameters, err = facts.Canonical(more); err != nil {
 		return nil, fmt.Errorf("%w: parameters: %w", ErrInvalid, err)
 	}

@@ -106,8 +106,10 @@ type draft struct {
 	// they are collected in entries.
 	registered bool
 	entries    []Entry
-	lines      map[string]int    // of entries, by name
-	written    map[string]string // what was said, and by which field
+	lines      map[string]int // of entries, by name
+	named      []namedSigners
+	contentsAt map[string]*yaml.Node // sections of contents, where written
+	written    map[string]string     // what was said, and by which field
 	slsa       struct {
 		require   *yaml.Node // require_attestation, where written
 		level     *yaml.Node
@@ -117,9 +119,12 @@ type draft struct {
 
 // FromNode reads what stands below signing_policy. Errors wrap [ErrInvalid] and
 // name lines of the document that the node is from.
-func FromNode(n *yaml.Node) (*Policy, error) {
+func FromNode(n *yaml.Node) (*Policy, error) { return fromNode(n, DefaultName) }
+
+// fromNode is FromNode with the name of a policy that gives itself none.
+func fromNode(n *yaml.Node, name string) (*Policy, error) {
 	d := &draft{reader: &reader{}, written: map[string]string{}, policy: &Policy{
-		Name: DefaultName, Mode: verdict.Enforce, RequireSignature: true, VerifyTransparencyLog: true, Threshold: 1,
+		Name: name, Mode: verdict.Enforce, RequireSignature: true, VerifyTransparencyLog: true, Threshold: 1,
 	}}
 	p := d.policy
 	d.mapping(n, "", map[string]func(*yaml.Node){
@@ -136,7 +141,8 @@ func FromNode(n *yaml.Node) (*Policy, error) {
 		"slsa":                    d.slsaSection,
 		"cosign":                  d.cosignSection,
 		"default":                 d.fallback,
-		"attestations":            func(n *yaml.Node) { d.refuseUnlessEmpty(n, "attestations", later) },
+		"attestations":            d.attestations,
+		"contents":                d.contents,
 		"exceptions":              d.exceptions,
 		"shadow_of":               func(n *yaml.Node) { d.shadowOf(n) },
 		"bundle":                  func(n *yaml.Node) { p.Bundle = d.bundle(n) },
@@ -172,10 +178,15 @@ func (d *draft) finish(n *yaml.Node) {
 	switch {
 	case len(p.Parameters) > 0 && p.Bundle == "":
 		d.fail(d.parametersAt, "parameters", "go with a bundle, whose rules read them; name it with bundle, or leave them out")
-	case !p.RequireSignature:
+	case !p.requiresSomething():
 		d.fail(n, "require_signature", "is false, so the policy requires nothing; set it to true, or mode to audit or disabled to block nothing")
 	case len(p.Inline) == 0 && !p.UseRegistered:
-		d.fail(n, "trusted_signers", "a signature is required and nobody is trusted; name signers, or write {type: registry} for the registered ones")
+		what := "a signature"
+		if !p.RequireSignature {
+			what = "an attestation"
+		}
+		d.fail(n, "trusted_signers", "%s is required and nobody is trusted; name signers, or write {type: registry} for the registered ones", what)
+	case !p.RequireSignature: // its threshold counts nothing
 	case !p.UseRegistered && p.Threshold > len(p.Inline):
 		d.fail(d.threshold, "threshold", "%d is more than the %d trusted signers there are", p.Threshold, len(p.Inline))
 	case len(p.RegisteredNames) > 0 && p.Threshold > len(p.Inline)+len(p.RegisteredNames):
@@ -186,6 +197,10 @@ func (d *draft) finish(n *yaml.Node) {
 		d.fail(d.shadowAt, "shadow_of", "belongs to mode: shadow, and the mode is %s; leave one of them out", p.Mode)
 	case p.ShadowOf == p.Name:
 		d.fail(d.shadowAt, "shadow_of", "%q is this policy itself; name the one that it is compared with", p.Name)
+	}
+	if len(d.errs) == 0 {
+		d.finishNamed()
+		d.finishContents()
 	}
 	d.patterns(n, p.Inline)
 }

@@ -373,7 +373,6 @@ func TestParseRefuses(t *testing.T) {
 		{"the owner of an own signer", "trusted_signers: [{owner: a, type: keyless, issuer: https://a.example, subject: x}]\n", "owner: belongs to registered signers"},
 		{"the note of an own signer", "trusted_keys: [{note: a, keyless: true, issuer: https://a.example, subject: x}]\n", "trusted_keys[0].note: belongs to registered signers"},
 		{"an own signer that is disabled", "trusted_signers: [{enabled: false, type: keyless, issuer: https://a.example, subject: x}]\n", "enabled: belongs to registered signers"},
-		{"later: attestations", good + "attestations: [{predicate_type: \"https://spdx.dev/Document\"}]\n", "line 2: attestations: is enforced by a later version"},
 		{"exceptions: no list", good + "exceptions: unsigned\n", "line 2: exceptions: is the string"},
 		{"exceptions: nothing", good + "exceptions: [{}]\n", `line 2: exceptions[0].images: is missing; name the images that it is for, such as ghcr.io/org/app
 line 2: exceptions[0].codes: is missing; name the codes of the violations that it waives

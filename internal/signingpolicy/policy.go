@@ -53,6 +53,9 @@ type Policy struct {
 	// UseRegistered takes registered signers, all or those of RegisteredNames.
 	UseRegistered   bool
 	RegisteredNames []string
+	// Attestations are those that it requires, and Contents what they must say.
+	Attestations []Attestation
+	Contents     Contents
 	// TrustedSources in normal form ("github.com/acme/app"); empty: any source.
 	TrustedSources []string
 	// Exceptions waive violations until they end.
@@ -200,7 +203,10 @@ func (p *Policy) Params() (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: policy %s: exceptions: %w", ErrInvalid, p.Name, err)
 	}
-	standard, err := json.Marshal(standardParams{p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources, exceptions})
+	standard, err := json.Marshal(standardParams{
+		RequireSignature: p.RequireSignature, VerifyTransparencyLog: p.VerifyTransparencyLog, RegisteredSigners: p.UseRegistered, Threshold: p.Threshold,
+		TrustedSources: p.TrustedSources, Exceptions: exceptions, Attestations: p.paramAttestations(), Contents: p.Contents.pointer(),
+	})
 	if err != nil || len(p.Parameters) == 0 {
 		return standard, err
 	}
@@ -228,6 +234,8 @@ type canonical struct {
 		Images                []string             `yaml:"images,omitempty"`
 		TrustedSigners        []canonicalSigner    `yaml:"trusted_signers"`
 		TrustedSources        []string             `yaml:"trusted_sources,omitempty"`
+		Attestations          []Attestation        `yaml:"attestations,omitempty"`
+		Contents              *Contents            `yaml:"contents,omitempty"`
 		Exceptions            []canonicalException `yaml:"exceptions,omitempty"`
 		Bundle                string               `yaml:"bundle,omitempty"`
 		Parameters            *yaml.Node           `yaml:"parameters,omitempty"`
@@ -301,6 +309,7 @@ func (p *Policy) Canonical() ([]byte, error) {
 	sp := &c.SigningPolicy
 	sp.Name, sp.Mode, sp.RequireSignature, sp.VerifyTransparencyLog = p.Name, p.Mode, p.RequireSignature, p.VerifyTransparencyLog
 	sp.Threshold, sp.Images, sp.TrustedSources, sp.ShadowOf, sp.Bundle = p.Threshold, p.Images, p.TrustedSources, p.ShadowOf, p.Bundle
+	sp.Attestations, sp.Contents = p.Attestations, p.Contents.pointer()
 	for _, e := range p.Exceptions {
 		sp.Exceptions = append(sp.Exceptions, canonicalException{e.Images, e.Codes, e.Reason, e.Owner, e.ExpiresAt.UTC()})
 	}

@@ -41,7 +41,7 @@ default verdict := {
 	"slsa": {"level": 0, "builder": null},
 }
 
-verdict := object.union(
+verdict := object.union_n([
 	{
 		"allow": allow,
 		"violations": [lib.standing(finding) | some finding in _found; not _is_waived(finding)],
@@ -53,7 +53,8 @@ verdict := object.union(
 		"slsa": {"level": 0, "builder": null},
 	},
 	_waivers,
-) if {
+	_validity,
+]) if {
 	input.schema == "signet/input/v1"
 }
 
@@ -79,15 +80,20 @@ _used[exception] contains finding.code if {
 
 default _waivers := {}
 
-_waivers := {
-	"exceptions": [object.union(object.remove(exception, ["images"]), {"codes": sort(codes)}) |
-		some exception, codes in _used
-	],
-	"valid_until": ends,
-} if {
+_waivers := {"exceptions": [object.union(object.remove(exception, ["images"]), {"codes": sort(codes)}) |
+	some exception, codes in _used
+]} if {
 	count(_used) > 0
-	[_, ends] := min({[time.parse_rfc3339_ns(exception.expires_at), exception.expires_at] | some exception, _ in _used})
 }
+
+# When time alone may end what is said here.
+default _validity := {}
+
+_validity := {"valid_until": text} if [_, text] := min(_ends)
+
+_ends contains [time.parse_rfc3339_ns(exception.expires_at), exception.expires_at] if some exception, _ in _used
+
+_ends contains [ns, lib.moment(ns)] if some ns in requirement.ends
 
 # METADATA
 # title: Allow

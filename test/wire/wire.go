@@ -138,6 +138,7 @@ func newState(ctx context.Context, cfg Config) (*engine.State, error) {
 		Policies: []engine.Policy{{
 			Name: p.Name, Mode: p.Mode, Applies: p.Applies, Set: policySet{set}, Signers: inForce,
 			Counts: p.Counts, RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
+			Attestations: requiredAttestations(p), Ages: p.Ages(), AllPlatforms: p.WantsPlatforms(),
 		}},
 	}
 	for _, r := range cfg.Roots {
@@ -145,6 +146,15 @@ func newState(ctx context.Context, cfg Config) (*engine.State, error) {
 		st.Roots = append(st.Roots, engine.Root{Name: i.Name, Digest: i.Digest, HasLog: i.TransparencyLog, RefreshedAt: i.RefreshedAt})
 	}
 	return st, nil
+}
+
+// requiredAttestations are those of a policy as the engine wants them.
+func requiredAttestations(p *signingpolicy.Policy) []engine.AttestationRequirement {
+	var list []engine.AttestationRequirement
+	for _, r := range p.Requirements() {
+		list = append(list, engine.AttestationRequirement(r))
+	}
+	return list
 }
 
 type policySet struct{ *policy.Set }

@@ -9,7 +9,8 @@ package signing.lib
 # title: Parameters
 # description: >-
 #   The parameters, undefined unless every one is there and has the right type.
-#   Only exceptions may be absent, which waives nothing.
+#   Only exceptions, attestations and contents may be absent: nothing is waived then, no
+#   attestation required, and nothing asked of what attestations say.
 # custom:
 #   example: 'lib.params.threshold with data.params as fixture.params'
 params := given if {
@@ -21,6 +22,8 @@ params := given if {
 	given.threshold >= 1
 	sources_or_null(given.trusted_sources)
 	exceptions_in_order(object.get(given, "exceptions", []))
+	attestations_in_order(object.get(given, "attestations", []))
+	contents_in_order(object.get(given, "contents", {}))
 }
 
 # METADATA
