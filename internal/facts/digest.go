@@ -28,6 +28,9 @@ func canonicalFacts(p Proven) (body []byte, ok bool) {
 		}
 		w.text(`,"predicate_type":`, a.PredicateType)
 		w.text(`,"principal":`, a.Principal)
+		if a.Projection != nil {
+			w.value(`,"projection":`, a.Projection)
+		}
 		if a.Provenance != nil {
 			w.value(`,"provenance":`, a.Provenance)
 		}

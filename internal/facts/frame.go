@@ -79,12 +79,12 @@ func NewInput(f Facts, fr Frame) Input {
 			continue
 		}
 		trusted := fr.trusted(a.Signature)
-		provenance := a.Provenance
-		a.Provenance = nil // the input has it in one place
+		projection, provenance := a.Projection, a.Provenance
+		a.Projection, a.Provenance = nil, nil // the input has them in one place
 		if len(trusted) == 0 && !fr.ShowUnmatched {
-			a.Predicate, provenance = nil, nil
+			a.Predicate, projection, provenance = nil, nil, nil
 		}
-		in.Attestations = append(in.Attestations, InputAttestation{Attestation: a, TrustedSigners: trusted, Provenance: provenance})
+		in.Attestations = append(in.Attestations, InputAttestation{Attestation: a, TrustedSigners: trusted, Projection: projection, Provenance: provenance})
 	}
 	return in
 }

@@ -69,12 +69,13 @@ type InputSignature struct {
 }
 
 // InputAttestation is a verified attestation and the trusted signers it
-// matches. Predicate and Provenance are null unless it matched one.
+// matches. Predicate, Projection and Provenance are null unless it matched one.
 type InputAttestation struct {
 	Attestation
 	TrustedSigners []string `json:"trusted_signers"`
-	// Projection is the fixed extract of a large predicate, null otherwise.
-	Projection json.RawMessage `json:"projection"`
+	// Projection is what a predicate of a known type says, in one shape for all of the
+	// type's versions. It stands for the fact's own field.
+	Projection *Projection `json:"projection"`
 	// Provenance is the one shape of all SLSA provenance versions. It stands for the
 	// fact's own field, and is withheld as the predicate is.
 	Provenance     *Provenance `json:"provenance"`
@@ -121,6 +122,10 @@ type Match struct {
 	Signers     []string `json:"signers"`
 	Principals  []string `json:"principals"`
 	Count       int      `json:"count"`
+	// Digests are those whose attestations count. A requirement that is to be met for
+	// every platform has a match for each, with its digest alone. Absent for the
+	// signature requirement.
+	Digests []string `json:"digests,omitempty"`
 }
 
 // TrustInfo tells about a trust root in use.

@@ -104,6 +104,9 @@ type Attestation struct {
 	// Provenance is the predicate in the one shape of all SLSA provenance versions,
 	// nil where it is none. A predicate that is too large has it too.
 	Provenance *Provenance `json:"provenance,omitempty"`
+	// Projection is what a predicate of a known type says, nil where its type is none
+	// of those. A predicate that is too large has it too.
+	Projection *Projection `json:"projection,omitempty"`
 }
 
 // StatementSubject is one subject of an in-toto statement.
