@@ -5,7 +5,8 @@ package rego
 func ViolationCodes() []string {
 	return []string{
 		"index_not_signed", "no_trusted_signer", "signature_rejected", "signed_in_future", "signer_not_trusted",
-		"source_not_trusted", "threshold_not_met", "transparency_log_missing", "unsigned",
+		"source_not_trusted", "summary_level_too_low", "summary_missing", "summary_not_passed", "summary_not_trusted", "summary_other_image",
+		"summary_other_policy", "summary_too_old", "threshold_not_met", "transparency_log_missing", "unsigned",
 	}
 }
 

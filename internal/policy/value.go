@@ -70,6 +70,16 @@ func planFor(t reflect.Type) step {
 			e.spend(8)
 			return ast.InternedTerm(int(v.Int()))
 		}
+	case reflect.Float64:
+		return func(e *encoder, v reflect.Value) *ast.Term {
+			e.spend(8)
+			number, err := json.Marshal(v.Float()) // as the text would have it
+			if err != nil {
+				e.err = err
+				return ast.NullTerm()
+			}
+			return ast.NumberTerm(json.Number(number))
+		}
 	case reflect.Pointer:
 		inner := planFor(t.Elem())
 		return func(e *encoder, v reflect.Value) *ast.Term {
@@ -122,6 +132,8 @@ type field struct {
 	key   *ast.Term
 	index []int
 	inner step
+	// omit says that it is left out where it is empty, as encoding/json has it.
+	omit bool
 }
 
 func planStruct(t reflect.Type) step {
@@ -131,17 +143,33 @@ func planStruct(t reflect.Type) step {
 		if f.Anonymous || !f.IsExported() {
 			continue
 		}
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		size += len(name) + 2
-		fields = append(fields, field{key: ast.StringTerm(name), index: f.Index, inner: planFor(f.Type)})
+		fields = append(fields, field{key: ast.StringTerm(name), index: f.Index, inner: planFor(f.Type), omit: options == "omitempty"})
 	}
 	return func(e *encoder, v reflect.Value) *ast.Term {
 		e.spend(size)
 		object := ast.NewObjectWithCapacity(len(fields))
 		for _, f := range fields {
-			object.Insert(f.key, f.inner(e, v.FieldByIndex(f.index)))
+			value := v.FieldByIndex(f.index)
+			if f.omit && empty(value) {
+				continue
+			}
+			object.Insert(f.key, f.inner(e, value))
 		}
 		return ast.NewTerm(object)
+	}
+}
+
+// empty is what encoding/json leaves out with omitempty, of the kinds there are.
+func empty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Slice, reflect.Map:
+		return v.Len() == 0
+	case reflect.Struct:
+		return false
+	default:
+		return v.IsZero()
 	}
 }
 

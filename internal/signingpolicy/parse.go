@@ -100,6 +100,8 @@ type draft struct {
 	signersAt *yaml.Node
 	shadowAt  *yaml.Node
 	threshold *yaml.Node
+	// summariesAt are where the verification summaries of the policy stand.
+	summariesAt []*yaml.Node
 	// parametersAt is nil where there are none.
 	parametersAt *yaml.Node
 	// registered says that this is a list of registered signers and no policy;
@@ -117,9 +119,12 @@ type draft struct {
 
 // FromNode reads what stands below signing_policy. Errors wrap [ErrInvalid] and
 // name lines of the document that the node is from.
-func FromNode(n *yaml.Node) (*Policy, error) {
+func FromNode(n *yaml.Node) (*Policy, error) { return fromNode(n, DefaultName) }
+
+// fromNode is [FromNode]; a policy that gives itself no name has the given one.
+func fromNode(n *yaml.Node, name string) (*Policy, error) {
 	d := &draft{reader: &reader{}, written: map[string]string{}, policy: &Policy{
-		Name: DefaultName, Mode: verdict.Enforce, RequireSignature: true, VerifyTransparencyLog: true, Threshold: 1,
+		Name: name, Mode: verdict.Enforce, RequireSignature: true, VerifyTransparencyLog: true, Threshold: 1,
 	}}
 	p := d.policy
 	d.mapping(n, "", map[string]func(*yaml.Node){
@@ -137,6 +142,8 @@ func FromNode(n *yaml.Node) (*Policy, error) {
 		"cosign":                  d.cosignSection,
 		"default":                 d.fallback,
 		"attestations":            func(n *yaml.Node) { d.refuseUnlessEmpty(n, "attestations", later) },
+		"verification_summaries":  d.verificationSummaries,
+		"attest":                  func(n *yaml.Node) { p.Attest = d.boolean(n, "attest") },
 		"exceptions":              d.exceptions,
 		"shadow_of":               func(n *yaml.Node) { d.shadowOf(n) },
 		"bundle":                  func(n *yaml.Node) { p.Bundle = d.bundle(n) },
@@ -172,7 +179,7 @@ func (d *draft) finish(n *yaml.Node) {
 	switch {
 	case len(p.Parameters) > 0 && p.Bundle == "":
 		d.fail(d.parametersAt, "parameters", "go with a bundle, whose rules read them; name it with bundle, or leave them out")
-	case !p.RequireSignature:
+	case !p.RequireSignature && !p.requiresElse():
 		d.fail(n, "require_signature", "is false, so the policy requires nothing; set it to true, or mode to audit or disabled to block nothing")
 	case len(p.Inline) == 0 && !p.UseRegistered:
 		d.fail(n, "trusted_signers", "a signature is required and nobody is trusted; name signers, or write {type: registry} for the registered ones")
@@ -181,6 +188,7 @@ func (d *draft) finish(n *yaml.Node) {
 	case len(p.RegisteredNames) > 0 && p.Threshold > len(p.Inline)+len(p.RegisteredNames):
 		d.fail(d.threshold, "threshold", "%d is more than the %d trusted signers that are named", p.Threshold, len(p.Inline)+len(p.RegisteredNames))
 	}
+	d.finishSummaries()
 	switch {
 	case p.ShadowOf != "" && p.Mode != verdict.Shadow:
 		d.fail(d.shadowAt, "shadow_of", "belongs to mode: shadow, and the mode is %s; leave one of them out", p.Mode)

@@ -55,6 +55,11 @@ type Policy struct {
 	RegisteredNames []string
 	// TrustedSources in normal form ("github.com/acme/app"); empty: any source.
 	TrustedSources []string
+	// Summaries are the verification summaries that stand in for provenance; without
+	// a demand for provenance one of them is asked for by itself.
+	Summaries []Summaries
+	// Attest asks for an attestation with every verdict.
+	Attest bool
 	// Exceptions waive violations until they end.
 	Exceptions []Exception
 	// ShadowOf names the policy that one of mode shadow is compared with; "": the
@@ -109,6 +114,9 @@ func OneOff(keys []signers.Key, issuer, subject, subjectRegex string) (*Policy, 
 	}
 	return p, nil
 }
+
+// requiresElse says whether the policy has a requirement beside signatures.
+func (p *Policy) requiresElse() bool { return len(p.Summaries) > 0 }
 
 // Applies says whether the policy speaks of an image by its normalised name. A
 // subject without a name is spoken of only by policies without images.
@@ -200,7 +208,10 @@ func (p *Policy) Params() (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: policy %s: exceptions: %w", ErrInvalid, p.Name, err)
 	}
-	standard, err := json.Marshal(standardParams{p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources, exceptions})
+	standard, err := json.Marshal(standardParams{
+		RequireSignature: p.RequireSignature, VerifyTransparencyLog: p.VerifyTransparencyLog, RegisteredSigners: p.UseRegistered,
+		Threshold: p.Threshold, TrustedSources: p.TrustedSources, Exceptions: exceptions, Summaries: p.paramSummaries(),
+	})
 	if err != nil || len(p.Parameters) == 0 {
 		return standard, err
 	}
@@ -228,6 +239,8 @@ type canonical struct {
 		Images                []string             `yaml:"images,omitempty"`
 		TrustedSigners        []canonicalSigner    `yaml:"trusted_signers"`
 		TrustedSources        []string             `yaml:"trusted_sources,omitempty"`
+		Summaries             []canonicalSummary   `yaml:"verification_summaries,omitempty"`
+		Attest                bool                 `yaml:"attest,omitempty"`
 		Exceptions            []canonicalException `yaml:"exceptions,omitempty"`
 		Bundle                string               `yaml:"bundle,omitempty"`
 		Parameters            *yaml.Node           `yaml:"parameters,omitempty"`
@@ -301,6 +314,7 @@ func (p *Policy) Canonical() ([]byte, error) {
 	sp := &c.SigningPolicy
 	sp.Name, sp.Mode, sp.RequireSignature, sp.VerifyTransparencyLog = p.Name, p.Mode, p.RequireSignature, p.VerifyTransparencyLog
 	sp.Threshold, sp.Images, sp.TrustedSources, sp.ShadowOf, sp.Bundle = p.Threshold, p.Images, p.TrustedSources, p.ShadowOf, p.Bundle
+	sp.Summaries, sp.Attest = p.canonicalSummaries(), p.Attest
 	for _, e := range p.Exceptions {
 		sp.Exceptions = append(sp.Exceptions, canonicalException{e.Images, e.Codes, e.Reason, e.Owner, e.ExpiresAt.UTC()})
 	}

@@ -52,7 +52,7 @@ verdict := object.union(
 		"satisfied_by": satisfied_by,
 		"slsa": {"level": 0, "builder": null},
 	},
-	_waivers,
+	object.union(_waivers, _until),
 ) if {
 	input.schema == "signet/input/v1"
 }
@@ -83,10 +83,19 @@ _waivers := {
 	"exceptions": [object.union(object.remove(exception, ["images"]), {"codes": sort(codes)}) |
 		some exception, codes in _used
 	],
-	"valid_until": ends,
 } if {
 	count(_used) > 0
-	[_, ends] := min({[time.parse_rfc3339_ns(exception.expires_at), exception.expires_at] | some exception, _ in _used})
+}
+
+# When something that this rests on ends: an exception, or what meets a requirement
+# for a while.
+_ends := {[time.parse_rfc3339_ns(exception.expires_at), exception.expires_at] | some exception, _ in _used} | requirement.lapse
+
+default _until := {}
+
+_until := {"valid_until": ends} if {
+	count(_ends) > 0
+	[_, ends] := min(_ends)
 }
 
 # METADATA

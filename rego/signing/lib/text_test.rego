@@ -24,3 +24,15 @@ test_findings if {
 	lib.finding(7, "c", "u", texts) == [7, finding]
 	lib.finding_of(7, "c", "u", texts) == [7, object.union(finding, {"fact": "f"})]
 }
+
+_times := {
+	"1970-01-01T00:00:00Z", "1999-12-31T23:59:59Z", "2000-02-29T12:00:00Z", "2000-03-01T00:00:00Z", "2024-02-29T23:59:59Z",
+	"2026-01-31T01:02:03Z", "2026-12-31T00:00:00Z", "2100-02-28T23:59:59Z", "2100-03-01T00:00:00Z", "2261-12-31T10:20:30Z",
+}
+
+test_time_text if {
+	every text in _times {
+		lib.time_text(time.parse_rfc3339_ns(text)) == text
+	}
+	lib.time_text(time.parse_rfc3339_ns("2026-06-01T12:00:00.999Z")) == "2026-06-01T12:00:00Z"
+}
