@@ -121,3 +121,18 @@ func (p pusher) Push(ctx context.Context, a attest.Pushed) (string, error) {
 		MediaType: attest.BundleType, Bundle: a.Bundle, PredicateType: cmp.Or(a.PredicateType, attest.PredicateType), CreatedAt: a.CreatedAt,
 	})
 }
+
+// connectAttester makes the attester of a server. A command that is its own server
+// for a moment asks no KMS for it.
+func (s *server) connectAttester(ctx context.Context, parts serverParts) (*attest.Attester, error) {
+	if parts.quiet && parts.file.Attest.KeyRef != "" {
+		return nil, nil //nolint:nilnil // as if there were none
+	}
+	a, done, err := newAttester(ctx, parts.file, attesterParts{cache: s.cache, log: s.log})
+	if err != nil || a == nil {
+		return nil, err
+	}
+	s.later(done)
+	s.log.Info("verdicts can be attested", "verifier_id", a.VerifierID(), "key", a.Fingerprint(), "push", a.Pushes())
+	return a, nil
+}

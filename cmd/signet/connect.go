@@ -15,6 +15,7 @@ import (
 
 	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/api"
+	"github.com/signet-policy/signet/internal/attest"
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/cache"
 	"github.com/signet-policy/signet/internal/config"
@@ -264,6 +265,8 @@ type apiParts struct {
 	// collectors are metrics of other parts.
 	collectors []prometheus.Collector
 	previews   api.Previews
+	// attester is nil where verdicts cannot be attested.
+	attester *attest.Attester
 }
 
 func newAPI(p apiParts) (*api.Server, error) {
@@ -276,8 +279,13 @@ func newAPI(p apiParts) (*api.Server, error) {
 		proxies = append(proxies, prefix)
 	}
 	counters, gauges := p.watching.metrics()
+	var attester api.Attester // nil must be nil
+	if p.attester != nil {
+		attester = p.attester
+	}
 	return api.New(api.Config{
-		Decider: p.decider, Events: happened{p.store, p.watching.feed}, Gauges: gauges, Verdicts: history{p.store}, Past: p.past, Administration: p.admin,
+		Attester: attester,
+		Decider:  p.decider, Events: happened{p.store, p.watching.feed}, Gauges: gauges, Verdicts: history{p.store}, Past: p.past, Administration: p.admin,
 		Build: build(), Log: p.log, Stats: p.stats,
 		ImageName: func(image string) (string, error) {
 			asked, err := p.source.Parse(image)

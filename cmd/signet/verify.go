@@ -17,7 +17,8 @@ type verifyCmd struct {
 	sourceFlags
 	imageFlags
 	policyFlags
-	JSON   bool `name:"json" help:"Print the verdict as JSON, one line per image."`
+	JSON bool `name:"json" help:"Print the verdict as JSON, one line per image."`
+	attestFlags
 	Strict bool `help:"Let the exit code follow the decision, audit mode or not."`
 
 	DecisionLog string `help:"Append the verdicts to a file, in the format of OPA's decision log; decision_log.mask and labels of the configuration count." placeholder:"FILE" type:"path"`
@@ -30,6 +31,11 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer rt.close()
+	attester, err := c.attester(ctx, rt, c.Images)
+	if err != nil {
+		return err
+	}
+	defer attester.close()
 	written := func() error { return nil }
 	if c.DecisionLog != "" {
 		log, err := newLogOnce(ctx, rt.file, c.DecisionLog)
@@ -41,7 +47,7 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 	}
 	worst := exitAllow
 	for i, image := range c.Images {
-		code, err := c.one(ctx, std, rt, image, i)
+		code, err := c.one(ctx, std, rt, attester, image, i)
 		if err != nil {
 			return errors.Join(err, written())
 		}
@@ -56,7 +62,7 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-func (c verifyCmd) one(ctx context.Context, std streams, rt *session, image string, nth int) (int, error) {
+func (c verifyCmd) one(ctx context.Context, std streams, rt *session, attester attesting, image string, nth int) (int, error) {
 	req := engine.Request{Image: image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Principal: "command line"}
 	begun := time.Now()
 	x, err := rt.engine.Examine(ctx, rt.state, req)
@@ -70,6 +76,9 @@ func (c verifyCmd) one(ctx context.Context, std streams, rt *session, image stri
 		rt.decided(decisionOf(engine.Decided{
 			Request: req, Answer: engine.Answer{Body: x.Body, From: engine.FromMiss}, At: time.Now(), Took: time.Since(begun),
 		}))
+	}
+	if err := attester.attest(ctx, rt.state, &x); err != nil {
+		return 0, err
 	}
 	if c.JSON {
 		if _, err := std.out.Write(x.Body); err != nil {

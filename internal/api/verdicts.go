@@ -25,12 +25,13 @@ type verdictRequest struct {
 	Refresh      bool              `json:"refresh"`
 	AssessmentID string            `json:"assessment_id"`
 	Labels       map[string]string `json:"labels"`
+	Attest       bool              `json:"attest"`
 }
 
 const verdictExample = `{"image": "ghcr.io/org/app:v1"}`
 
 // laterFields are refused by name until they do something.
-func laterFields() []string { return []string{"attest", "evidence"} }
+func laterFields() []string { return []string{"evidence"} }
 
 // postVerdict answers with a verdict.
 func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) (reply, error) {
@@ -52,10 +53,14 @@ func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (repl
 			return reply{}, "", p
 		}
 	}
+	if req.Attest && s.cfg.Attester == nil {
+		return reply{}, "", noAttester("attest")
+	}
 	ans, err := s.cfg.Decider.Decide(ctx, c.state, engine.Request{
 		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
 		Roles: s.roles[c.principal.Role], Principal: c.principal.Name,
 		AssessmentID: req.AssessmentID, Labels: req.Labels, RequestID: c.id, BatchID: c.batch,
+		Attest: req.Attest,
 	})
 	if err != nil {
 		return reply{}, "", decideProblem(err, req)

@@ -213,14 +213,15 @@ func (a *Attester) Attest(ctx context.Context, v *verdict.Verdict) *verdict.Atte
 	if why != nil {
 		return &verdict.Attestation{Result: verdict.AttestedNothing, Reason: why}
 	}
-	envelope, err := a.envelope(ctx, v.ID, s)
+	envelope, err := a.envelope(ctx, s)
 	var bundle []byte
 	if err == nil {
 		bundle, err = envelope.bundle(a.hint)
 	}
 	if err != nil {
+		a.cfg.Log.ErrorContext(ctx, "signing an attestation", "verdict", v.ID, "image", v.Image, "error", err.Error())
 		return &verdict.Attestation{Result: verdict.AttestedNothing, Reason: reason(CodeNotSigned,
-			fmt.Sprintf("The verdict could not be signed: %s.", strings.TrimSuffix(err.Error(), ".")), "Ask again; the operator finds the attester's key at /readyz and in the server's log.")}
+			"The verdict could not be signed, because the attester's key did not.", "Ask again; the operator finds the cause in the server's log.")}
 	}
 	return &verdict.Attestation{
 		Result: s.Result, VerifierID: s.VerifierID, ResourceURI: s.ResourceURI, Policy: &s.Policy, VerifiedLevels: s.VerifiedLevels,

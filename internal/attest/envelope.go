@@ -87,12 +87,12 @@ const (
 
 // envelope signs a summary, or gives what was signed before: under one key, a
 // statement is signed once.
-func (a *Attester) envelope(ctx context.Context, id string, s *Summary) (*Envelope, error) {
+func (a *Attester) envelope(ctx context.Context, s *Summary) (*Envelope, error) {
 	payload, err := s.Statement()
 	if err != nil {
 		return nil, err
 	}
-	key := sha256.Sum256([]byte(a.fingerprint + " " + a.Hash() + " " + id + " " + string(payload)))
+	key := sha256.Sum256([]byte(a.fingerprint + " " + a.Hash() + " " + string(payload)))
 	if a.cfg.Cache != nil {
 		if sig, _, _, ok := a.cfg.Cache.Get(ctx, purposeAttested, key, a.cfg.Now()); ok {
 			return &Envelope{PayloadType, payload, []signature{{sig}}}, nil
