@@ -12,7 +12,6 @@ import (
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/attest"
-	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/verdict"
 )
@@ -45,12 +44,15 @@ func (a attesting) close() {
 func (c attestFlags) attester(ctx context.Context, rt *session, images []string) (attesting, error) {
 	f := rt.file
 	if !c.Attest {
-		for flag, given := range map[string]bool{
-			"--attest-key": c.AttestKey != "", "--verifier-id": c.VerifierID != "", "--attest-push": c.AttestPush,
-			"--attest-output": c.AttestOutput != "", "--attest-dsse": c.AttestDSSE,
+		for _, flag := range []struct {
+			name  string
+			given bool
+		}{
+			{"--attest-key", c.AttestKey != ""}, {"--verifier-id", c.VerifierID != ""}, {"--attest-push", c.AttestPush},
+			{"--attest-output", c.AttestOutput != ""}, {"--attest-dsse", c.AttestDSSE},
 		} {
-			if given {
-				return attesting{}, usage("%s goes with --attest", flag)
+			if flag.given {
+				return attesting{}, usage("%s goes with --attest", flag.name)
 			}
 		}
 		if !rt.state.Attests || !f.Attest.On() {
@@ -86,7 +88,7 @@ func (c attestFlags) attester(ctx context.Context, rt *session, images []string)
 }
 
 // attest gives an examined verdict its attestation, where one is asked for.
-func (a attesting) attest(ctx context.Context, st *engine.State, x *engine.Examination) error {
+func (a attesting) attest(ctx context.Context, std streams, st *engine.State, x *engine.Examination) error {
 	if a.attester == nil {
 		return nil
 	}
@@ -122,7 +124,7 @@ func (a attesting) attest(ctx context.Context, st *engine.State, x *engine.Exami
 			return err
 		}
 	}
-	return os.WriteFile(a.flags.AttestOutput, append(out, '\n'), 0o644) //nolint:gosec // it is made to be passed on
+	return writeOutput(std, a.flags.AttestOutput, append(out, '\n'))
 }
 
 func (p printer) attestation(a *verdict.Attestation) {
@@ -182,17 +184,15 @@ func (c attestPublicKeyCmd) attester(ctx context.Context) (who client.Attester, 
 	if !f.Attest.On() {
 		return who, usage("there is no attest in the configuration; write verifier_id and key_file, or ask a server (--server)")
 	}
+	push := f.Attest.Push
 	f.Attest.Push = false // nothing is to be written, so no credentials are read
 	a, done, err := newAttester(ctx, f, attesterParts{ownsMachine: true})
 	if err != nil {
 		return who, err
 	}
 	defer done()
-	return client.Attester{VerifierID: a.VerifierID(), PublicKey: a.PublicKey(), Key: a.Fingerprint(), Hash: a.Hash(), Push: configured(f)}, nil
+	return client.Attester{VerifierID: a.VerifierID(), PublicKey: a.PublicKey(), Key: a.Fingerprint(), Hash: a.Hash(), Push: push}, nil
 }
-
-// configured says whether the file wants attestations pushed.
-func configured(f config.File) bool { return f.Attest.Push }
 
 type attestShowCmd struct {
 	ID string `arg:"" help:"Id of the verdict."`
@@ -208,6 +208,6 @@ func (c attestShowCmd) Run(ctx context.Context, std streams) error {
 		if err != nil {
 			return err
 		}
-		return writeOutput(std, cmp.Or(c.Output, "-"), append(body, '\n'))
+		return writeOutput(std, c.Output, append(body, '\n'))
 	})
 }

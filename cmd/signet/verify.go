@@ -77,7 +77,7 @@ func (c verifyCmd) one(ctx context.Context, std streams, rt *session, attester a
 			Request: req, Answer: engine.Answer{Body: x.Body, From: engine.FromMiss}, At: time.Now(), Took: time.Since(begun),
 		}))
 	}
-	if err := attester.attest(ctx, rt.state, &x); err != nil {
+	if err := attester.attest(ctx, std, rt.state, &x); err != nil {
 		return 0, err
 	}
 	if c.JSON {
