@@ -349,6 +349,8 @@ type VerdictRequest struct {
 	// AssessmentID and Labels are recorded and nothing else.
 	AssessmentID string            `json:"assessment_id,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`
+	// Attest asks for an attestation of the verdict beside it.
+	Attest bool `json:"attest,omitempty"`
 }
 
 // VerdictBatch asks for several verdicts, 100 at most.

@@ -52,6 +52,8 @@ type Verdict struct {
 	RetryAfter int `json:"retry_after,omitempty"`
 	// Link is the verdict's page, where the server knows its own address.
 	Link string `json:"link,omitempty"`
+	// Attestation is there where it was asked for.
+	Attestation *Attestation `json:"attestation,omitempty"`
 
 	// Raw is the answer as it came.
 	Raw json.RawMessage `json:"-"`
@@ -81,15 +83,17 @@ type Nearest struct {
 // PolicyVerdict is one policy's part in a verdict. Mode is "enforce", "audit" or
 // "disabled".
 type PolicyVerdict struct {
-	Name         string      `json:"name"`
-	Revision     string      `json:"revision"`
-	Digest       string      `json:"digest"`
-	ParamsDigest string      `json:"params_digest"`
-	Mode         string      `json:"mode"`
-	Decision     Decision    `json:"decision"`
-	Reasons      []Reason    `json:"reasons"`
-	Warnings     []Reason    `json:"warnings"`
-	SatisfiedBy  []Satisfied `json:"satisfied_by"`
+	Name         string `json:"name"`
+	Revision     string `json:"revision"`
+	Digest       string `json:"digest"`
+	ParamsDigest string `json:"params_digest"`
+	// SignersDigest names whom it trusted.
+	SignersDigest string      `json:"signers_digest,omitempty"`
+	Mode          string      `json:"mode"`
+	Decision      Decision    `json:"decision"`
+	Reasons       []Reason    `json:"reasons"`
+	Warnings      []Reason    `json:"warnings"`
+	SatisfiedBy   []Satisfied `json:"satisfied_by"`
 }
 
 // Satisfied names how one requirement was met: by facts, or waived by an exception.

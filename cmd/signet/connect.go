@@ -15,6 +15,7 @@ import (
 
 	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/api"
+	"github.com/signet-policy/signet/internal/attest"
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/cache"
 	"github.com/signet-policy/signet/internal/config"
@@ -268,6 +269,8 @@ type apiParts struct {
 	// collectors are metrics of other parts.
 	collectors []prometheus.Collector
 	previews   api.Previews
+	// attester is nil where verdicts cannot be attested.
+	attester *attest.Attester
 }
 
 func newAPI(p apiParts) (*api.Server, error) {
@@ -284,8 +287,13 @@ func newAPI(p apiParts) (*api.Server, error) {
 		return nil, err
 	}
 	counters, gauges := p.watching.metrics()
+	var attester api.Attester // nil must be nil
+	if p.attester != nil {
+		attester = p.attester
+	}
 	return api.New(api.Config{
-		Faces: faces, ExternalURL: p.file.ExternalURL, VerdictTimeout: durationOf(p.file.Deadlines.REST),
+		Attester: attester,
+		Faces:    faces, ExternalURL: p.file.ExternalURL, VerdictTimeout: durationOf(p.file.Deadlines.REST),
 		Decider: p.decider, Events: happened{p.store, p.watching.feed}, Gauges: gauges, Verdicts: history{p.store}, Past: p.past, Administration: p.admin,
 		Build: build(), Log: p.log, Stats: p.stats,
 		ImageName:      imageName(p.source),

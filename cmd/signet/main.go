@@ -44,6 +44,7 @@ type commands struct {
 	Bundles  bundlesCmd  `cmd:"" help:"Policy bundles that servers decide by."`
 	Trust    trustCmd    `cmd:"" help:"Trust roots."`
 	Verdicts verdictsCmd `cmd:"" aliases:"verdict" help:"Verdicts of the past."`
+	Attest   attestCmd   `cmd:"" help:"Signet's own word about verdicts: SLSA verification summaries."`
 	Watch    watchCmd    `cmd:"" help:"Images that are decided again without being asked for."`
 	Events   eventsCmd   `cmd:"" help:"What happened to watched images."`
 	Webhooks webhooksCmd `cmd:"" help:"Where events are sent."`

@@ -268,6 +268,7 @@ func newState(parts stateParts) (*engine.State, error) {
 			}
 		}
 	}
+	st.Attests = slices.ContainsFunc(st.Policies, func(p engine.Policy) bool { return p.Attest })
 	for _, r := range parts.roots {
 		info := r.Info()
 		st.Roots = append(st.Roots, engine.Root{Name: info.Name, Digest: info.Digest, HasLog: info.TransparencyLog, RefreshedAt: info.RefreshedAt})
@@ -293,7 +294,7 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	}
 	return engine.Policy{
 		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts,
-		RequireSignature: p.RequireSignature, Registered: p.UseRegistered, Attestations: requiredAttestations(p.Policy), Ages: p.Ages(),
+		RequireSignature: p.RequireSignature, Attest: p.Attest, Registered: p.UseRegistered, Attestations: requiredAttestations(p.Policy), Ages: p.Ages(),
 		AllPlatforms: p.WantsPlatforms(), Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil
 }

@@ -73,6 +73,7 @@ func (p printer) verdict(x engine.Examination) {
 		break // one policy's view of the facts is enough for a person
 	}
 	p.coverage(v)
+	p.attestation(v.Attestation)
 	if v.RetryAfter > 0 && v.Decision == verdict.Unknown {
 		p.line("\nAsk again in %d seconds.", v.RetryAfter)
 	}

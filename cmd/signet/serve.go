@@ -244,6 +244,13 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		Limits: f.Limits, DecisionMaxAge: durationOf(f.Cache.DecisionMaxAge), MaxStaleness: durationOf(f.MaxStaleness),
 		Build: build(), Log: s.log,
 	}
+	attester, err := s.connectAttester(ctx, parts)
+	if err != nil {
+		return err
+	}
+	if attester != nil {
+		cfg.Attester = attester
+	}
 	if s.decisions, err = openDecisionLog(ctx, f, s.log); err != nil {
 		return err
 	}
@@ -269,7 +276,7 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		cache: s.cache, batch: batch, recorder: record, source: source, decisions: s.decisions, watching: s.watching, core: s.core, pending: s.pending,
 		past:       pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
 		previews:   &previewer{inForce: s.inForce, admin: s.admin, engine: s.engine},
-		collectors: []prometheus.Collector{s.metrics},
+		collectors: []prometheus.Collector{s.metrics}, attester: attester,
 	})
 	return err
 }

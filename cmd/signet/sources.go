@@ -87,6 +87,18 @@ func withKeys(check engine.VerifyFunc, extra []crypto.PublicKey) engine.VerifyFu
 
 // newRegistryClient turns the configuration into the one transport.
 func newRegistryClient(f config.File, ownsMachine bool) (*registry.Client, error) {
+	cfg, err := registryConfig(f, ownsMachine)
+	if err != nil {
+		return nil, err
+	}
+	client, err := registry.New(cfg)
+	if err != nil {
+		return nil, wrapUsage("registries", err)
+	}
+	return client, nil
+}
+
+func registryConfig(f config.File, ownsMachine bool) (registry.Config, error) {
 	cfg := registry.Config{
 		Limits: f.Limits, Allow: f.AllowRegistries, EvidenceRepositories: f.EvidenceRepositories,
 		ProxyURL: f.Network.Proxy, UserAgent: "signet/" + version,
@@ -115,11 +127,7 @@ func newRegistryClient(f config.File, ownsMachine bool) (*registry.Client, error
 		})
 	}
 	if err := errors.Join(errs...); err != nil {
-		return nil, &exit{code: exitUsage, err: err}
+		return registry.Config{}, &exit{code: exitUsage, err: err}
 	}
-	client, err := registry.New(cfg)
-	if err != nil {
-		return nil, wrapUsage("registries", err)
-	}
-	return client, nil
+	return cfg, nil
 }

@@ -19,9 +19,10 @@ type verifyCmd struct {
 	sourceFlags
 	imageFlags
 	policyFlags
-	JSON     bool          `name:"json" help:"Print the verdict as JSON, one line per image."`
-	JUnit    string        `name:"junit" help:"Write a JUnit report; - prints it in place of the verdicts." placeholder:"FILE"`
-	SARIF    string        `name:"sarif" help:"Write a SARIF report; - prints it in place of the verdicts." placeholder:"FILE"`
+	JSON  bool   `name:"json" help:"Print the verdict as JSON, one line per image."`
+	JUnit string `name:"junit" help:"Write a JUnit report; - prints it in place of the verdicts." placeholder:"FILE"`
+	SARIF string `name:"sarif" help:"Write a SARIF report; - prints it in place of the verdicts." placeholder:"FILE"`
+	attestFlags
 	Strict   bool          `help:"Let the exit code follow the decision, audit mode or not."`
 	Parallel int           `help:"How many images are verified at once." default:"8"`
 	Deadline time.Duration `help:"When one image is unknown, because it took longer." default:"60s"`
@@ -68,6 +69,11 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 	if err := asked.check(rt.images); err != nil {
 		return err
 	}
+	attester, err := c.attester(ctx, rt, asked.images)
+	if err != nil {
+		return err
+	}
+	defer attester.close()
 	written := func() error { return nil }
 	if c.DecisionLog != "" {
 		log, err := newLogOnce(ctx, rt.file, c.DecisionLog)
@@ -77,7 +83,7 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 		written = log.close
 		rt.decided = log.log.Decided
 	}
-	code, err := c.all(ctx, std, rt, asked)
+	code, err := c.all(ctx, std, rt, attester, asked)
 	if err := errors.Join(err, written()); err != nil { // who wants them logged has no use for one that is not
 		return err
 	}
@@ -95,7 +101,7 @@ type examined struct {
 }
 
 // all verifies several at once, and tells of each in the order in which they were given.
-func (c verifyCmd) all(ctx context.Context, std streams, rt *session, asked uses) (int, error) {
+func (c verifyCmd) all(ctx context.Context, std streams, rt *session, attester attesting, asked uses) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make([]chan examined, len(asked.images))
@@ -123,6 +129,9 @@ func (c verifyCmd) all(ctx context.Context, std streams, rt *session, asked uses
 		places := asked.places[i]
 		if x.err != nil {
 			return 0, places[0].prefix(x.err)
+		}
+		if err := attester.attest(ctx, std, rt.state, &x.Examination); err != nil {
+			return 0, err
 		}
 		if err := out.verdict(x.Examination, places); err != nil {
 			return 0, err

@@ -100,6 +100,8 @@ type Config struct {
 	Verdicts Verdicts
 	// Past decides again; nil: its paths are not there.
 	Past Past
+	// Attester gives the verifier's own word about verdicts; nil: nobody can.
+	Attester Attester
 	// Administration changes what is in force; nil: its paths are not there.
 	Administration Administration
 	// ImageName gives the normalised name of an image, as facts.Subject.Name

@@ -11,7 +11,7 @@ package api
 // may be half filled.
 func (req *verdictRequest) plain(body []byte) bool {
 	p := plainReader{b: body}
-	var image, platform, context, refresh, assessment, labels bool // seen
+	var image, platform, context, refresh, assessment, labels, attest bool // seen
 	more := p.open()
 	for more {
 		key := p.key()
@@ -28,6 +28,8 @@ func (req *verdictRequest) plain(body []byte) bool {
 			assessment, req.AssessmentID = true, string(p.str())
 		case string(key) == "labels" && !labels:
 			labels, req.Labels = true, p.strings()
+		case string(key) == "attest" && !attest:
+			attest, req.Attest = true, p.boolean()
 		default:
 			return false
 		}

@@ -49,6 +49,8 @@ const (
 	codeVerdictNotFound  code = "verdict_not_found"
 	codeInputNotFound    code = "input_not_found"
 	codeNotReproducible  code = "not_reproducible"
+	codeNoAttester       code = "no_attester"
+	codeNotAttested      code = "not_attested"
 	codeMethodNotAllowed code = "method_not_allowed"
 	codeBodyTooLarge     code = "body_too_large"
 	codeUnsupportedMedia code = "unsupported_media_type"
@@ -95,6 +97,8 @@ var kinds = map[code]kind{
 	codeVerdictNotFound:  {http.StatusNotFound, "There is no such verdict"},
 	codeInputNotFound:    {http.StatusNotFound, "There is no such input document"},
 	codeNotReproducible:  {http.StatusConflict, "This cannot be decided again"},
+	codeNoAttester:       {http.StatusConflict, "Verdicts cannot be attested here"},
+	codeNotAttested:      {http.StatusConflict, "This verdict is not attested"},
 	codeMethodNotAllowed: {http.StatusMethodNotAllowed, "This path does not take this method"},
 	codeBodyTooLarge:     {http.StatusRequestEntityTooLarge, "The body is too large"},
 	codeUnsupportedMedia: {http.StatusUnsupportedMediaType, "The body is not sent as JSON"},

@@ -130,6 +130,8 @@ func (s *Server) routes(registry *prometheus.Registry) []*route {
 		{method: http.MethodGet, path: v1 + "/verdicts/:id/input", need: auth.Read, query: []string{"policy"}, serve: s.getInput},
 		{method: http.MethodGet, path: v1 + "/verdicts/:id/uses", need: auth.Read, serve: s.getUses},
 		{method: http.MethodGet, path: v1 + "/assessments/:id", need: auth.Read, serve: s.getAssessment},
+		{method: http.MethodGet, path: v1 + "/verdicts/:id/attestation", need: auth.Verify, query: []string{"format"}, serve: s.getAttestation},
+		{method: http.MethodGet, path: v1 + "/attester", anyRole: true, serve: s.getAttester},
 		{method: http.MethodGet, path: v1 + "/whoami", anyRole: true, serve: s.whoami},
 	}
 	if s.cfg.Requests != nil {

@@ -24,12 +24,13 @@ type verdictRequest struct {
 	Refresh      bool              `json:"refresh"`
 	AssessmentID string            `json:"assessment_id"`
 	Labels       map[string]string `json:"labels"`
+	Attest       bool              `json:"attest"`
 }
 
 const verdictExample = `{"image": "ghcr.io/org/app:v1"}`
 
 // laterFields are refused by name until they do something.
-func laterFields() []string { return []string{"attest", "evidence"} }
+func laterFields() []string { return []string{"evidence"} }
 
 // postVerdict answers with a verdict.
 func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) (reply, error) {
@@ -48,6 +49,9 @@ func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) 
 // policy lets pass; an unknown that does not is 503 with the same body. It
 // changes nothing of c, so that the items of a batch can share one.
 func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (reply, verdict.Decision, error) {
+	if req.Attest && s.cfg.Attester == nil {
+		return reply{}, "", noAttester("attest")
+	}
 	ans, err := s.core.Decide(ctx, c.state, s.question(c, req))
 	if err != nil {
 		return reply{}, "", err
@@ -70,6 +74,7 @@ func (s *Server) question(c *call, req *verdictRequest) pep.Question {
 	return pep.Question{
 		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
 		AssessmentID: req.AssessmentID, Labels: req.Labels, Principal: c.principal, RequestID: c.id, BatchID: c.batch,
+		Attest: req.Attest,
 	}
 }
 

@@ -69,7 +69,8 @@ func Default() File {
 			MemoryBytes: 32 << 20, DecisionMaxAge: Duration(time.Minute),
 			Redis: Redis{Mode: "single", Prefix: "signet:", Timeout: Duration(100 * time.Millisecond)},
 		},
-		KMS: KMS{Refresh: Duration(time.Hour), Timeout: Duration(5 * time.Second)},
+		KMS:    KMS{Refresh: Duration(time.Hour), Timeout: Duration(5 * time.Second)},
+		Attest: Attest{PushEvery: Duration(day)},
 		DecisionLog: DecisionLog{
 			File: DecisionFile{MaxSize: 100 << 20, MaxFiles: 10},
 			HTTP: DecisionHTTP{Timeout: Duration(30 * time.Second), Reporting: DecisionReporting{

@@ -66,6 +66,9 @@ type File struct {
 	Active               Active            `yaml:"active"`
 	// KMS is about keys in key management services.
 	KMS KMS `yaml:"kms"`
+	// Attest is the key and the name under which verdicts are attested; absent: they
+	// cannot be.
+	Attest Attest `yaml:"attest"`
 	// Retention says how long verdicts are kept. The audit log is kept for ever.
 	Retention Retention `yaml:"retention"`
 	// DecisionLog writes down every verdict that is given, in the format of OPA's
@@ -384,6 +387,39 @@ type KMS struct {
 	Refresh Duration `yaml:"refresh"`
 	// Timeout of one call.
 	Timeout Duration `yaml:"timeout"`
+}
+
+// Attest says how Signet gives its own word about verdicts: SLSA verification
+// summaries, see docs/operators.md.
+type Attest struct {
+	// VerifierID is the URI by which those who rely on the summaries know this
+	// installation, such as https://example.com/signet.
+	VerifierID string `yaml:"verifier_id"`
+	// KeyFile is a private key in PEM (PKCS#8: ECDSA, RSA or Ed25519), not encrypted;
+	// relative to the configuration file.
+	KeyFile string `yaml:"key_file"`
+	// KeyRef is a key in a KMS instead: awskms://, azurekms://, gcpkms://,
+	// hashivault://.
+	KeyRef string `yaml:"key_ref"`
+	// Push puts each summary beside its image, in the image's own repository, as
+	// cosign attaches attestations.
+	Push bool `yaml:"push"`
+	// PushEvery is how long one that says the same is not put there again.
+	PushEvery Duration `yaml:"push_every"`
+	// PushCredentials are the registries' credentials for writing, by host; absent:
+	// those for reading.
+	PushCredentials map[string]PushCredential `yaml:"push_credentials"`
+}
+
+// PushCredential logs in to a registry for writing.
+type PushCredential struct {
+	// Username to log in with.
+	Username string `yaml:"username"`
+	// PasswordFile and PasswordEnv name where the password is; TokenFile a bearer
+	// token instead.
+	PasswordFile string `yaml:"password_file"`
+	PasswordEnv  string `yaml:"password_env"`
+	TokenFile    string `yaml:"token_file"`
 }
 
 // Retention says how long verdicts are kept.

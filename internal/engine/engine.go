@@ -100,6 +100,9 @@ type Config struct {
 	Recorder  Recorder
 	Uses      Uses
 	Decisions Decisions
+	// Attester gives the verifier's own word about verdicts, where it is asked for;
+	// nil: nobody can give it.
+	Attester Attester
 	// Shadows keeps what policies of mode shadow said; nil: they are not evaluated.
 	Shadows ShadowRecorder
 	Limits  evidence.Limits
@@ -182,6 +185,8 @@ type Request struct {
 	// Refresh bypasses leases and cached answers.
 	Refresh      bool
 	EvidenceOnly bool
+	// Attest asks for an attestation of the verdict beside it.
+	Attest bool
 }
 
 // Where an answer came from.
@@ -214,7 +219,8 @@ func (e *Engine) Stats() *Stats { return &e.stats }
 // else goes wrong is an unknown verdict.
 func (e *Engine) Decide(ctx context.Context, st *State, req Request) (Answer, error) {
 	if e.cfg.Decisions == nil {
-		return e.decide(ctx, st, req)
+		a, err := e.decide(ctx, st, req)
+		return e.attested(ctx, st, req, a, err)
 	}
 	begun := e.cfg.Now()
 	a, err := e.decide(ctx, st, req)
@@ -222,7 +228,7 @@ func (e *Engine) Decide(ctx context.Context, st *State, req Request) (Answer, er
 		at := e.cfg.Now()
 		e.cfg.Decisions.Decided(Decided{Request: req, Answer: a, At: at, Took: at.Sub(begun)})
 	}
-	return a, err
+	return e.attested(ctx, st, req, a, err)
 }
 
 func (e *Engine) decide(ctx context.Context, st *State, req Request) (Answer, error) {

@@ -121,6 +121,7 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 	if p.Mode == verdict.Disabled {
 		return j
 	}
+	j.verdict.SignersDigest = p.Signers.Digest()
 	j.frame = frame(st, p, b, f, now)
 	if b.Problem != nil {
 		problem := b.Problem.evidence()

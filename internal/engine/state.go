@@ -92,6 +92,8 @@ type Policy struct {
 	Ages bool
 	// AllPlatforms asks for the evidence of every platform of an index.
 	AllPlatforms bool
+	// Attest asks for an attestation with every verdict that the policy is part of.
+	Attest bool
 	// ShadowOf names the policy that one of mode shadow is compared with, "" for the
 	// verdict.
 	ShadowOf string
@@ -116,6 +118,8 @@ type State struct {
 	// that no verdict, expiry or search depends on them.
 	Shadows []Policy
 	Roots   []Root
+	// Attests says that some policy has Attest.
+	Attests bool
 	Verify  VerifyFunc
 	Tokens  *auth.Tokens
 	// Offline says that the roots are not to be refreshed, whatever they say.

@@ -83,6 +83,8 @@ type Question struct {
 	// AssessmentID and Labels are recorded and nothing else.
 	AssessmentID string
 	Labels       map[string]string
+	// Attest asks for the verdict as a signed attestation beside it.
+	Attest bool
 	// Principal who asks.
 	Principal auth.Principal
 	// RequestID and BatchID are for the decision log.
@@ -159,7 +161,7 @@ func (c *Core) Decide(ctx context.Context, st *engine.State, q Question) (engine
 	ans, err := c.cfg.Decider.Decide(ctx, st, engine.Request{
 		Image: q.Image, Platform: q.Platform, Context: q.Context, Refresh: q.Refresh,
 		Roles: c.roles[q.Principal.Role], Principal: q.Principal.Name,
-		AssessmentID: q.AssessmentID, Labels: q.Labels, RequestID: q.RequestID, BatchID: q.BatchID,
+		AssessmentID: q.AssessmentID, Labels: q.Labels, RequestID: q.RequestID, BatchID: q.BatchID, Attest: q.Attest,
 	})
 	if err != nil {
 		return engine.Answer{}, invalid(err, q)

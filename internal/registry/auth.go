@@ -124,7 +124,7 @@ func (c *Client) answer(ctx context.Context, s session, h http.Header, used stri
 			delete(c.auth.tokens, s.key())
 		}
 		c.auth.mu.Unlock()
-		t, err := c.token(ctx, s, ch, pullScopes(tokens.params["scope"]))
+		t, err := c.token(ctx, s, ch, c.scopes(tokens.params["scope"]))
 		if err != nil {
 			return "", err
 		}
@@ -145,6 +145,17 @@ func (c *Client) answer(ctx context.Context, s session, h http.Header, used stri
 		return unauthorized("%s wants authentication by %s, which is not supported", s.Host, strings.Join(others, ", "))
 	}
 	return unauthorized("%s wants authentication and does not say how", s.Host)
+}
+
+// scopes are those of pullScopes; of a client that writes, with pushing.
+func (c *Client) scopes(asked string) []string {
+	list := pullScopes(asked)
+	if c.cfg.Writes {
+		for i := range list {
+			list[i] += ",push"
+		}
+	}
+	return list
 }
 
 // pullScopes reduces the scopes that a registry asks for to reading: "" and what
@@ -174,7 +185,7 @@ func (c *Client) token(ctx context.Context, s session, ch challenge, scopes []st
 		return t, nil
 	}
 	if len(scopes) == 0 {
-		scopes = []string{"repository:" + s.repo + ":pull"}
+		scopes = c.scopes("repository:" + s.repo + ":pull")
 	}
 	flight := strings.Join(append([]string{s.base, s.repo, ch.params["realm"], ch.params["service"]}, scopes...), "\n")
 	done := c.auth.flights.DoChan(flight, func() (any, error) {

@@ -86,6 +86,9 @@ type Config struct {
 	ProxyURL string
 	// CAFiles hold PEM certificates to trust beside the system's.
 	CAFiles []string
+	// Writes makes a client that may put something into registries ([Client.Attach]):
+	// its tokens are for writing too, so it is a client of its own.
+	Writes bool
 	// UserAgent is sent with every request ("signet/<version>").
 	UserAgent string
 	// Keychain finds credentials for registries without any in Registries; nil

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -45,6 +46,11 @@ type request struct {
 	elsewhere bool
 	// once is for what is not tried again.
 	once bool
+	// method is GET where it is "". Any other is for clients that write, sends body,
+	// of contentType, and never to another host.
+	method      string
+	body        []byte
+	contentType string
 	// token marks a request for a token: it is never authorised by a token, and
 	// authorization and form are sent as they are.
 	token         bool
@@ -167,6 +173,9 @@ func (c *Client) roundTrip(ctx context.Context, rq request, u *url.URL, authoriz
 	if rq.form != nil {
 		method, body = http.MethodPost, strings.NewReader(rq.form.Encode())
 	}
+	if rq.method != "" {
+		method, body = rq.method, bytes.NewReader(rq.body)
+	}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
 		return reply{}, fmt.Errorf("making a request: %w", err)
@@ -177,6 +186,9 @@ func (c *Client) roundTrip(ctx context.Context, rq request, u *url.URL, authoriz
 	}
 	if rq.form != nil {
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if rq.contentType != "" {
+		req.Header.Set("Content-Type", rq.contentType)
 	}
 	if authorization != "" {
 		req.Header.Set("Authorization", authorization)

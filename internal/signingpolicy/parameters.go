@@ -28,12 +28,15 @@ type standardParams struct {
 	// Absent where none are required, and where nothing is asked of what they say.
 	Attestations []paramAttestation `json:"attestations,omitempty"`
 	Contents     *Contents          `json:"contents,omitempty"`
+	// Absent where none are accepted.
+	Summaries []paramSummary `json:"verification_summaries,omitempty"`
 }
 
 // belongs says where a standard parameter is written instead.
 func belongs(name string) string {
 	switch name {
-	case "require_signature", "verify_transparency_log", "threshold", "trusted_sources", "exceptions", "attestations", "contents":
+	case "require_signature", "verify_transparency_log", "threshold", "trusted_sources", "exceptions", "attestations", "contents",
+		"verification_summaries":
 		return "is a field of the policy itself; write it beside parameters, not among them"
 	case "registered_signers":
 		return "follows from the signers; write {type: registry} among trusted_signers"
@@ -267,7 +270,12 @@ func (p *Policy) WithParams(raw []byte) (*Policy, error) {
 	if standard.Threshold < 1 {
 		return nil, fmt.Errorf("%w: parameters: threshold: %d signers would be nobody; it must be at least 1", ErrInvalid, standard.Threshold)
 	}
+	accepted, err := summaries(standard.Summaries)
+	if err != nil {
+		return nil, err
+	}
 	out := *p
+	out.Summaries = accepted
 	out.RequireSignature, out.VerifyTransparencyLog, out.Threshold, out.TrustedSources = standard.RequireSignature, standard.VerifyTransparencyLog, standard.Threshold, standard.TrustedSources
 	out.UseRegistered = standard.RegisteredSigners
 	if err := out.takeAttestations(standard); err != nil {

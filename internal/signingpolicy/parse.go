@@ -100,6 +100,8 @@ type draft struct {
 	signersAt *yaml.Node
 	shadowAt  *yaml.Node
 	threshold *yaml.Node
+	// summariesAt are where the verification summaries of the policy stand.
+	summariesAt []*yaml.Node
 	// parametersAt is nil where there are none.
 	parametersAt *yaml.Node
 	// registered says that this is a list of registered signers and no policy;
@@ -143,6 +145,8 @@ func fromNode(n *yaml.Node, name string) (*Policy, error) {
 		"default":                 d.fallback,
 		"attestations":            d.attestations,
 		"contents":                d.contents,
+		"verification_summaries":  d.verificationSummaries,
+		"attest":                  func(n *yaml.Node) { p.Attest = d.boolean(n, "attest") },
 		"exceptions":              d.exceptions,
 		"shadow_of":               func(n *yaml.Node) { d.shadowOf(n) },
 		"bundle":                  func(n *yaml.Node) { p.Bundle = d.bundle(n) },
@@ -192,6 +196,7 @@ func (d *draft) finish(n *yaml.Node) {
 	case len(p.RegisteredNames) > 0 && p.Threshold > len(p.Inline)+len(p.RegisteredNames):
 		d.fail(d.threshold, "threshold", "%d is more than the %d trusted signers that are named", p.Threshold, len(p.Inline)+len(p.RegisteredNames))
 	}
+	d.finishSummaries()
 	switch {
 	case p.ShadowOf != "" && p.Mode != verdict.Shadow:
 		d.fail(d.shadowAt, "shadow_of", "belongs to mode: shadow, and the mode is %s; leave one of them out", p.Mode)

@@ -58,6 +58,11 @@ type Policy struct {
 	Contents     Contents
 	// TrustedSources in normal form ("github.com/acme/app"); empty: any source.
 	TrustedSources []string
+	// Summaries are the verification summaries that stand in for provenance; without
+	// a demand for provenance one of them is asked for by itself.
+	Summaries []Summaries
+	// Attest asks for an attestation with every verdict.
+	Attest bool
 	// Exceptions waive violations until they end.
 	Exceptions []Exception
 	// ShadowOf names the policy that one of mode shadow is compared with; "": the
@@ -206,6 +211,7 @@ func (p *Policy) Params() (json.RawMessage, error) {
 	standard, err := json.Marshal(standardParams{
 		RequireSignature: p.RequireSignature, VerifyTransparencyLog: p.VerifyTransparencyLog, RegisteredSigners: p.UseRegistered, Threshold: p.Threshold,
 		TrustedSources: p.TrustedSources, Exceptions: exceptions, Attestations: p.paramAttestations(), Contents: p.Contents.pointer(),
+		Summaries: p.paramSummaries(),
 	})
 	if err != nil || len(p.Parameters) == 0 {
 		return standard, err
@@ -236,6 +242,8 @@ type canonical struct {
 		TrustedSources        []string             `yaml:"trusted_sources,omitempty"`
 		Attestations          []Attestation        `yaml:"attestations,omitempty"`
 		Contents              *Contents            `yaml:"contents,omitempty"`
+		Summaries             []canonicalSummary   `yaml:"verification_summaries,omitempty"`
+		Attest                bool                 `yaml:"attest,omitempty"`
 		Exceptions            []canonicalException `yaml:"exceptions,omitempty"`
 		Bundle                string               `yaml:"bundle,omitempty"`
 		Parameters            *yaml.Node           `yaml:"parameters,omitempty"`
@@ -310,6 +318,7 @@ func (p *Policy) Canonical() ([]byte, error) {
 	sp.Name, sp.Mode, sp.RequireSignature, sp.VerifyTransparencyLog = p.Name, p.Mode, p.RequireSignature, p.VerifyTransparencyLog
 	sp.Threshold, sp.Images, sp.TrustedSources, sp.ShadowOf, sp.Bundle = p.Threshold, p.Images, p.TrustedSources, p.ShadowOf, p.Bundle
 	sp.Attestations, sp.Contents = p.Attestations, p.Contents.pointer()
+	sp.Summaries, sp.Attest = p.canonicalSummaries(), p.Attest
 	for _, e := range p.Exceptions {
 		sp.Exceptions = append(sp.Exceptions, canonicalException{e.Images, e.Codes, e.Reason, e.Owner, e.ExpiresAt.UTC()})
 	}

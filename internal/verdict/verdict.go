@@ -133,19 +133,25 @@ type Verdict struct {
 	ExpiresAt time.Time `json:"expires_at"`
 	// RetryAfter is in seconds, set for unknown only.
 	RetryAfter int `json:"retry_after,omitempty"`
+	// Attestation is there where it was asked for, by the caller or a policy, and
+	// only in the answer: the verdict that is kept is the one without it.
+	Attestation *Attestation `json:"attestation,omitempty"`
 }
 
 // PolicyVerdict is one policy's part in a verdict.
 type PolicyVerdict struct {
-	Name         string      `json:"name"`
-	Revision     string      `json:"revision"`
-	Digest       string      `json:"digest"`
-	ParamsDigest string      `json:"params_digest"`
-	Mode         Mode        `json:"mode"`
-	Decision     Decision    `json:"decision"`
-	Reasons      []Reason    `json:"reasons"`
-	Warnings     []Reason    `json:"warnings"`
-	SatisfiedBy  []Satisfied `json:"satisfied_by"`
+	Name         string `json:"name"`
+	Revision     string `json:"revision"`
+	Digest       string `json:"digest"`
+	ParamsDigest string `json:"params_digest"`
+	// SignersDigest names whom the policy trusted: its own signers and the registered
+	// ones that counted for it. Absent for a policy that was not evaluated.
+	SignersDigest string      `json:"signers_digest,omitempty"`
+	Mode          Mode        `json:"mode"`
+	Decision      Decision    `json:"decision"`
+	Reasons       []Reason    `json:"reasons"`
+	Warnings      []Reason    `json:"warnings"`
+	SatisfiedBy   []Satisfied `json:"satisfied_by"`
 }
 
 // SignatureInfo sums up the signature that counted, or the first verified one.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/projection"
 	"github.com/signet-policy/signet/internal/provenance"
 )
 
@@ -42,6 +43,8 @@ type item struct {
 	statement *statement
 	// provenance is the predicate in the one shape, nil where it is none.
 	provenance *facts.Provenance
+	// projection is what a predicate of a known type says, nil where it is none.
+	projection *facts.Projection
 	matched    *statementSubject
 	simple     *simpleSigning
 
@@ -96,6 +99,9 @@ func (v *Verifier) setEnvelope(p *item, t *target, payloadType string, payload [
 	if p.provenance, err = provenance.Parse(p.statement.PredicateType, p.statement.Predicate); err != nil {
 		return unreadable(err)
 	}
+	if p.projection, rej = project(p.statement.PredicateType, p.statement.Predicate); rej != nil {
+		return rej
+	}
 	sig := sigs[0].sig
 	p.payload, p.keyID = payload, sigs[0].keyID
 	p.content = newEnvelope(payloadType, payload, sig)
@@ -110,6 +116,19 @@ func unreadable(err error) *rejection {
 		code = facts.CodeTooLarge
 	}
 	return reject(code, "the signed provenance cannot be read: %s", cause(err))
+}
+
+// project reads a predicate of a known type. One that calls itself a verification
+// summary and is none proves nothing, as with provenance.
+func project(predicateType string, predicate []byte) (*facts.Projection, *rejection) {
+	s, err := projection.Summary(predicateType, predicate)
+	switch {
+	case err != nil:
+		return nil, reject(facts.CodeMalformed, "the signed predicate cannot be read: %s", cause(err))
+	case s == nil:
+		return nil, nil
+	}
+	return &facts.Projection{Kind: facts.ProjectionVSA, MadeAt: s.TimeVerified, Summary: s}, nil
 }
 
 type envelopeSignature struct {
@@ -176,7 +195,7 @@ func (p *item) attestation(s facts.Signature, predicateBytes int64) facts.Attest
 	a := facts.Attestation{
 		Signature: s, PredicateType: p.statement.PredicateType,
 		StatementSubjects: p.statement.factSubjects(), PayloadDigest: facts.Digest(p.payload),
-		Provenance: p.provenance,
+		Provenance: p.provenance, Projection: p.projection,
 	}
 	if raw := p.statement.Predicate; int64(len(raw)) <= predicateBytes {
 		a.Predicate = orNull(raw)

@@ -82,7 +82,7 @@ func normalVerdict(t *testing.T, host string, a answer) verdict.Verdict {
 	v.ID, v.Active, v.Build = "", verdict.Active{}, ""
 	v.Policies = slices.Clone(v.Policies)
 	for i := range v.Policies {
-		v.Policies[i].Revision, v.Policies[i].Digest, v.Policies[i].ParamsDigest = "", "", ""
+		v.Policies[i].Revision, v.Policies[i].Digest, v.Policies[i].ParamsDigest, v.Policies[i].SignersDigest = "", "", "", ""
 	}
 	return *normal(t, host, &v)
 }

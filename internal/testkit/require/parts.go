@@ -42,6 +42,7 @@ const (
 	partRace       = "race"
 	partRedis      = "redis"
 	partRegal      = "regal"
+	partSLSA       = "slsa-verifier"
 )
 
 func parts() []part {
@@ -74,6 +75,9 @@ func parts() []part {
 		}},
 		{partRegal, "run `make tools`, or set SIGNET_REGAL to its path", func() (string, error) {
 			return program("SIGNET_REGAL", func() (string, error) { return builtTool("regal") })
+		}},
+		{partSLSA, "run `make tools`, or set SIGNET_SLSA_VERIFIER to its path", func() (string, error) {
+			return program("SIGNET_SLSA_VERIFIER", func() (string, error) { return builtTool("slsa-verifier") })
 		}},
 	}
 }

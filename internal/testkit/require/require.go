@@ -40,6 +40,9 @@ func Redis(t testing.TB) string { t.Helper(); return get(t, partRedis) }
 // Regal returns the path of the regal program: SIGNET_REGAL, or the one that tools/build.sh built.
 func Regal(t testing.TB) string { t.Helper(); return get(t, partRegal) }
 
+// SLSAVerifier returns the path of the slsa-verifier program: SIGNET_SLSA_VERIFIER, or the one that tools/build.sh built.
+func SLSAVerifier(t testing.TB) string { t.Helper(); return get(t, partSLSA) }
+
 // Chromium returns the path of the browser: SIGNET_CHROMIUM, or the one in PATH.
 func Chromium(t testing.TB) string { t.Helper(); return get(t, partChromium) }
 

@@ -73,6 +73,7 @@ func TestParts(t *testing.T) {
 		{name: "opa by variable", part: OPA, env: map[string]string{"SIGNET_OPA": program}, want: program, used: "opa"},
 		{name: "regal by variable", part: Regal, env: map[string]string{"SIGNET_REGAL": program}, want: program, used: "regal"},
 		{name: "regal not built", part: Regal, env: map[string]string{"XDG_CACHE_HOME": empty}, outcome: "skip: needs regal: run `make tools`"},
+		{name: "slsa-verifier by variable", part: SLSAVerifier, env: map[string]string{"SIGNET_SLSA_VERIFIER": program}, want: program, used: "slsa-verifier"},
 		{name: "opa not built", part: OPA, env: map[string]string{"XDG_CACHE_HOME": empty}, outcome: "skip: needs opa: run `make tools`"},
 	}
 	for _, tt := range tests {
@@ -133,7 +134,7 @@ func TestParse(t *testing.T) {
 		{list: ""},
 		{list: "corpus", want: []string{"corpus"}},
 		{list: " redis , corpus,,redis", want: []string{"redis", "corpus"}},
-		{list: "corpus,Redis", err: `"Redis", which is no part; the parts are actionlint, chromium, corpus, cosign, node, opa, postgres, race, redis, regal`},
+		{list: "corpus,Redis", err: `"Redis", which is no part; the parts are actionlint, chromium, corpus, cosign, node, opa, postgres, race, redis, regal, slsa-verifier`},
 	}
 	for _, tt := range tests {
 		got, err := Parse(tt.list)

@@ -9,8 +9,9 @@ package signing.lib
 # title: Parameters
 # description: >-
 #   The parameters, undefined unless every one is there and has the right type.
-#   Only exceptions, attestations and contents may be absent: nothing is waived then, no
-#   attestation required, and nothing asked of what attestations say.
+#   Only exceptions, attestations, contents and verification summaries may be absent:
+#   nothing is waived then, no attestation required, nothing asked of what attestations
+#   say, and no summary accepted.
 # custom:
 #   example: 'lib.params.threshold with data.params as fixture.params'
 params := given if {
@@ -24,6 +25,7 @@ params := given if {
 	exceptions_in_order(object.get(given, "exceptions", []))
 	attestations_in_order(object.get(given, "attestations", []))
 	contents_in_order(object.get(given, "contents", {}))
+	summaries_in_order(object.get(given, "verification_summaries", []))
 }
 
 # METADATA
