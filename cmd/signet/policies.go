@@ -294,6 +294,7 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	return engine.Policy{
 		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts,
 		RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
+		Threshold: p.Threshold, Groups: p.GroupsInForce(), Platforms: p.Platforms,
 		Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil
 }

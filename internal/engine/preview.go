@@ -77,7 +77,7 @@ func (st *State) Alike(other *State, name string) bool {
 	}
 	return slices.EqualFunc(st.scope(name), other.scope(name), func(a, b Policy) bool {
 		return a.Name == b.Name && a.Mode == b.Mode && a.Set == b.Set && a.Signers.Digest() == b.Signers.Digest() &&
-			a.RequireSignature == b.RequireSignature && a.Registered == b.Registered && a.AllPlatforms == b.AllPlatforms && a.same(b)
+			a.RequireSignature == b.RequireSignature && a.Registered == b.Registered && a.Platforms == b.Platforms && a.same(b)
 	})
 }
 
@@ -88,7 +88,7 @@ func (p Policy) same(o Policy) bool { return p.Document != "" && p.Document == o
 // WantsAllPlatforms says that a policy for the image reads the evidence of every
 // platform.
 func (st *State) WantsAllPlatforms(name string) bool {
-	return slices.ContainsFunc(st.scope(name), func(p Policy) bool { return p.AllPlatforms })
+	return slices.ContainsFunc(st.scope(name), func(p Policy) bool { return p.Platforms == facts.PlatformsEvery })
 }
 
 // VerifyKept makes facts anew of kept evidence, with the trust roots and the keys of

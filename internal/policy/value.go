@@ -122,6 +122,19 @@ type field struct {
 	key   *ast.Term
 	index []int
 	inner step
+	// omitEmpty leaves an empty value out, as encoding/json does.
+	omitEmpty bool
+}
+
+// empty is what encoding/json takes for it.
+func empty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.String, reflect.Slice, reflect.Map:
+		return v.Len() == 0
+	case reflect.Bool, reflect.Int, reflect.Int64, reflect.Float64, reflect.Pointer:
+		return v.IsZero()
+	}
+	return false
 }
 
 func planStruct(t reflect.Type) step {
@@ -131,15 +144,17 @@ func planStruct(t reflect.Type) step {
 		if f.Anonymous || !f.IsExported() {
 			continue
 		}
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		size += len(name) + 2
-		fields = append(fields, field{key: ast.StringTerm(name), index: f.Index, inner: planFor(f.Type)})
+		fields = append(fields, field{key: ast.StringTerm(name), index: f.Index, inner: planFor(f.Type), omitEmpty: options == "omitempty"})
 	}
 	return func(e *encoder, v reflect.Value) *ast.Term {
 		e.spend(size)
 		object := ast.NewObjectWithCapacity(len(fields))
 		for _, f := range fields {
-			object.Insert(f.key, f.inner(e, v.FieldByIndex(f.index)))
+			if at := v.FieldByIndex(f.index); !f.omitEmpty || !empty(at) {
+				object.Insert(f.key, f.inner(e, at))
+			}
 		}
 		return ast.NewTerm(object)
 	}

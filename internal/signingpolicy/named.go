@@ -1,7 +1,5 @@
 package signingpolicy
 
-import "fmt"
-
 // ParseAs reads a signing policy as [Parse] does, for the place that name is of:
 // a document that does not name itself is given that name, and one that has
 // another is an error.
@@ -29,9 +27,9 @@ func ParseAs(name string, body []byte) (*Policy, error) {
 		r.fail(n, "shadow_of", "%q is this policy itself; name the one that it is compared with", name)
 		return nil, r.err()
 	}
-	p.Name = name
-	for i := range p.Inline {
-		p.Inline[i].Name = fmt.Sprintf("%s/%d", name, i+1)
+	for i, s := range p.Inline {
+		p.Inline[i].Name = name + "/" + p.shortName(s)
 	}
+	p.Name = name
 	return p, nil
 }

@@ -25,12 +25,14 @@ type standardParams struct {
 	TrustedSources        []string `json:"trusted_sources"` // null: any
 	// Absent for none, so that parameters of a policy without any are as they were.
 	Exceptions []paramException `json:"exceptions,omitempty"`
+	Groups     []paramGroup     `json:"groups,omitempty"`
+	Platforms  string           `json:"platforms,omitempty"`
 }
 
 // belongs says where a standard parameter is written instead.
 func belongs(name string) string {
 	switch name {
-	case "require_signature", "verify_transparency_log", "threshold", "trusted_sources", "exceptions":
+	case "require_signature", "verify_transparency_log", "threshold", "trusted_sources", "exceptions", "groups", "platforms":
 		return "is a field of the policy itself; write it beside parameters, not among them"
 	case "registered_signers":
 		return "follows from the signers; write {type: registry} among trusted_signers"
@@ -265,6 +267,13 @@ func (p *Policy) WithParams(raw []byte) (*Policy, error) {
 		return nil, fmt.Errorf("%w: parameters: threshold: %d signers would be nobody; it must be at least 1", ErrInvalid, standard.Threshold)
 	}
 	out := *p
+	if out.Groups, err = groupsOf(standard.Groups); err != nil {
+		return nil, err
+	}
+	out.Platforms = standard.Platforms
+	if !slices.Contains(append(platformsValues(), ""), out.Platforms) {
+		return nil, fmt.Errorf("%w: parameters: platforms: %q is none of %s", ErrInvalid, out.Platforms, strings.Join(platformsValues(), ", "))
+	}
 	out.RequireSignature, out.VerifyTransparencyLog, out.Threshold, out.TrustedSources = standard.RequireSignature, standard.VerifyTransparencyLog, standard.Threshold, standard.TrustedSources
 	out.UseRegistered = standard.RegisteredSigners
 	if out.Parameters, err = facts.Canonical(more); err != nil {

@@ -55,6 +55,12 @@ type Policy struct {
 	RegisteredNames []string
 	// TrustedSources in normal form ("github.com/acme/app"); empty: any source.
 	TrustedSources []string
+	// Groups of signers must each meet a threshold of their own, beside Threshold. Their
+	// signers are named as they are written: [Policy.GroupsInForce].
+	Groups []signers.Group
+	// Platforms is what the policy asks of an index, one of the Platforms constants of
+	// package facts; "": the index is signed, or the platform that was asked for.
+	Platforms string
 	// Exceptions waive violations until they end.
 	Exceptions []Exception
 	// ShadowOf names the policy that one of mode shadow is compared with; "": the
@@ -200,7 +206,9 @@ func (p *Policy) Params() (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: policy %s: exceptions: %w", ErrInvalid, p.Name, err)
 	}
-	standard, err := json.Marshal(standardParams{p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources, exceptions})
+	standard, err := json.Marshal(standardParams{
+		p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources, exceptions, p.paramGroups(), p.Platforms,
+	})
 	if err != nil || len(p.Parameters) == 0 {
 		return standard, err
 	}
@@ -227,6 +235,8 @@ type canonical struct {
 		Threshold             int                  `yaml:"threshold"`
 		Images                []string             `yaml:"images,omitempty"`
 		TrustedSigners        []canonicalSigner    `yaml:"trusted_signers"`
+		Groups                []canonicalGroup     `yaml:"groups,omitempty"`
+		Platforms             string               `yaml:"platforms,omitempty"`
 		TrustedSources        []string             `yaml:"trusted_sources,omitempty"`
 		Exceptions            []canonicalException `yaml:"exceptions,omitempty"`
 		Bundle                string               `yaml:"bundle,omitempty"`
@@ -234,8 +244,8 @@ type canonical struct {
 	} `yaml:"signing_policy"`
 }
 
-// canonicalSigner is a signer in its one form. Only registered ones have a name,
-// Enabled, an owner and a note.
+// canonicalSigner is a signer in its one form. Only registered ones have Enabled, an
+// owner and a note.
 type canonicalSigner struct {
 	Name         string            `yaml:"name,omitempty"`
 	Type         string            `yaml:"type"`
@@ -301,6 +311,7 @@ func (p *Policy) Canonical() ([]byte, error) {
 	sp := &c.SigningPolicy
 	sp.Name, sp.Mode, sp.RequireSignature, sp.VerifyTransparencyLog = p.Name, p.Mode, p.RequireSignature, p.VerifyTransparencyLog
 	sp.Threshold, sp.Images, sp.TrustedSources, sp.ShadowOf, sp.Bundle = p.Threshold, p.Images, p.TrustedSources, p.ShadowOf, p.Bundle
+	sp.Groups, sp.Platforms = p.canonicalGroups(), p.Platforms
 	for _, e := range p.Exceptions {
 		sp.Exceptions = append(sp.Exceptions, canonicalException{e.Images, e.Codes, e.Reason, e.Owner, e.ExpiresAt.UTC()})
 	}
@@ -313,6 +324,9 @@ func (p *Policy) Canonical() ([]byte, error) {
 	for _, s := range p.Inline {
 		cs := canonicalOf(s)
 		cs.Key = pemOf(s.Keys)
+		if name := p.shortName(s); !isPosition(name) {
+			cs.Name = name
+		}
 		sp.TrustedSigners = append(sp.TrustedSigners, cs)
 	}
 	if p.UseRegistered {

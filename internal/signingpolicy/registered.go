@@ -37,7 +37,7 @@ func ParseSigners(body []byte) ([]Entry, error) {
 	misplaced := map[string]string{}
 	for _, field := range []string{
 		"name", "mode", "require_signature", "verify_transparency_log", "threshold", "images", "trusted_sources",
-		"verification", "slsa", "cosign", "default", "attestations", "exceptions", "shadow_of",
+		"verification", "slsa", "cosign", "default", "attestations", "exceptions", "groups", "platforms", "shadow_of",
 	} {
 		misplaced[field] = "belongs to a policy; a list of registered signers has trusted_signers or trusted_keys and nothing else"
 	}
