@@ -40,6 +40,17 @@ requested := input.request.platform_digest if input.request.platform_digest != "
 requested := input.subject.digest if not may_have_platforms
 
 # METADATA
+# title: What is to be signed
+# description: >-
+#   The digest of the image, or of the platform that was asked for, where the policy
+#   asks for signatures on that.
+# custom:
+#   example: 'lib.asked_for with input as fixture.for_platform with data.params as fixture.params'
+asked_for := requested if {
+	platforms == "requested"
+} else := input.subject.digest
+
+# METADATA
 # title: Digests that speak for what was asked
 # description: >-
 #   The digests evidence on which may meet a requirement: of an index that it has, of

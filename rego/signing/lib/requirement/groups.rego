@@ -77,16 +77,7 @@ violation contains lib.explains(
 	vouching := lib.vouching_of_group(group, target)
 }
 
-_digest_of("") := lib.requested if lib.platforms == "requested"
-
-_digest_of("") := input.subject.digest if {
-	not lib.platforms == "requested"
-}
-
-_digest_of("") := input.subject.digest if {
-	lib.platforms == "requested"
-	not lib.requested
-}
+_digest_of("") := lib.asked_for
 
 _digest_of(target) := target if target != ""
 

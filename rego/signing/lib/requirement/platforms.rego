@@ -15,8 +15,14 @@ import data.signing.lib
 #     signing.lib.requirement.explained with input as fixture.good with data.params as
 #     fixture.of_every
 explained contains "signature" if {
-	some digest in lib.every_platform
-	not lib.signed(digest)
+	count(input.signatures) > 0
+	some target, _ in _platform_targets
+	not lib.signed(target)
+}
+
+explained contains "signature" if {
+	lib.platforms == "requested"
+	not lib.requested
 }
 
 # METADATA
