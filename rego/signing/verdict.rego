@@ -42,7 +42,7 @@ default verdict := {
 	"slsa": {"level": 0, "builder": null},
 }
 
-verdict := object.union(
+verdict := object.union_n([
 	{
 		"allow": allow,
 		"violations": [lib.standing(finding) | some finding in _found; not _is_waived(finding)],
@@ -53,8 +53,9 @@ verdict := object.union(
 		"satisfied_by": satisfied_by,
 		"slsa": {"level": 0, "builder": null},
 	},
-	object.union(_waivers, _coverage),
-) if {
+	_waivers,
+	_coverage,
+]) if {
 	input.schema == "signet/input/v1"
 }
 

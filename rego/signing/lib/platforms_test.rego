@@ -3,22 +3,19 @@ package signing.lib_test
 import data.signing.lib
 import data.signing.lib.fixture_test as fixture
 
-_accepted(given, params) := digests if {
-	digests := lib.accepted with input as given with data.params as params
-}
-
 test_what_speaks_for_an_index if {
-	_accepted(fixture.good, fixture.params) == {fixture.index}
-	_accepted(fixture.good, fixture.of_index) == {fixture.index}
-	_accepted(fixture.good, fixture.of_requested) == set()
-	_accepted(fixture.good, fixture.of_every) == {fixture.index, fixture.platform}
+	lib.accepted == {fixture.index} with input as fixture.good with data.params as fixture.params
+	lib.accepted == {fixture.index} with input as fixture.good with data.params as fixture.of_index
+	lib.accepted == set() with input as fixture.good with data.params as fixture.of_requested
+	lib.accepted == {fixture.index, fixture.platform} with input as fixture.good with data.params as fixture.of_every
 }
 
 test_what_speaks_for_the_platform_that_was_asked_for if {
-	_accepted(fixture.for_platform, fixture.params) == {fixture.index, fixture.platform}
-	_accepted(fixture.for_platform, fixture.of_index) == {fixture.index}
-	_accepted(fixture.for_platform, fixture.of_requested) == {fixture.platform}
-	_accepted(fixture.for_platform, fixture.of_every) == {fixture.index, fixture.platform}
+	lib.accepted == {fixture.index, fixture.platform} with input as fixture.for_platform with data.params as fixture.params
+	lib.accepted == {fixture.index} with input as fixture.for_platform with data.params as fixture.of_index
+	lib.accepted == {fixture.platform} with input as fixture.for_platform with data.params as fixture.of_requested
+	lib.accepted == {fixture.index, fixture.platform} with input as fixture.for_platform
+		with data.params as fixture.of_every
 }
 
 _subject(change) := object.union(fixture.good, {"subject": object.union(fixture.good.subject, change)})
@@ -27,7 +24,7 @@ _manifest := _subject({"platforms": [], "media_type": "application/vnd.oci.image
 
 test_an_image_without_platforms_speaks_for_itself if {
 	every params in [fixture.params, fixture.of_index, fixture.of_requested, fixture.of_every] {
-		_accepted(_manifest, params) == {fixture.index}
+		lib.accepted == {fixture.index} with input as _manifest with data.params as params
 		lib.signature_requirement_met with input as _manifest with data.params as params
 	}
 }
@@ -40,10 +37,10 @@ test_images_that_may_have_platforms if {
 		{"platforms": [], "media_type": ""},
 		{"media_type": "application/vnd.oci.image.manifest.v1+json"},
 	] {
-		_accepted(_subject(change), fixture.of_requested) == set()
+		lib.accepted == set() with input as _subject(change) with data.params as fixture.of_requested
 	}
 	file := _subject({"platforms": [], "media_type": "", "repository": ""})
-	_accepted(file, fixture.of_requested) == {fixture.index}
+	lib.accepted == {fixture.index} with input as file with data.params as fixture.of_requested
 }
 
 test_an_index_alone_is_not_every_platform if {

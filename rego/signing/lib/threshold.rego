@@ -21,10 +21,12 @@ assignment_of(requirement, digest) := match if {
 	[match] = [m |
 		some m in input.matches
 		m.requirement == requirement
-		object.get(m, "subject_digest", "") == digest
+		_matched_on(m) == digest
 	]
 	count({signer | some signer in match.signers}) == match.count
 }
+
+_matched_on(match) := object.get(match, "subject_digest", "")
 
 # METADATA
 # title: Vouching signatures

@@ -6,7 +6,9 @@ import data.signing.lib
 
 # METADATA
 # title: Groups of signers
-# description: The requirement of each group, with the ids of the signatures that meet it, on each platform where the policy asks for every one.
+# description: >-
+#   The requirement of each group, with the ids of the signatures that meet it, on each
+#   platform where the policy asks for every one.
 # custom:
 #   code: needs_of_groups
 #   severity: none

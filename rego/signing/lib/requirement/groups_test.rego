@@ -2,11 +2,6 @@ package signing.lib.requirement_test
 
 import data.signing.lib.fixture_test as fixture
 
-_violations(given, params) := [violation |
-	verdict := data.signing.verdict with input as given with data.params as params
-	some violation in verdict.violations
-]
-
 _group_not_met(message, remediation) := {
 	"code": "group_not_met",
 	"message": message,
@@ -28,7 +23,8 @@ test_one_of_two_of_a_group if {
 		fixture.group_match("release", [["build", fixture.build.principal]]),
 		fixture.group_match("security", [["s1", fixture.s1.principal]]),
 	])
-	_violations(given, fixture.grouped) == [_group_not_met(
+	verdict := data.signing.verdict with input as given with data.params as fixture.grouped
+	verdict.violations == [_group_not_met(
 		concat(" ", [
 			"Image ghcr.io/org/server:v1 is signed by 1 of the 2 distinct signers of the group security that this policy",
 			"requires: s1@example.com (issuer https://accounts.example) signed.",
@@ -44,7 +40,8 @@ test_who_counts_for_another_group if {
 		fixture.group_match("release", [["build", lead.principal]]),
 		fixture.group_match("security", []),
 	])
-	_violations(given, fixture.grouped) == [_group_not_met(
+	verdict := data.signing.verdict with input as given with data.params as fixture.grouped
+	verdict.violations == [_group_not_met(
 		concat(" ", [
 			"Image ghcr.io/org/server:v1 is signed by 0 of the 2 distinct signers of the group security that this policy",
 			"requires: build@example.com (issuer https://accounts.example) counts for the group release already.",
@@ -54,7 +51,8 @@ test_who_counts_for_another_group if {
 }
 
 test_every_group_says_what_it_misses if {
-	[violation.code | some violation in _violations(fixture.nothing, fixture.grouped)] == [
+	verdict := data.signing.verdict with input as fixture.nothing with data.params as fixture.grouped
+	[violation.code | some violation in verdict.violations] == [
 		"unsigned",
 		"group_not_met",
 		"group_not_met",

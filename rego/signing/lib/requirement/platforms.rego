@@ -6,6 +6,7 @@ import data.signing.lib
 
 # METADATA
 # title: Platforms that are not signed
+# scope: rule
 # description: The signature requirement is explained where a platform is not signed by itself.
 # custom:
 #   code: explained_by_platforms
@@ -44,16 +45,6 @@ violation contains lib.finding(5, "platform_not_requested", "signing.rules", {
 	not lib.requested
 }
 
-default _which_platform := "as a whole"
-
-_which_platform := sprintf("as %s, which several of its manifests are called", [input.request.platform]) if {
-	input.request.platform != ""
-}
-
-_known_platforms := concat("", [sprintf(", for example --platform %s/%s", [platform.os, platform.architecture]) |
-	platform := input.subject.platforms[0]
-])
-
 # METADATA
 # title: Platform is signed
 # description: Too few distinct trusted signers signed a platform of the index by itself, as the policy wants it.
@@ -67,30 +58,15 @@ violation contains lib.explains("signature", lib.finding(35, "platform_not_signe
 	"message": sprintf("%s is itself signed by %d of the %d distinct trusted signers that this policy requires.", [
 		lib.platform_in_words(digest), _signers_of(target), lib.params.threshold,
 	]),
-	"remediation": sprintf("Sign its manifest (cosign sign --recursive signs an index and every platform): cosign sign %s", [
-		lib.by_digest(digest),
-	]),
+	"remediation": sprintf(
+		"Sign its manifest (cosign sign --recursive signs an index and every platform): cosign sign %s",
+		[lib.by_digest(digest)],
+	),
 })) if {
 	count(input.signatures) > 0
 	some target, digest in _platform_targets
 	not lib.signed(target)
 }
-
-# By target, the digest of each platform that must be signed by itself.
-_platform_targets[digest] := digest if {
-	lib.params.require_signature == true
-	some digest in lib.every_platform
-}
-
-_platform_targets[""] := lib.requested if {
-	lib.params.require_signature == true
-	lib.platforms == "requested"
-	lib.may_have_platforms
-}
-
-default _signers_of(_) := 0
-
-_signers_of(target) := count(lib.vouching_of(lib.assignment_of("signature", target), target))
 
 # METADATA
 # title: Every platform meets the requirement
@@ -117,10 +93,37 @@ violation contains lib.finding(36, "platform_lacks_requirement", "signing.rules"
 	not _is_covered(digest, name)
 }
 
+default _which_platform := "as a whole"
+
+_which_platform := sprintf("as %s, which several of its manifests are called", [input.request.platform]) if {
+	input.request.platform != ""
+}
+
+_known_platforms := concat("", [sprintf(", for example --platform %s/%s", [platform.os, platform.architecture]) |
+	platform := input.subject.platforms[0]
+])
+
+# By target, the digest of each platform that must be signed by itself.
+_platform_targets[digest] := digest if {
+	lib.params.require_signature == true
+	some digest in lib.every_platform
+}
+
+_platform_targets[""] := lib.requested if {
+	lib.params.require_signature == true
+	lib.platforms == "requested"
+	lib.may_have_platforms
+}
+
+default _signers_of(_) := 0
+
+_signers_of(target) := count(lib.vouching_of(lib.assignment_of("signature", target), target))
+
 _is_covered(digest, name) if name in covered[digest]
 
 # METADATA
 # title: Covered digests
+# scope: rule
 # description: >-
 #   By digest, the requirements that are met for it: those of signatures by signatures
 #   on it where the policy says so, others by facts about it.

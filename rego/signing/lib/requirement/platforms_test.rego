@@ -64,15 +64,22 @@ _not_requested(how) := {
 	"rule": "signing.rules",
 }
 
+_several := _not_requested("as linux/arm, which several of its manifests are called")
+
 test_no_platform_was_asked_for if {
-	_violations(fixture.good, fixture.of_requested) == [_not_requested("as a whole")]
+	verdict := data.signing.verdict with input as fixture.good with data.params as fixture.of_requested
+	verdict.violations == [_not_requested("as a whole")]
+}
+
+test_several_have_the_platforms_name if {
 	several := object.union(fixture.good, {"request": {
 		"image": "ghcr.io/org/server:v1",
 		"context": {},
 		"roles": [],
 		"platform": "linux/arm",
 	}})
-	_violations(several, fixture.of_requested) == [_not_requested("as linux/arm, which several of its manifests are called")]
+	verdict := data.signing.verdict with input as several with data.params as fixture.of_requested
+	verdict.violations == [_several]
 }
 
 # That it is not known what was asked for is never waived.
@@ -131,7 +138,8 @@ test_groups_of_every_platform if {
 	data.signing.allow with input as given with data.params as policy
 
 	short := object.union(given, {"matches": array.slice(matches, 0, 3)})
-	_violations(short, policy) == [_group_not_met(
+	verdict := data.signing.verdict with input as short with data.params as policy
+	verdict.violations == [_group_not_met(
 		concat(" ", [
 			"Platform linux/amd64 of image ghcr.io/org/server:v1 (sha256:bb) is signed by 0 of the 1 distinct signers",
 			"of the group release that this policy requires.",
