@@ -140,6 +140,16 @@ type Coverage struct {
 	Digest   string `json:"digest"`
 	Platform string `json:"platform"`
 	Signed   bool   `json:"signed"`
+	// Requirements are what policies that say what they ask of an index ask of this
+	// digest, and whether it is met.
+	Requirements []Covered `json:"requirements,omitempty"`
+}
+
+// Covered says whether a digest meets one requirement of a policy.
+type Covered struct {
+	Policy      string `json:"policy"`
+	Requirement string `json:"requirement"`
+	Met         bool   `json:"met"`
 }
 
 // Active names everything in force when it was decided.

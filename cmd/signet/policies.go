@@ -295,7 +295,8 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	return engine.Policy{
 		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts,
 		RequireSignature: p.RequireSignature, Attest: p.Attest, Registered: p.UseRegistered, Attestations: requiredAttestations(p.Policy), Ages: p.Ages(),
-		AllPlatforms: p.WantsPlatforms(), Exceptions: exceptions, ShadowOf: p.ShadowOf,
+		Threshold: p.Threshold, Groups: p.GroupsInForce(), Platforms: p.Platforms, AllPlatforms: p.WantsPlatforms(),
+		Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil
 }
 

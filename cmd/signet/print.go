@@ -224,5 +224,12 @@ func (p printer) coverage(v *verdict.Verdict) {
 			state = "yes"
 		}
 		p.line("  %-3s  %-16s %s", state, label, c.Digest)
+		for _, r := range c.Requirements {
+			state := "lacks"
+			if r.Met {
+				state = "meets"
+			}
+			p.line("         %s %s (policy %s)", state, r.Requirement, r.Policy)
+		}
 	}
 }

@@ -130,6 +130,9 @@ func (s *Service) PutPolicyWith(ctx context.Context, c Caller, name, owner strin
 	if err := s.checkShadow(ctx, p, before); err != nil {
 		return client.Policy{}, err
 	}
+	if err := s.checkGroups(ctx, p, before); err != nil {
+		return client.Policy{}, err
+	}
 	if err := s.resolvePolicy(ctx, p); err != nil {
 		return client.Policy{}, err
 	}
@@ -373,7 +376,7 @@ func unreferenced(ctx context.Context, tx *store.Tx, name, what string) error {
 		if err != nil {
 			return fmt.Errorf("%w: policy %s: %w", store.ErrCorrupt, r.Name, err)
 		}
-		if slices.Contains(p.RegisteredNames, name) {
+		if slices.Contains(p.NamesRegistered(), name) {
 			return refuse(ErrConflict, "%s cannot be %s, because policy %q names it; take it out of that policy first, or disable the signer", signerNamed(name), what, r.Name)
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -26,7 +27,7 @@ type AttestationRequirement struct {
 func attestationMatches(p Policy, b *Basis, f facts.Facts, fr facts.Frame) []facts.Match {
 	var matches []facts.Match
 	for _, r := range p.Attestations {
-		for _, digests := range attestedDigests(r, b) {
+		for _, digests := range attestedDigests(p, r, b) {
 			edges := map[string][]string{} // principal → signer entries
 			for _, a := range f.Attestations() {
 				trusted := fr.TrustedSigners[facts.FactKey(a.Signature)]
@@ -47,19 +48,13 @@ func attestationMatches(p Policy, b *Basis, f facts.Facts, fr facts.Frame) []fac
 
 // attestedDigests are the digests that a requirement speaks of: one list for the
 // image, or one for each platform.
-func attestedDigests(r AttestationRequirement, b *Basis) [][]string {
-	if r.Every && len(b.Subject.Platforms) > 0 {
-		lists := make([][]string, 0, len(b.Subject.Platforms))
-		for _, p := range b.Subject.Platforms {
-			lists = append(lists, []string{p.Digest})
+func attestedDigests(p Policy, r AttestationRequirement, b *Basis) [][]string {
+	if platforms := b.Subject.PlatformDigests(); (r.Every || p.Platforms == facts.PlatformsEvery) && len(platforms) > 0 {
+		lists := make([][]string, 0, len(platforms))
+		for _, d := range platforms {
+			lists = append(lists, []string{d})
 		}
 		return lists
 	}
-	digests := []string{b.Subject.Digest}
-	for d := range acceptable(b.Subject, b.Platform) {
-		if d != b.Subject.Digest {
-			digests = append(digests, d)
-		}
-	}
-	return [][]string{digests}
+	return [][]string{slices.Sorted(maps.Keys(b.Subject.Accepts(p.Platforms, b.Platform)))}
 }

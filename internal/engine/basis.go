@@ -28,6 +28,8 @@ type Basis struct {
 	// Subject is what the image was resolved to; without a digest where it was not.
 	Subject facts.Subject `json:"subject"`
 	Search  facts.Search  `json:"search"`
+	// AllPlatforms: the evidence of every platform was looked for.
+	AllPlatforms bool `json:"all_platforms,omitempty"`
 	// OldSignature: among the evidence was one of cosign's old signatures, verified
 	// or not.
 	OldSignature bool `json:"old_signature,omitempty"`
@@ -100,7 +102,7 @@ func DecodeBasis(body []byte) (Basis, error) {
 func (e *Engine) basis(st *State, req Request, g *gathered) Basis {
 	b := Basis{
 		Image: req.Image, Platform: req.Platform, EvidenceOnly: req.EvidenceOnly, Context: req.Context, Roles: req.Roles,
-		Asked: g.Asked, Subject: g.Subject, Search: g.Search, Problem: keptProblem(g.Problem), RetryAfter: g.RetryAfter,
+		Asked: g.Asked, Subject: g.Subject, Search: g.Search, AllPlatforms: g.allPlatforms, Problem: keptProblem(g.Problem), RetryAfter: g.RetryAfter,
 		TagUntil: g.tagUntil, SearchUntil: g.searchUntil, GraceNote: st.GraceNote, Offline: st.Offline,
 		Terms: Terms{
 			DecisionMaxAge: e.cfg.DecisionMaxAge, MaxStaleness: e.cfg.MaxStaleness,

@@ -33,4 +33,8 @@ const (
 	ReasonInternal         = "internal_error"
 	ReasonStillVerifying   = "still_verifying"
 	ReasonGrace            = "last_known_state"
+
+	// ReasonPlatformsNotSearched: a policy asks for the evidence of every platform,
+	// which was not looked for.
+	ReasonPlatformsNotSearched = "platforms_not_searched"
 )

@@ -2,17 +2,19 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
 
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
 // sumUp fills in the parts of a verdict that repeat the facts for a reader:
-// the signature that counted (or the first that verified), the log, coverage.
+// the signature that counted (or the first that verified), and the log.
 func sumUp(v *verdict.Verdict, st *State, b *Basis, f facts.Facts, counting map[string]bool, base facts.Frame) {
 	sigs := f.Signatures()
 	var best *facts.Signature
@@ -33,8 +35,6 @@ func sumUp(v *verdict.Verdict, st *State, b *Basis, f facts.Facts, counting map[
 		}
 	}
 	v.TransparencyLog = logInfo(best, st)
-	v.Coverage = coverage(b.Subject, sigs, counting)
-	pin(v, b.Subject, b.Platform)
 }
 
 // rejectedSignature says whether there was evidence that wanted to be a signature.
@@ -65,9 +65,18 @@ func logInfo(s *facts.Signature, st *State) verdict.LogInfo {
 	return verdict.LogInfo{Reason: "the signature has no entry of a log that we know"}
 }
 
+// coverageOf names the policy in what a result says of digests.
+func coverageOf(policy string, res verdict.Result) []verdict.Covered {
+	list := slices.Clone(res.Coverage)
+	for i := range list {
+		list[i].Policy = policy
+	}
+	return list
+}
+
 // coverage lists the subject and its platforms; a signature that counts on the
-// index speaks for each of them.
-func coverage(s facts.Subject, sigs []facts.Signature, counting map[string]bool) []verdict.Coverage {
+// index speaks for each of them, unless a policy asks for them apart.
+func coverage(s facts.Subject, sigs []facts.Signature, counting map[string]bool, apart bool, covered []verdict.Covered) []verdict.Coverage {
 	signed := map[string]bool{}
 	for _, sig := range sigs {
 		if counting[facts.FactKey(sig)] {
@@ -79,21 +88,29 @@ func coverage(s facts.Subject, sigs []facts.Signature, counting map[string]bool)
 	}
 	out := []verdict.Coverage{{Digest: s.Digest, Signed: signed[s.Digest]}}
 	for _, p := range s.Platforms {
-		out = append(out, verdict.Coverage{Digest: p.Digest, Platform: p.String(), Signed: signed[p.Digest] || signed[s.Digest]})
+		out = append(out, verdict.Coverage{Digest: p.Digest, Platform: p.String(), Signed: signed[p.Digest] || !apart && signed[s.Digest]})
+	}
+	for i, o := range out {
+		for _, c := range covered {
+			if c.Digest == o.Digest {
+				c.Digest = ""
+				out[i].Requirements = append(out[i].Requirements, c)
+			}
+		}
 	}
 	return out
 }
 
 // pin names what to deploy. When only the platform asked for is signed, and not
-// the index, pinning the index would let other platforms in: the platform's own
-// digest is pinned instead.
-func pin(v *verdict.Verdict, s facts.Subject, platform string) {
-	asked := facts.MatchPlatforms(s.Platforms, platform)
-	if len(asked) != 1 || len(v.Coverage) == 0 || v.Coverage[0].Signed {
+// the index, or a policy has judged that platform alone, pinning the index would let
+// other platforms in: the platform's own digest is pinned instead.
+func pin(v *verdict.Verdict, s facts.Subject, platform string, alone bool) {
+	asked := s.PlatformDigest(platform)
+	if asked == "" || len(v.Coverage) == 0 || v.Coverage[0].Signed && !alone {
 		return
 	}
 	for _, c := range v.Coverage[1:] {
-		if c.Digest == asked[0].Digest && c.Signed {
+		if c.Digest == asked && c.Signed {
 			s.Digest = c.Digest
 			v.Pinned = s.Pinned()
 		}
@@ -108,7 +125,7 @@ func explain(reasons []verdict.Reason, p Policy, in facts.Input, now time.Time) 
 	}
 	for i := range reasons {
 		switch reasons[i].Code {
-		case "no_trusted_signer", "signer_not_trusted", "threshold_not_met":
+		case "no_trusted_signer", "signer_not_trusted", "threshold_not_met", "group_not_met":
 		default:
 			continue
 		}
@@ -118,10 +135,36 @@ func explain(reasons []verdict.Reason, p Policy, in facts.Input, now time.Time) 
 				Field: near.Field, Want: near.Want, Have: near.Have, Why: near.Why,
 			}
 		}
+		if reasons[i].Code == "group_not_met" { // who is to sign is in the policy already
+			if gone := notInForce(p, in, now); len(gone) > 0 {
+				reasons[i].Remediation += fmt.Sprintf(" (Not in force for this image now: %s.)", strings.Join(gone, ", "))
+			}
+			continue
+		}
 		if cmd := trustCommand(p, sigs, in.Request.Image); cmd != "" {
 			reasons[i].Remediation = "If you trust this signer: " + cmd
 		}
 	}
+}
+
+// notInForce are the signers of groups that are not met who could not sign at all:
+// not registered, disabled, out of their time, or of other images.
+func notInForce(p Policy, in facts.Input, now time.Time) []string {
+	var gone []string
+	for _, g := range p.Groups {
+		short := func(m facts.Match) bool {
+			return m.Requirement == signers.GroupRequirement(g.Name) && m.Count < g.Threshold
+		}
+		if len(in.Matches) > 0 && !slices.ContainsFunc(in.Matches, short) {
+			continue
+		}
+		for _, name := range g.Signers {
+			if !p.Signers.Trusts(name, in.Subject.Name(), now) && !slices.Contains(gone, name) {
+				gone = append(gone, name)
+			}
+		}
+	}
+	return gone
 }
 
 // trustCommand is the command that would trust the first keyless identity among
@@ -188,6 +231,9 @@ func problemReason(p *evidence.Problem, image string) verdict.Reason {
 			"Push it as an OCI or Docker schema 2 image; no signature can speak for what has several meanings.")
 	case evidence.CodePlatformNotFound, evidence.CodeEvidenceTooLarge:
 		return say(p.Error()+".", "See the message; limits are in the configuration under limits.")
+	}
+	if p.Code == ReasonPlatformsNotSearched {
+		return say(p.Message, "Ask for the image anew, by a name or digest whose manifest the registry has; what was kept does not answer it.")
 	}
 	return say(fmt.Sprintf("Image %s could not be looked up: %s.", image, what), "Ask again; if it stays so, check the registry and the network.")
 }

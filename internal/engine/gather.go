@@ -29,6 +29,8 @@ type gathered struct {
 	itemBytes int64
 	searchKey [32]byte
 	fromLease bool
+	// allPlatforms: the evidence of every platform was looked for.
+	allPlatforms bool
 	// tagUntil and searchUntil bound the answer by its leases; zero means that
 	// the lease is made by this very answer.
 	tagUntil    time.Time
@@ -53,6 +55,7 @@ func (e *Engine) gather(ctx context.Context, st *State, req Request, asked Asked
 	for _, p := range policies {
 		q.AllPlatforms = q.AllPlatforms || p.AllPlatforms
 	}
+	g.allPlatforms = q.AllPlatforms
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Limits.SearchTimeout)
 	defer cancel()
 

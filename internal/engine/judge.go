@@ -12,7 +12,6 @@ import (
 
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
-	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
@@ -27,6 +26,7 @@ type judged struct {
 	slsa       verdict.SLSA
 	exceptions []verdict.Exception
 	validUntil *time.Time
+	coverage   []verdict.Covered
 	// counting are the keys of the signatures that count for this policy.
 	counting map[string]bool
 	// alarm is why the policy gave no usable answer.
@@ -53,6 +53,8 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	v.ExpiresAt = expiry(st, b, now)
 	d := decided{verdict: v, frames: map[string]facts.Frame{}, alarms: map[string]error{}}
 	counting := map[string]bool{}
+	var covered []verdict.Covered
+	apart, onlyRequested := false, false // see coverage and pin
 
 	policies := st.scope(subject.Name())
 	for _, p := range policies {
@@ -66,6 +68,9 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 			d.alarms[p.Name] = j.alarm
 		}
 		maps.Copy(counting, j.counting)
+		covered = append(covered, j.coverage...)
+		apart = apart || p.Platforms == facts.PlatformsRequested || p.Platforms == facts.PlatformsEvery
+		onlyRequested = onlyRequested || p.Platforms == facts.PlatformsRequested && p.Mode == verdict.Enforce
 		v.Reasons = append(v.Reasons, j.verdict.Reasons...)
 		v.Warnings = append(v.Warnings, j.verdict.Warnings...)
 		v.Exceptions = append(v.Exceptions, j.exceptions...)
@@ -78,6 +83,8 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	}
 	combine(v, st, policies, b)
 	sumUp(v, st, b, f, counting, facts.Frame{EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew, StaleRoots: staleRoots(st, b, now)})
+	v.Coverage = coverage(b.Subject, f.Signatures(), counting, apart, covered)
+	pin(v, b.Subject, b.Platform, onlyRequested)
 	if v.Decision == verdict.Unknown {
 		v.ExpiresAt = now
 		v.RetryAfter = retryAfter(b.RetryAfter)
@@ -129,6 +136,10 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 		j.verdict.Reasons = append(j.verdict.Reasons, problemReason(problem, b.Image))
 		return j
 	}
+	if problem := platformsProblem(p, b); problem != nil {
+		j.verdict.Reasons = append(j.verdict.Reasons, problemReason(problem, b.Image))
+		return j
+	}
 	in := facts.NewInput(f, j.frame)
 	j.counting = countingSignatures(p, in)
 
@@ -154,6 +165,7 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 	j.verdict.SatisfiedBy = append(j.verdict.SatisfiedBy, res.SatisfiedBy...)
 	j.slsa, j.validUntil = res.SLSA, res.ValidUntil
 	j.exceptions = exceptionsOf(p.Name, res)
+	j.coverage = coverageOf(p.Name, res)
 	allows := res.Allow && len(res.Violations) == 0
 	monotone := p.Set.Monotone() && !waives(res)
 	switch {
@@ -185,14 +197,16 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Frame {
 	fr := facts.Frame{
 		EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew,
-		Request: facts.Request{Image: b.Image, Context: b.Context, Roles: b.Roles}, Platform: b.Platform,
+		Request: facts.Request{
+			Image: b.Image, Context: b.Context, Roles: b.Roles, Platform: b.Platform, PlatformDigest: b.Subject.PlatformDigest(b.Platform),
+		},
+		Platform: b.Platform, Platforms: p.Platforms, AllPlatforms: p.AllPlatforms,
 		Registry: b.Subject.Registry, Repository: b.Subject.Repository, Tag: b.Subject.Tag,
 		Search: b.Search, TrustedSigners: map[string][]string{}, Trust: trustInfo(st, now),
 		StaleRoots: staleRoots(st, b, now),
 	}
 	name := b.Subject.Name()
-	accept := acceptable(b.Subject, b.Platform)
-	edges := map[string][]string{} // principal → signer entries
+	ask := targets(p, b.Subject, b.Platform)
 	for _, s := range f.Signatures() {
 		if _, withheld := fr.Withhold(s); withheld {
 			continue
@@ -202,8 +216,10 @@ func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Fr
 			continue
 		}
 		fr.TrustedSigners[facts.FactKey(s)] = names
-		if accept[s.SubjectDigest] && p.Counts(s, fr.Trust) {
-			edges[s.Principal] = append(edges[s.Principal], names...)
+		for _, t := range ask {
+			if t.accept[s.SubjectDigest] && p.Counts(s, fr.Trust) {
+				t.edges[s.Principal] = append(t.edges[s.Principal], names...)
+			}
 		}
 	}
 	for _, a := range f.Attestations() {
@@ -216,24 +232,11 @@ func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Fr
 	}
 	if p.Signers.InForce(name, now) { // no match at all says that nobody is trusted
 		if p.RequireSignature {
-			fr.Matches = []facts.Match{signers.Assign(RequirementSignature, edges)}
+			fr.Matches = matches(p, ask)
 		}
 		fr.Matches = append(fr.Matches, attestationMatches(p, b, f, fr)...)
 	}
 	return fr
-}
-
-// acceptable are the digests whose signature speaks for what was asked: the
-// subject itself (an index speaks for all its platforms), and the platform that
-// was asked for.
-func acceptable(s facts.Subject, platform string) map[string]bool {
-	accept := map[string]bool{s.Digest: true}
-	// Where the platform's name is that of several manifests, one of them does not
-	// speak for the others.
-	if asked := facts.MatchPlatforms(s.Platforms, platform); len(asked) == 1 {
-		accept[asked[0].Digest] = true
-	}
-	return accept
 }
 
 // has says that evidence was rejected for this reason.

@@ -81,7 +81,8 @@ func (st *State) Alike(other *State, name string) bool {
 	}
 	return slices.EqualFunc(st.scope(name), other.scope(name), func(a, b Policy) bool {
 		return a.Name == b.Name && a.Mode == b.Mode && a.Set == b.Set && a.Signers.Digest() == b.Signers.Digest() &&
-			a.RequireSignature == b.RequireSignature && a.Registered == b.Registered && a.AllPlatforms == b.AllPlatforms && sameRequirements(a, b) && a.same(b)
+			a.RequireSignature == b.RequireSignature && a.Registered == b.Registered && a.Platforms == b.Platforms && a.AllPlatforms == b.AllPlatforms &&
+			sameRequirements(a, b) && a.same(b)
 	})
 }
 

@@ -85,6 +85,13 @@ type Policy struct {
 	Counts func(s facts.Signature, trust []facts.TrustInfo) bool
 	// RequireSignature is false for a policy that wants none.
 	RequireSignature bool
+	// Threshold is how many distinct signers the signature requirement asks for, and
+	// Groups are those that some of its signers must meet.
+	Threshold int
+	Groups    []signers.Group
+	// Platforms is what it asks of an index, one of the Platforms constants of package
+	// facts, or "".
+	Platforms string
 	// Attestations are those that it requires.
 	Attestations []AttestationRequirement
 	// Ages says that time alone can end what it allows, because it asks how old

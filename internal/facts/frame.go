@@ -14,14 +14,17 @@ type Frame struct {
 	// EvaluatedAt before the evidence counts as signed in the future.
 	ClockSkew time.Duration `json:"clock_skew"`
 	Request   Request       `json:"request"`
-	// Platform is the one that was asked for, "" for none. It is not in the input:
-	// it says which digests' signatures were matched, and what to ask again.
-	Platform   string  `json:"platform,omitempty"`
-	Registry   string  `json:"registry"`
-	Repository string  `json:"repository"`
-	Tag        *string `json:"tag"`
-	Search     Search  `json:"search"`
-	Matches    []Match `json:"matches"`
+	// Platform is the one that was asked for, "" for none: what to ask again.
+	Platform string `json:"platform,omitempty"`
+	// Platforms is what the policy asks of an index: one of the Platforms constants.
+	Platforms string `json:"platforms,omitempty"`
+	// AllPlatforms: it reads the evidence of every platform.
+	AllPlatforms bool    `json:"all_platforms,omitempty"`
+	Registry     string  `json:"registry"`
+	Repository   string  `json:"repository"`
+	Tag          *string `json:"tag"`
+	Search       Search  `json:"search"`
+	Matches      []Match `json:"matches"`
 	// TrustedSigners maps a fact ([FactKey]) to the trusted signers it matches.
 	TrustedSigners map[string][]string `json:"trusted_signers"`
 	Trust          []TrustInfo         `json:"trust"`
@@ -39,7 +42,8 @@ func FactKey(s Signature) string { return s.SubjectDigest + " " + s.ID }
 // NewInput puts facts into a frame. Evidence with a verified time after the
 // time of evaluation becomes a rejection here, because facts know no clock.
 // Predicates reach the policy only when their signature matched a trusted
-// signer, so that no rule ever reads a stranger's JSON.
+// signer, so that no rule ever reads a stranger's JSON. Where a policy says what it
+// asks of an index, attestations on other digests do not reach it either.
 func NewInput(f Facts, fr Frame) Input {
 	subject := f.Subject()
 	subject.Registry, subject.Repository, subject.Tag = fr.Registry, fr.Repository, fr.Tag
@@ -66,7 +70,11 @@ func NewInput(f Facts, fr Frame) Input {
 	in.Search.Repositories = orEmpty(in.Search.Repositories)
 	in.Search.Problems = orEmpty(in.Search.Problems)
 
+	accepted := subject.Accepts(fr.Platforms, fr.Platform)
 	for _, s := range f.signatures {
+		if !fr.reads(subject, s.SubjectDigest) {
+			continue
+		}
 		if r, withheld := fr.Withhold(s); withheld {
 			in.Rejections = append(in.Rejections, r)
 			continue
@@ -74,6 +82,9 @@ func NewInput(f Facts, fr Frame) Input {
 		in.Signatures = append(in.Signatures, InputSignature{Signature: s, TrustedSigners: fr.trusted(s)})
 	}
 	for _, a := range f.attestations {
+		if !fr.reads(subject, a.SubjectDigest) || fr.Platforms != "" && !fr.AllPlatforms && !accepted[a.SubjectDigest] {
+			continue
+		}
 		if r, withheld := fr.Withhold(a.Signature); withheld {
 			in.Rejections = append(in.Rejections, r)
 			continue
@@ -87,6 +98,16 @@ func NewInput(f Facts, fr Frame) Input {
 		in.Attestations = append(in.Attestations, InputAttestation{Attestation: a, TrustedSigners: trusted, Projection: projection, Provenance: provenance})
 	}
 	return in
+}
+
+// reads says whether the policy reads evidence on a digest: on the image, on what
+// was asked for by the name of a platform, and on every platform where it asks for
+// all of them. What others of the policies in force had looked for is none of its
+// evidence.
+func (fr Frame) reads(s Subject, digest string) bool {
+	others := func(p Platform) bool { return p.Digest == digest }
+	return fr.AllPlatforms || digest == s.Digest || !slices.ContainsFunc(s.Platforms, others) ||
+		slices.ContainsFunc(MatchPlatforms(s.Platforms, fr.Platform), others)
 }
 
 func (fr Frame) trusted(s Signature) []string {

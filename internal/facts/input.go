@@ -37,6 +37,12 @@ type Request struct {
 	// Context holds only keys that the policy set declares.
 	Context map[string]string `json:"context"`
 	Roles   []string          `json:"roles"`
+	// Platform is the one that was asked for, os/architecture[/variant]; absent where
+	// none was.
+	Platform string `json:"platform,omitempty"`
+	// PlatformDigest is the digest of that platform's manifest; absent where the
+	// index has none of that name, or several.
+	PlatformDigest string `json:"platform_digest,omitempty"`
 }
 
 // Search tells how the search for evidence went.
@@ -118,13 +124,19 @@ type Material struct {
 // Match is one requirement's largest one-to-one assignment between distinct
 // principals and signer entries.
 type Match struct {
-	Requirement string   `json:"requirement"`
-	Signers     []string `json:"signers"`
-	Principals  []string `json:"principals"`
-	Count       int      `json:"count"`
+	// Requirement is "signature", "group:NAME" for a group of signers, or the name of a
+	// required attestation.
+	Requirement string `json:"requirement"`
+	// SubjectDigest is the platform's whose own signatures were matched; absent for
+	// the image as it was asked for.
+	SubjectDigest string `json:"subject_digest,omitempty"`
+
+	Signers    []string `json:"signers"`
+	Principals []string `json:"principals"`
+	Count      int      `json:"count"`
 	// Digests are those whose attestations count. A requirement that is to be met for
 	// every platform has a match for each, with its digest alone. Absent for the
-	// signature requirement.
+	// signature requirement and groups.
 	Digests []string `json:"digests,omitempty"`
 }
 

@@ -18,14 +18,14 @@ import (
 //	{"allow": bool, "violations": [finding], "warnings": [finding],
 //	 "satisfied_by": [{"requirement", "facts": [id]} | {"requirement", "exception"}],
 //	 "slsa": {"level": 0..3, "builder": string|null}, "exceptions"?: [exception],
-//	 "valid_until"?: RFC 3339}
+//	 "valid_until"?: RFC 3339, "coverage"?: [{"digest", "requirement", "met": bool}]}
 //
 // with finding = {"code", "message", "remediation", "rule", "fact"?} and exception =
 // {"name", "codes": [code], "owner", "reason", "expires_at"}. Fields that nobody
 // reads are refused, because their author thinks that they do something.
 func decodeResult(t *ast.Term, limit int64) (verdict.Result, error) {
 	d := &decoder{left: limit}
-	o := d.object(t, "result", []string{"allow", "violations", "warnings", "satisfied_by", "slsa"}, "exceptions", "valid_until")
+	o := d.object(t, "result", []string{"allow", "violations", "warnings", "satisfied_by", "slsa"}, "exceptions", "valid_until", "coverage")
 	r := verdict.Result{
 		Allow:       d.boolean(o["allow"], "allow"),
 		Violations:  list(d, o["violations"], "violations", d.finding),
@@ -35,6 +35,9 @@ func decodeResult(t *ast.Term, limit int64) (verdict.Result, error) {
 	}
 	if exceptions, ok := o["exceptions"]; ok {
 		r.Exceptions = list(d, exceptions, "exceptions", d.exception)
+	}
+	if coverage, ok := o["coverage"]; ok {
+		r.Coverage = list(d, coverage, "coverage", d.covered)
 	}
 	if until, ok := o["valid_until"]; ok {
 		at := d.time(until, "valid_until")
@@ -198,6 +201,14 @@ func (d *decoder) satisfied(t *ast.Term, where string) verdict.Satisfied {
 		s.Exception = d.words(exception, where+".exception")
 	}
 	return s
+}
+
+func (d *decoder) covered(t *ast.Term, where string) verdict.Covered {
+	o := d.object(t, where, []string{"digest", "requirement", "met"})
+	return verdict.Covered{
+		Digest: d.words(o["digest"], where+".digest"), Requirement: d.words(o["requirement"], where+".requirement"),
+		Met: d.boolean(o["met"], where+".met"),
+	}
 }
 
 func (d *decoder) time(t *ast.Term, where string) time.Time {

@@ -132,8 +132,8 @@ type field struct {
 	key   *ast.Term
 	index []int
 	inner step
-	// omit says that it is left out where it is empty, as encoding/json has it.
-	omit bool
+	// omitEmpty leaves an empty value out, as encoding/json does.
+	omitEmpty bool
 }
 
 func planStruct(t reflect.Type) step {
@@ -145,17 +145,15 @@ func planStruct(t reflect.Type) step {
 		}
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		size += len(name) + 2
-		fields = append(fields, field{key: ast.StringTerm(name), index: f.Index, inner: planFor(f.Type), omit: options == "omitempty"})
+		fields = append(fields, field{key: ast.StringTerm(name), index: f.Index, inner: planFor(f.Type), omitEmpty: options == "omitempty"})
 	}
 	return func(e *encoder, v reflect.Value) *ast.Term {
 		e.spend(size)
 		object := ast.NewObjectWithCapacity(len(fields))
 		for _, f := range fields {
-			value := v.FieldByIndex(f.index)
-			if f.omit && empty(value) {
-				continue
+			if at := v.FieldByIndex(f.index); !f.omitEmpty || !empty(at) {
+				object.Insert(f.key, f.inner(e, at))
 			}
-			object.Insert(f.key, f.inner(e, value))
 		}
 		return ast.NewTerm(object)
 	}

@@ -367,7 +367,7 @@ func (r *run) group(d Direction, reasons []Reason) *Group {
 func (r *run) decide(ctx context.Context, row *Row, b *engine.Basis) (outcome, error) {
 	name := b.Asked.Name()
 	before, after := r.cfg.InForce, r.cfg.Candidate
-	if after.State.WantsAllPlatforms(name) && !before.State.WantsAllPlatforms(name) {
+	if wanted := after.State.WantsAllPlatforms(name) || before.State.WantsAllPlatforms(name); wanted && !b.AllPlatforms && len(b.Subject.Platforms) > 0 {
 		return skip(PlatformsNotSearched, "A policy would read the evidence of every platform of the image, and that was not looked for."), nil
 	}
 	origin, err := r.cfg.Source.Origin(ctx, row.Active)

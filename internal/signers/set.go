@@ -183,6 +183,13 @@ func (s *Set) InForce(name string, at time.Time) bool {
 	return false
 }
 
+// Trusts says whether the signer of that name is trusted for the image name at a
+// time; false where there is none.
+func (s *Set) Trusts(signer, name string, at time.Time) bool {
+	i, found := slices.BinarySearchFunc(s.entries, signer, func(e *entry, n string) int { return strings.Compare(e.Name, n) })
+	return found && s.entries[i].trusts(name, at)
+}
+
 // NextBoundary is the first time after at when a signer begins or ends to be
 // trusted, nil when there is none. What was matched at at holds until then.
 func (s *Set) NextBoundary(at time.Time) *time.Time {

@@ -361,7 +361,7 @@ func (p *Policy) Ages() bool {
 
 // WantsPlatforms says whether the evidence of every platform of an index is needed.
 func (p *Policy) WantsPlatforms() bool {
-	return slices.ContainsFunc(p.Attestations, func(a Attestation) bool { return a.Subjects == SubjectsEvery })
+	return p.Platforms == facts.PlatformsEvery || slices.ContainsFunc(p.Attestations, func(a Attestation) bool { return a.Subjects == SubjectsEvery })
 }
 
 // takeAttestations takes what parameters of a bundle's author say of attestations.

@@ -25,18 +25,19 @@ type standardParams struct {
 	TrustedSources        []string `json:"trusted_sources"` // null: any
 	// Absent for none, so that parameters of a policy without any are as they were.
 	Exceptions []paramException `json:"exceptions,omitempty"`
-	// Absent where none are required, and where nothing is asked of what they say.
+	// Absent where nothing is asked for.
 	Attestations []paramAttestation `json:"attestations,omitempty"`
 	Contents     *Contents          `json:"contents,omitempty"`
-	// Absent where none are accepted.
-	Summaries []paramSummary `json:"verification_summaries,omitempty"`
+	Summaries    []paramSummary     `json:"verification_summaries,omitempty"`
+	Groups       []paramGroup       `json:"groups,omitempty"`
+	Platforms    string             `json:"platforms,omitempty"`
 }
 
 // belongs says where a standard parameter is written instead.
 func belongs(name string) string {
 	switch name {
 	case "require_signature", "verify_transparency_log", "threshold", "trusted_sources", "exceptions", "attestations", "contents",
-		"verification_summaries":
+		"verification_summaries", "groups", "platforms":
 		return "is a field of the policy itself; write it beside parameters, not among them"
 	case "registered_signers":
 		return "follows from the signers; write {type: registry} among trusted_signers"
@@ -276,6 +277,13 @@ func (p *Policy) WithParams(raw []byte) (*Policy, error) {
 	}
 	out := *p
 	out.Summaries = accepted
+	if out.Groups, err = groupsOf(standard.Groups); err != nil {
+		return nil, err
+	}
+	out.Platforms = standard.Platforms
+	if !slices.Contains(append(platformsValues(), ""), out.Platforms) {
+		return nil, fmt.Errorf("%w: parameters: platforms: %q is none of %s", ErrInvalid, out.Platforms, strings.Join(platformsValues(), ", "))
+	}
 	out.RequireSignature, out.VerifyTransparencyLog, out.Threshold, out.TrustedSources = standard.RequireSignature, standard.VerifyTransparencyLog, standard.Threshold, standard.TrustedSources
 	out.UseRegistered = standard.RegisteredSigners
 	if err := out.takeAttestations(standard); err != nil {

@@ -102,6 +102,10 @@ type draft struct {
 	threshold *yaml.Node
 	// summariesAt are where the verification summaries of the policy stand.
 	summariesAt []*yaml.Node
+	// inlineNames are the names that the policy's own signers were given, "" for none,
+	// and groupsAt where groups stand.
+	inlineNames []string
+	groupsAt    []*yaml.Node
 	// parametersAt is nil where there are none.
 	parametersAt *yaml.Node
 	// registered says that this is a list of registered signers and no policy;
@@ -148,6 +152,8 @@ func fromNode(n *yaml.Node, name string) (*Policy, error) {
 		"verification_summaries":  d.verificationSummaries,
 		"attest":                  func(n *yaml.Node) { p.Attest = d.boolean(n, "attest") },
 		"exceptions":              d.exceptions,
+		"groups":                  d.groups,
+		"platforms":               d.platforms,
 		"shadow_of":               func(n *yaml.Node) { d.shadowOf(n) },
 		"bundle":                  func(n *yaml.Node) { p.Bundle = d.bundle(n) },
 		"parameters":              d.parameters,
@@ -165,9 +171,7 @@ func fromNode(n *yaml.Node, name string) (*Policy, error) {
 // finish checks what depends on several fields.
 func (d *draft) finish(n *yaml.Node) {
 	p := d.policy
-	for i := range p.Inline {
-		p.Inline[i].Name = fmt.Sprintf("%s/%d", p.Name, i+1)
-	}
+	d.nameInline()
 	// The gateway writes minimum_level: 1 even where it asks for no attestation,
 	// and then means nothing by it. Only beside an explicit false is that certain.
 	if d.slsa.level != nil && d.slsa.levelWant > 0 {
@@ -182,6 +186,8 @@ func (d *draft) finish(n *yaml.Node) {
 	switch {
 	case len(p.Parameters) > 0 && p.Bundle == "":
 		d.fail(d.parametersAt, "parameters", "go with a bundle, whose rules read them; name it with bundle, or leave them out")
+	case !p.RequireSignature && len(p.Groups) > 0:
+		d.fail(n, "require_signature", "is false, and groups ask for signatures; leave one of them out")
 	case !p.requiresSomething():
 		d.fail(n, "require_signature", "is false, so the policy requires nothing; set it to true, or mode to audit or disabled to block nothing")
 	case len(p.Inline) == 0 && !p.UseRegistered:
@@ -203,6 +209,7 @@ func (d *draft) finish(n *yaml.Node) {
 	case p.ShadowOf == p.Name:
 		d.fail(d.shadowAt, "shadow_of", "%q is this policy itself; name the one that it is compared with", p.Name)
 	}
+	d.checkGroups()
 	if len(d.errs) == 0 {
 		d.finishNamed()
 		d.finishContents()

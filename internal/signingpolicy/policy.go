@@ -63,6 +63,12 @@ type Policy struct {
 	Summaries []Summaries
 	// Attest asks for an attestation with every verdict.
 	Attest bool
+	// Groups of signers must each meet a threshold of their own, beside Threshold. Their
+	// signers are named as they are written: [Policy.GroupsInForce].
+	Groups []signers.Group
+	// Platforms is what the policy asks of an index, one of the Platforms constants of
+	// package facts; "": the index is signed, or the platform that was asked for.
+	Platforms string
 	// Exceptions waive violations until they end.
 	Exceptions []Exception
 	// ShadowOf names the policy that one of mode shadow is compared with; "": the
@@ -211,7 +217,7 @@ func (p *Policy) Params() (json.RawMessage, error) {
 	standard, err := json.Marshal(standardParams{
 		RequireSignature: p.RequireSignature, VerifyTransparencyLog: p.VerifyTransparencyLog, RegisteredSigners: p.UseRegistered, Threshold: p.Threshold,
 		TrustedSources: p.TrustedSources, Exceptions: exceptions, Attestations: p.paramAttestations(), Contents: p.Contents.pointer(),
-		Summaries: p.paramSummaries(),
+		Summaries: p.paramSummaries(), Groups: p.paramGroups(), Platforms: p.Platforms,
 	})
 	if err != nil || len(p.Parameters) == 0 {
 		return standard, err
@@ -239,6 +245,8 @@ type canonical struct {
 		Threshold             int                  `yaml:"threshold"`
 		Images                []string             `yaml:"images,omitempty"`
 		TrustedSigners        []canonicalSigner    `yaml:"trusted_signers"`
+		Groups                []canonicalGroup     `yaml:"groups,omitempty"`
+		Platforms             string               `yaml:"platforms,omitempty"`
 		TrustedSources        []string             `yaml:"trusted_sources,omitempty"`
 		Attestations          []Attestation        `yaml:"attestations,omitempty"`
 		Contents              *Contents            `yaml:"contents,omitempty"`
@@ -250,8 +258,8 @@ type canonical struct {
 	} `yaml:"signing_policy"`
 }
 
-// canonicalSigner is a signer in its one form. Only registered ones have a name,
-// Enabled, an owner and a note.
+// canonicalSigner is a signer in its one form. Only registered ones have Enabled, an
+// owner and a note.
 type canonicalSigner struct {
 	Name         string            `yaml:"name,omitempty"`
 	Type         string            `yaml:"type"`
@@ -319,6 +327,7 @@ func (p *Policy) Canonical() ([]byte, error) {
 	sp.Threshold, sp.Images, sp.TrustedSources, sp.ShadowOf, sp.Bundle = p.Threshold, p.Images, p.TrustedSources, p.ShadowOf, p.Bundle
 	sp.Attestations, sp.Contents = p.Attestations, p.Contents.pointer()
 	sp.Summaries, sp.Attest = p.canonicalSummaries(), p.Attest
+	sp.Groups, sp.Platforms = p.canonicalGroups(), p.Platforms
 	for _, e := range p.Exceptions {
 		sp.Exceptions = append(sp.Exceptions, canonicalException{e.Images, e.Codes, e.Reason, e.Owner, e.ExpiresAt.UTC()})
 	}
@@ -331,6 +340,9 @@ func (p *Policy) Canonical() ([]byte, error) {
 	for _, s := range p.Inline {
 		cs := canonicalOf(s)
 		cs.Key = pemOf(s.Keys)
+		if name := p.shortName(s); !isPosition(name) {
+			cs.Name = name
+		}
 		sp.TrustedSigners = append(sp.TrustedSigners, cs)
 	}
 	if p.UseRegistered {

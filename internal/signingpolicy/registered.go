@@ -37,7 +37,8 @@ func ParseSigners(body []byte) ([]Entry, error) {
 	misplaced := map[string]string{}
 	for _, field := range []string{
 		"name", "mode", "require_signature", "verify_transparency_log", "threshold", "images", "trusted_sources",
-		"verification", "slsa", "cosign", "default", "attestations", "contents", "exceptions", "shadow_of",
+		"verification", "slsa", "cosign", "default", "attest", "attestations", "contents", "exceptions", "groups", "platforms", "shadow_of",
+		"verification_summaries",
 	} {
 		misplaced[field] = "belongs to a policy; a list of registered signers has trusted_signers or trusted_keys and nothing else"
 	}

@@ -101,8 +101,8 @@ func (d *draft) read(n *yaml.Node, at string) said {
 		"signed_from":   when(&s.signer.SignedFrom, "signed_from"),
 		"signed_until":  when(&s.signer.SignedUntil, "signed_until"),
 	}
+	fields["name"] = text(&s.signer.Name, "name", "name")
 	ofRegistered := map[string]func(*yaml.Node){
-		"name":    text(&s.signer.Name, "name", "name"),
 		"owner":   text(&s.signer.Owner, "owner", "owner"),
 		"note":    text(&s.signer.Note, "note", "note"),
 		"enabled": flag(&s.signer.Enabled, "enabled"),
@@ -112,7 +112,7 @@ func (d *draft) read(n *yaml.Node, at string) said {
 		if d.registered {
 			fields[name] = read
 		} else {
-			misplaced[name] = "belongs to registered signers; a policy's own are named by their position, and answered for by whoever answers for the policy"
+			misplaced[name] = "belongs to registered signers; a policy's own are answered for by whoever answers for the policy"
 		}
 	}
 	d.mapping(n, at+".", fields, misplaced)
@@ -232,6 +232,7 @@ func (d *draft) add(s said, at string) {
 		return
 	}
 	d.policy.Inline = append(d.policy.Inline, s.signer)
+	d.inlineNames = append(d.inlineNames, d.inlineName(s, at))
 }
 
 // failSigner notes each mistake of a signer at the line of its field.

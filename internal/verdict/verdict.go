@@ -73,6 +73,19 @@ type Result struct {
 	// Exceptions are those that waived something, none where nothing was waived.
 	Exceptions []Exception `json:"exceptions,omitempty"`
 	ValidUntil *time.Time  `json:"valid_until,omitempty"`
+	// Coverage says of each digest that the policy judges whether it meets each
+	// requirement; nil for a policy that does not say what it asks of an index.
+	Coverage []Covered `json:"coverage,omitempty"`
+}
+
+// Covered says whether a digest of the image meets one requirement.
+type Covered struct {
+	// Policy whose requirement it is; "" within a [Result].
+	Policy string `json:"policy,omitempty"`
+	// Digest is "" within a [Coverage], which has it.
+	Digest      string `json:"digest,omitempty"`
+	Requirement string `json:"requirement"`
+	Met         bool   `json:"met"`
 }
 
 // Exception is a named exception that waived violations, until it ends.
@@ -175,8 +188,12 @@ type LogInfo struct {
 type Coverage struct {
 	Digest   string `json:"digest"`
 	Platform string `json:"platform"`
-	// Signed: a signature that counts speaks of this digest or of its index.
+	// Signed: a signature that counts speaks of this digest or of its index; of this
+	// digest itself, where a policy asks for signatures on platforms.
 	Signed bool `json:"signed"`
+	// Requirements are those of policies that say what they ask of an index; absent
+	// where none speaks of this digest.
+	Requirements []Covered `json:"requirements,omitempty"`
 }
 
 // Active names everything in force: policy sets, parameters, signers, trust

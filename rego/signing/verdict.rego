@@ -20,7 +20,8 @@ import data.signing.lib.requirement
 # title: Verdict
 # description: >-
 #   The whole answer in one object: allow, violations, warnings, the facts that
-#   satisfied each requirement, and the SLSA level.
+#   satisfied each requirement, and the SLSA level; coverage where the policy says what
+#   it asks of an index.
 # entrypoint: true
 # custom:
 #   code: input_not_understood
@@ -54,6 +55,7 @@ verdict := object.union_n([
 	},
 	_waivers,
 	_validity,
+	_coverage,
 ]) if {
 	input.schema == "signet/input/v1"
 }
@@ -77,6 +79,10 @@ _used[exception] contains finding.code if {
 	some finding in _found
 	exception := lib.waiver[finding.code]
 }
+
+default _coverage := {}
+
+_coverage := {"coverage": requirement.coverage} if lib.platforms != ""
 
 default _waivers := {}
 

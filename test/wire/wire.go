@@ -139,6 +139,7 @@ func newState(ctx context.Context, cfg Config) (*engine.State, error) {
 			Name: p.Name, Mode: p.Mode, Applies: p.Applies, Set: policySet{set}, Signers: inForce,
 			Counts: p.Counts, RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
 			Attestations: requiredAttestations(p), Ages: p.Ages(), AllPlatforms: p.WantsPlatforms(),
+			Threshold: p.Threshold, Groups: p.GroupsInForce(), Platforms: p.Platforms,
 		}},
 	}
 	for _, r := range cfg.Roots {

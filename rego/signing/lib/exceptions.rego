@@ -42,6 +42,7 @@ never_waived := {
 	"input_not_understood",
 	"no_requirement",
 	"parameters_missing",
+	"platform_not_requested",
 	"requirement_malformed",
 	"requirement_unexplained",
 	"rule_malformed",

@@ -9,9 +9,8 @@ package signing.lib
 # title: Parameters
 # description: >-
 #   The parameters, undefined unless every one is there and has the right type.
-#   Only exceptions, attestations, contents and verification summaries may be absent:
-#   nothing is waived then, no attestation required, nothing asked of what attestations
-#   say, and no summary accepted.
+#   What asks for more than signatures may be absent, and exceptions: it asks for
+#   nothing then, and nothing is waived.
 # custom:
 #   example: 'lib.params.threshold with data.params as fixture.params'
 params := given if {
@@ -26,6 +25,8 @@ params := given if {
 	attestations_in_order(object.get(given, "attestations", []))
 	contents_in_order(object.get(given, "contents", {}))
 	summaries_in_order(object.get(given, "verification_summaries", []))
+	groups_in_order(object.get(given, "groups", []))
+	object.get(given, "platforms", "index") in {"index", "requested", "every"}
 }
 
 # METADATA

@@ -32,6 +32,15 @@ finding_of(place, code, rule, texts) := [place, {
 }]
 
 # METADATA
+# title: Finding about a requirement
+# description: A finding, as finding gives it, that says why the requirement of that name is not met.
+# custom:
+#   example: >-
+#     lib.explains("signature", lib.finding(10, "unsigned", "signing.rules", {"message": "It is
+#     not signed.", "remediation": "Sign it."}))
+explains(requirement, [place, said]) := [place, object.union(said, {"requirement": requirement})]
+
+# METADATA
 # title: Image
 # description: The image as it was asked for.
 # custom:

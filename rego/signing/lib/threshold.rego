@@ -8,10 +8,25 @@ package signing.lib
 #   asked; undefined unless there is exactly one, and it names each signer once.
 # custom:
 #   example: 'lib.assignment with input as fixture.good'
-assignment := match if {
-	[match] = [m | some m in input.matches; m.requirement == "signature"]
+assignment := assignment_of("signature", "")
+
+# METADATA
+# title: Assignment of a requirement
+# description: >-
+#   The one assignment of a requirement, for the image as it was asked for (an empty
+#   digest) or for one of its platforms.
+# custom:
+#   example: 'lib.assignment_of("signature", "") with input as fixture.good'
+assignment_of(requirement, digest) := match if {
+	[match] = [m |
+		some m in input.matches
+		m.requirement == requirement
+		_matched_on(m) == digest
+	]
 	count({signer | some signer in match.signers}) == match.count
 }
+
+_matched_on(match) := object.get(match, "subject_digest", "")
 
 # METADATA
 # title: Vouching signatures
@@ -23,26 +38,79 @@ assignment := match if {
 # custom:
 #   example: 'lib.vouching with input as fixture.good with data.params as fixture.params'
 vouching[principal] contains i if {
-	some n, principal in assignment.principals
-	some i, signature in input.signatures
-	signature.principal == principal
-	assignment.signers[n] in signature.trusted_signers
-	about_image(signature.subject_digest)
-	logged(signature)
-	sourced(signature)
+	some principal, positions in vouching_of(assignment, "")
+	some i in positions
+}
+
+# METADATA
+# title: Vouching signatures of an assignment
+# description: >-
+#   The same for any assignment, of the image as it was asked for (an empty digest) or
+#   of one of its platforms, whose own signatures alone vouch for it.
+# custom:
+#   example: >-
+#     lib.vouching_of(lib.assignment, "") with input as fixture.good with data.params as
+#     fixture.params
+vouching_of(match, digest) := {principal: positions |
+	some n, principal in match.principals
+	positions := {i |
+		some i, signature in input.signatures
+		signature.principal == principal
+		match.signers[n] in signature.trusted_signers
+		_speaks_for(digest, signature.subject_digest)
+		logged(signature)
+		sourced(signature)
+	}
+	count(positions) > 0
+}
+
+# Where the policy does not say, the assignment alone knows which platform was
+# asked for.
+_speaks_for("", digest) if {
+	platforms == ""
+	about_image(digest)
+}
+
+_speaks_for("", digest) if {
+	platforms in {"index", "every"}
+	digest == input.subject.digest
+}
+
+_speaks_for("", digest) if {
+	platforms == "requested"
+	digest == requested
+}
+
+_speaks_for(platform, digest) if {
+	platform != ""
+	platform == digest
 }
 
 # METADATA
 # title: Signature requirement
-# description: True when as many distinct trusted signers signed as the threshold asks for.
+# description: >-
+#   True when as many distinct trusted signers signed as the threshold asks for, and
+#   each platform too where the policy asks for every one.
 # custom:
 #   example: >-
 #     lib.signature_requirement_met with input as fixture.good with data.params as
 #     fixture.params
 signature_requirement_met if {
 	params.require_signature == true
-	count(vouching) >= params.threshold
+	signed("")
+	every digest in every_platform {
+		signed(digest)
+	}
 }
+
+# METADATA
+# title: Signed by enough
+# description: >-
+#   True when as many distinct trusted signers as the threshold asks for signed the
+#   image as it was asked for (an empty digest), or one platform by itself.
+# custom:
+#   example: 'lib.signed("") with input as fixture.good with data.params as fixture.params'
+signed(digest) if count(vouching_of(assignment_of("signature", digest), digest)) >= params.threshold
 
 # METADATA
 # title: Satisfying facts
@@ -52,7 +120,14 @@ signature_requirement_met if {
 #   are no others.
 # custom:
 #   example: 'lib.satisfying_facts with input as fixture.good with data.params as fixture.params'
-satisfying_facts := sort({input.signatures[i].id | some principal; some i in best_of(vouching[principal])})
+satisfying_facts := sort({input.signatures[i].id | some i in array.concat(
+	[i | some positions in vouching; some i in best_of(positions)],
+	[i |
+		some digest in every_platform
+		some positions in vouching_of(assignment_of("signature", digest), digest)
+		some i in positions
+	],
+)})
 
 # METADATA
 # title: Best signatures

@@ -63,7 +63,7 @@ violation contains lib.finding(0, "requirement_unexplained", "signing.rules", {
 #     signing.lib.requirement.explained with input as fixture.nothing with data.params as
 #     fixture.params
 explained contains "signature" if {
-	not lib.signature_requirement_met
+	not lib.signed("")
 	count(unmet.violation) > 0
 }
 
@@ -112,7 +112,7 @@ violation contains lib.finding(0, "no_requirement", "signing.rules", {
 #     signing.verdict with input as fixture.nothing with data.params as fixture.params
 violation contains [place, object.union(finding, {"requirement": "signature"})] if {
 	lib.params.require_signature == true
-	not lib.signature_requirement_met
+	not lib.signed("")
 	some [place, finding] in unmet.violation
 }
 

@@ -28,11 +28,7 @@ _nothing_found if {
 	count(_future) == 0
 }
 
-default _pinned := "IMAGE"
-
-_pinned := sprintf("%s/%s@%s", [input.subject.registry, input.subject.repository, input.subject.digest]) if {
-	input.subject.repository != ""
-}
+_pinned := lib.by_digest(lib.asked_for)
 
 default _rejected_remedy := "Do not run the image before it is clear why; sign it anew if it is yours."
 

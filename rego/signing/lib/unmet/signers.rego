@@ -151,8 +151,9 @@ violation contains lib.finding(32, "index_not_signed", "signing.rules.unmet", {
 		"Image %s is an index; signatures of single platforms, which it has, do not speak for the whole.",
 		[lib.image],
 	),
-	"remediation": sprintf("Sign the index, or ask for one platform with --platform: cosign sign %s", [_pinned]),
+	"remediation": sprintf("Sign the index%s: cosign sign %s", [_or_one_platform, _pinned]),
 }) if {
+	lib.platforms != "requested"
 	count(_counting) > 0
 	count(lib.vouching) == 0
 	every i in _counting {
@@ -177,6 +178,10 @@ violation contains lib.finding(33, "threshold_not_met", "signing.rules.unmet", {
 	),
 	"remediation": "Have it signed by more of the trusted signers, each with an identity or key of its own.",
 }) if {
+	lib.platforms != "requested"
 	count(_trusted) > 0
 	_short_of_signers
 }
+
+# Of a policy that does not say otherwise.
+_or_one_platform := {true: ", or ask for one platform with --platform", false: ""}[lib.platforms == ""]
