@@ -31,17 +31,18 @@ type Result struct {
 }
 
 // Source is the source of a build, as its signing certificate has it.
-type Source struct {
-	Repository string `json:"repository"`
-	Ref        string `json:"ref"`
-	Digest     string `json:"digest"`
-}
+type Source = facts.BuildSource
 
 // Contradiction is one field of the predicate and what the certificate says.
-type Contradiction struct {
-	Field       string `json:"field"`
-	Certificate string `json:"certificate"`
-	Predicate   string `json:"predicate"`
+type Contradiction = facts.Contradiction
+
+// Vouched is what a policy adds to the profiles about one signature.
+type Vouched struct {
+	// Registered names the profiles whose signer the administrator says this signer
+	// is; it matters for those that are vouched for by registration only.
+	Registered []string
+	// TrustRoots may vouch for the issuers of the profiles beside the profiles' own.
+	TrustRoots []string
 }
 
 // platform is what a certificate says of a build.
@@ -82,13 +83,11 @@ func platformOf(s facts.Signer) platform {
 }
 
 // Match says what an attestation with this signature and provenance proves about
-// subject ("sha256:<hex>"). registered names the profiles whose signer the
-// administrator has registered this signer as; it matters for profiles that are
-// vouched for by registration only.
+// subject ("sha256:<hex>"), with what the policy adds to the profiles.
 //
 // A contradiction proves nothing: the level is 0.
-func Match(profiles []Profile, s facts.Signature, p *facts.Provenance, subject string, registered []string) Result {
-	m := &matching{signature: s, provenance: p, result: Result{Contradictions: []Contradiction{}, Missing: map[string][]string{}}}
+func Match(profiles []Profile, s facts.Signature, p *facts.Provenance, subject string, vouched Vouched) Result {
+	m := &matching{signature: s, provenance: p, vouched: vouched, result: Result{Contradictions: []Contradiction{}, Missing: map[string][]string{}}}
 	if s.Signer.Kind == facts.KindCertificate {
 		m.platform = platformOf(s.Signer)
 		m.result.Source = m.platform.source
@@ -107,15 +106,16 @@ func Match(profiles []Profile, s facts.Signature, p *facts.Provenance, subject s
 		if len(m.result.Contradictions) > 0 {
 			return m.none("the predicate names a builder that did not sign it")
 		}
-		return m.none(fmt.Sprintf("no builder profile fits the signer %q, the build type %q and the builder %q", s.Principal, p.BuildType, p.BuilderID))
+		return m.none(fmt.Sprintf("no builder profile fits the signer %q, the build type %q and the builder %q", clip(s.Principal), clip(p.BuildType), clip(p.BuilderID)))
 	}
-	m.measure(&profiles[i], registered)
+	m.measure(&profiles[i])
 	return m.result
 }
 
 type matching struct {
 	signature  facts.Signature
 	provenance *facts.Provenance
+	vouched    Vouched
 	platform   platform
 	result     Result
 }
@@ -133,7 +133,17 @@ func (m *matching) lacks(level int, why string) {
 }
 
 func (m *matching) contradicts(field, certificate, predicate string) {
-	m.result.Contradictions = append(m.result.Contradictions, Contradiction{field, certificate, predicate})
+	m.result.Contradictions = append(m.result.Contradictions, Contradiction{Field: field, Certificate: clip(certificate), Predicate: clip(predicate)})
+}
+
+// maxShown bounds, in bytes, what is repeated of a stranger's words.
+const maxShown = 500
+
+func clip(s string) string {
+	if len(s) <= maxShown {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxShown], "") + "…"
 }
 
 // fits says whether a profile is about this attestation: by what signed it, as
@@ -234,7 +244,7 @@ func (m *matching) pretends(profiles []Profile) {
 }
 
 // measure finds the level that is proven under a profile.
-func (m *matching) measure(p *Profile, registered []string) {
+func (m *matching) measure(p *Profile) {
 	r := &m.result
 	r.Profile, r.Unproven, r.Level = p.Name, p.Unproven, p.Level
 	switch {
@@ -248,7 +258,13 @@ func (m *matching) measure(p *Profile, registered []string) {
 	for level := p.Level + 1; level <= 3; level++ {
 		m.lacks(level, fmt.Sprintf("%s claims no more than level %d (%s)", p.Title, p.Level, p.Claim.URL))
 	}
-	if p.Signer.VouchedBy == ByRegistration && !slices.Contains(registered, p.Name) {
+	if root := m.signature.TrustRoot; p.Signer.VouchedBy != ByRegistration && m.signature.Signer.Kind == facts.KindCertificate &&
+		!slices.Contains(p.Signer.TrustRoots, root) && !slices.Contains(m.vouched.TrustRoots, root) {
+		// Whoever runs that root writes its certificates: the builder is not proven.
+		r.Builder = ""
+		m.lacks(2, fmt.Sprintf("the certificate is of the trust root %s, which does not vouch for %s (%s)", root, m.signature.Signer.Issuer, strings.Join(p.Signer.TrustRoots, ", ")))
+	}
+	if p.Signer.VouchedBy == ByRegistration && !slices.Contains(m.vouched.Registered, p.Name) {
 		// Who is not registered may be anybody: the builder is not proven.
 		r.Builder = ""
 		m.lacks(2, fmt.Sprintf("the signer %s is not registered as one of the builder %s", m.signature.Principal, p.Name))
@@ -270,7 +286,7 @@ func (m *matching) builder(p *Profile) {
 	workflow, _ := parseAddress(m.platform.signer) // it fitted, so it is one
 	m.result.Reusable = !sameRepository(workflow.repository().String(), m.platform.source.Repository)
 	if p.Builder == IdentityPredicate {
-		m.result.Reusable = true
+		m.result.Reusable = true // until it is known to be the source's own
 		if a, ok := parseAddress(m.result.Builder); ok {
 			m.result.Reusable = !sameRepository(a.repository().String(), m.platform.source.Repository)
 		}
