@@ -22,7 +22,8 @@ type Result struct {
 	// Reusable is true where the builder is not a workflow of the source's own
 	// repository.
 	Reusable bool `json:"reusable"`
-	// Source is what the certificate says was built; empty for keys.
+	// Source is what the certificate says was built. Of a signer that is registered
+	// as the builder's it is what the builder says; of other keys it is empty.
 	Source Source `json:"source"`
 	// Contradictions are where the predicate says otherwise than the certificate.
 	Contradictions []Contradiction `json:"contradictions"`
@@ -264,10 +265,8 @@ func (m *matching) measure(p *Profile) {
 		r.Builder = ""
 		m.lacks(2, fmt.Sprintf("the certificate is of the trust root %s, which does not vouch for %s (%s)", root, m.signature.Signer.Issuer, strings.Join(p.Signer.TrustRoots, ", ")))
 	}
-	if p.Signer.VouchedBy == ByRegistration && !slices.Contains(m.vouched.Registered, p.Name) {
-		// Who is not registered may be anybody: the builder is not proven.
-		r.Builder = ""
-		m.lacks(2, fmt.Sprintf("the signer %s is not registered as one of the builder %s", m.signature.Principal, p.Name))
+	if p.Signer.VouchedBy == ByRegistration {
+		m.registration(p)
 	}
 	if p.Signer.VouchedBy == ByIssuer {
 		m.builder(p)
@@ -278,6 +277,24 @@ func (m *matching) measure(p *Profile) {
 	}
 	if len(r.Contradictions) > 0 {
 		m.lacks(1, "the predicate says otherwise than the certificate")
+	}
+}
+
+// registration looks whether the signer is one of the builder's.
+func (m *matching) registration(p *Profile) {
+	if !slices.Contains(m.vouched.Registered, p.Name) {
+		// Who is not registered may be anybody: the builder is not proven.
+		m.result.Builder = ""
+		m.lacks(2, fmt.Sprintf("the signer %s is not registered as one of the builder %s", clip(m.signature.Principal), p.Name))
+		return
+	}
+	// A key says nothing about sources. The builder itself signed, and says what it built.
+	if m.result.Source.Repository == "" {
+		have := m.provenance.Source
+		m.result.Source = Source{Repository: clip(have.URI), Ref: clip(have.Ref)}
+		if commits := commitsOf(have.Digest); len(commits) > 0 {
+			m.result.Source.Digest = clip(commits[0])
+		}
 	}
 }
 
@@ -315,7 +332,7 @@ func (m *matching) build(p *Profile) {
 		m.lacks(2, fmt.Sprintf("the build was triggered by %s", m.platform.trigger))
 	}
 	// https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows#pull_request
-	if ref := m.platform.source.Ref; strings.HasPrefix(ref, "refs/pull/") || strings.HasPrefix(ref, "refs/merge-requests/") {
+	if ref := m.platform.source.Ref; Unmerged(ref) {
 		m.lacks(2, fmt.Sprintf("the source is %s, which nobody has merged", ref))
 	}
 	if id := m.provenance.InvocationID; strings.HasPrefix(id, "https://") && m.platform.invocation != "" && id != m.platform.invocation {

@@ -152,13 +152,13 @@ func TestContradictions(t *testing.T) {
 		}{
 			{"builder", func(b *build) { b.provenance.BuilderID = "https://ci.evil.test/builder" }, contradiction("builder_id", signer, "https://ci.evil.test/builder")},
 			{"no builder", func(b *build) { b.provenance.BuilderID = "" }, contradiction("builder_id", signer, "")},
-			{"source", func(b *build) { b.provenance.Source.URI = source + "A" }, contradiction("source.uri", source, source + "A")},
+			{"source", func(b *build) { b.provenance.Source.URI = source + "A" }, contradiction("source.uri", source, source+"A")},
 			{"owner's letter case", func(b *build) { b.provenance.Source.URI = "https://github.com/ACME/app" }, contradiction("source.uri", source, "https://github.com/ACME/app")},
 			{"host", func(b *build) { b.provenance.Source.URI = "https://Agithub.com/acme/app" }, contradiction("source.uri", source, "https://Agithub.com/acme/app")},
 			{"tag", func(b *build) { b.provenance.Source.Ref = "refs/tags/v1" }, contradiction("source.ref", "refs/heads/main", "refs/tags/v1")},
 			{"commit", func(b *build) { b.provenance.Source.Digest["gitCommit"] = other }, contradiction("source.digest", head, other)},
 			{"second commit", func(b *build) { b.provenance.Source.Digest["sha1"] = other }, contradiction("source.digest", head, other)},
-			{"run", func(b *build) { b.provenance.InvocationID = source + "/actions/runs/8/attempts/1" }, contradiction("invocation_id", run, source + "/actions/runs/8/attempts/1")},
+			{"run", func(b *build) { b.provenance.InvocationID = source + "/actions/runs/8/attempts/1" }, contradiction("invocation_id", run, source+"/actions/runs/8/attempts/1")},
 			{"certificate of another source", claim("source_repository_uri", "https://github.com/evil/app"), contradiction("source.uri", "https://github.com/evil/app", source)},
 			{"certificate of another commit", claim("source_repository_digest", other), contradiction("source.digest", other, head)},
 		} {

@@ -22,7 +22,8 @@ type Build struct {
 	// Reusable is true where the builder is not a workflow of the source's own
 	// repository.
 	Reusable bool `json:"reusable"`
-	// Source is what the certificate says was built; empty for keys.
+	// Source is what the certificate says was built. Of a signer that is registered
+	// as the builder's it is what the builder says; of other keys it is empty.
 	Source BuildSource `json:"source"`
 	// Contradictions are where the predicate says otherwise than the certificate.
 	Contradictions []Contradiction `json:"contradictions"`
@@ -34,11 +35,12 @@ type Build struct {
 	// TrustedSource is the entry of the policy's trusted sources that the source is
 	// within, null for none.
 	TrustedSource *string `json:"trusted_source"`
-	// Untrusted says why the builder or the source is none that the policy trusts.
+	// Untrusted says why the builder or the source is none that the policy trusts;
+	// empty where both are.
 	Untrusted []string `json:"untrusted"`
 }
 
-// BuildSource is the source of a build, as its signing certificate has it.
+// BuildSource is the source of a build, as whoever vouches for the build says.
 type BuildSource struct {
 	Repository string `json:"repository"`
 	Ref        string `json:"ref"`
@@ -53,8 +55,11 @@ type Contradiction struct {
 }
 
 // Believed says whether rules may read what the attestation says: a builder that
-// the policy trusts made it, and nothing in it is contradicted.
-func (b Build) Believed() bool { return b.Level > 0 && b.TrustedBuilder != nil }
+// the policy trusts made it of a source that it trusts, and nothing in it is
+// contradicted.
+func (b Build) Believed() bool {
+	return b.Level > 0 && b.TrustedBuilder != nil && len(b.Untrusted) == 0
+}
 
 // clone is apart from b: an input must not share lists with a frame.
 func (b Build) clone() *Build {

@@ -1,7 +1,5 @@
 package signingpolicy
 
-import "fmt"
-
 // ParseAs reads a signing policy as [Parse] does, for the place that name is of:
 // a document that does not name itself is given that name, and one that has
 // another is an error.
@@ -15,23 +13,14 @@ func ParseAs(name string, body []byte) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := FromNode(n)
+	p, err := fromNode(n, name)
 	switch {
 	case err != nil:
 		return nil, err
 	case p.Name == name:
 		return p, nil
-	case hasKey(n, "name"):
+	default:
 		r.fail(n, "name", "is %q in the document, and it was to be %q; leave it out or make them the same", p.Name, name)
 		return nil, r.err()
 	}
-	if p.ShadowOf == name {
-		r.fail(n, "shadow_of", "%q is this policy itself; name the one that it is compared with", name)
-		return nil, r.err()
-	}
-	p.Name = name
-	for i := range p.Inline {
-		p.Inline[i].Name = fmt.Sprintf("%s/%d", name, i+1)
-	}
-	return p, nil
 }

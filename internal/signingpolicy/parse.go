@@ -108,18 +108,17 @@ type draft struct {
 	entries    []Entry
 	lines      map[string]int    // of entries, by name
 	written    map[string]string // what was said, and by which field
-	slsa       struct {
-		require   *yaml.Node // require_attestation, where written
-		level     *yaml.Node
-		levelWant int
-	}
+	slsa       slsaDraft
 }
 
 // FromNode reads what stands below signing_policy. Errors wrap [ErrInvalid] and
 // name lines of the document that the node is from.
-func FromNode(n *yaml.Node) (*Policy, error) {
+func FromNode(n *yaml.Node) (*Policy, error) { return fromNode(n, DefaultName) }
+
+// fromNode is [FromNode]; a policy that gives itself no name has the given one.
+func fromNode(n *yaml.Node, name string) (*Policy, error) {
 	d := &draft{reader: &reader{}, written: map[string]string{}, policy: &Policy{
-		Name: DefaultName, Mode: verdict.Enforce, RequireSignature: true, VerifyTransparencyLog: true, Threshold: 1,
+		Name: name, Mode: verdict.Enforce, RequireSignature: true, VerifyTransparencyLog: true, Threshold: 1,
 	}}
 	p := d.policy
 	d.mapping(n, "", map[string]func(*yaml.Node){
@@ -131,16 +130,19 @@ func FromNode(n *yaml.Node) (*Policy, error) {
 		"images":                  func(n *yaml.Node) { d.images(n) },
 		"trusted_signers":         func(n *yaml.Node) { d.signers(n, "trusted_signers", d.typedSigner) },
 		"trusted_keys":            func(n *yaml.Node) { d.signers(n, "trusted_keys", d.keyOrKeyless) },
-		"trusted_sources":         func(n *yaml.Node) { d.sources(n, "trusted_sources") },
-		"verification":            d.verification,
-		"slsa":                    d.slsaSection,
-		"cosign":                  d.cosignSection,
-		"default":                 d.fallback,
-		"attestations":            func(n *yaml.Node) { d.refuseUnlessEmpty(n, "attestations", later) },
-		"exceptions":              d.exceptions,
-		"shadow_of":               func(n *yaml.Node) { d.shadowOf(n) },
-		"bundle":                  func(n *yaml.Node) { p.Bundle = d.bundle(n) },
-		"parameters":              d.parameters,
+		"trusted_sources": func(n *yaml.Node) {
+			d.once(d.written, n, "trusted_sources", "trusted_sources")
+			d.sources(n, "trusted_sources")
+		},
+		"verification": d.verification,
+		"slsa":         d.slsaSection,
+		"cosign":       d.cosignSection,
+		"default":      d.fallback,
+		"attestations": func(n *yaml.Node) { d.refuseUnlessEmpty(n, "attestations", later) },
+		"exceptions":   d.exceptions,
+		"shadow_of":    func(n *yaml.Node) { d.shadowOf(n) },
+		"bundle":       func(n *yaml.Node) { p.Bundle = d.bundle(n) },
+		"parameters":   d.parameters,
 	}, map[string]string{
 		"trusted_builders": "belongs into slsa", "require_attestation": "belongs into slsa", "minimum_level": "belongs into slsa",
 		"plugins": "this is a plugin file of the gateway; give what stands under config: of its image-signing plugin",
@@ -158,22 +160,16 @@ func (d *draft) finish(n *yaml.Node) {
 	for i := range p.Inline {
 		p.Inline[i].Name = fmt.Sprintf("%s/%d", p.Name, i+1)
 	}
-	// The gateway writes minimum_level: 1 even where it asks for no attestation,
-	// and then means nothing by it. Only beside an explicit false is that certain.
-	if d.slsa.level != nil && d.slsa.levelWant > 0 {
-		unasked := d.slsa.require != nil && d.slsa.require.Value == "false"
-		if d.slsa.levelWant > 1 || !unasked {
-			d.fail(d.slsa.level, "slsa.minimum_level", "a required SLSA level "+later)
-		}
-	}
+	d.finishSLSA(n)
 	if len(d.errs) > 0 {
 		return // what follows would only repeat it
 	}
 	switch {
 	case len(p.Parameters) > 0 && p.Bundle == "":
 		d.fail(d.parametersAt, "parameters", "go with a bundle, whose rules read them; name it with bundle, or leave them out")
-	case !p.RequireSignature:
+	case !p.RequireSignature && !p.requiresElse():
 		d.fail(n, "require_signature", "is false, so the policy requires nothing; set it to true, or mode to audit or disabled to block nothing")
+	case !p.RequireSignature:
 	case len(p.Inline) == 0 && !p.UseRegistered:
 		d.fail(n, "trusted_signers", "a signature is required and nobody is trusted; name signers, or write {type: registry} for the registered ones")
 	case !p.UseRegistered && p.Threshold > len(p.Inline):
@@ -284,8 +280,10 @@ func (d *draft) images(n *yaml.Node) {
 	d.policy.scope = scope
 }
 
+// requiresElse says whether the policy has a requirement beside signatures.
+func (p *Policy) requiresElse() bool { return p.SLSA != nil && p.SLSA.Required }
+
 func (d *draft) sources(n *yaml.Node, field string) {
-	d.once(d.written, n, "trusted_sources", field)
 	list := d.strings(n, field)
 	if len(list) == 0 && n.Kind == yaml.SequenceNode {
 		d.fail(n, field, "is an empty list, which no source meets; leave it out for any source")
@@ -315,26 +313,6 @@ func (d *draft) verification(n *yaml.Node) {
 				d.fail(n, "verification.offline_mode", "is not the policy's to say; set offline: true in the configuration, or start with --offline")
 			}
 		},
-	}, nil)
-}
-
-func (d *draft) slsaSection(n *yaml.Node) {
-	d.mapping(n, "slsa.", map[string]func(*yaml.Node){
-		"require_attestation": func(n *yaml.Node) {
-			d.slsa.require = n
-			if d.boolean(n, "slsa.require_attestation") {
-				d.fail(n, "slsa.require_attestation", later)
-			}
-		},
-		"minimum_level": func(n *yaml.Node) {
-			d.slsa.level, d.slsa.levelWant = n, d.integer(n, "slsa.minimum_level")
-			if d.slsa.levelWant < 0 {
-				d.fail(n, "slsa.minimum_level", "%d is not a level; levels are 0 to 3", d.slsa.levelWant)
-			}
-		},
-		"trusted_builders": func(n *yaml.Node) { d.refuseUnlessEmpty(n, "slsa.trusted_builders", later) },
-		"trusted_sources":  func(n *yaml.Node) { d.sources(n, "slsa.trusted_sources") },
-		"parameters":       func(n *yaml.Node) { d.refuseUnlessEmpty(n, "slsa.parameters", later) },
 	}, nil)
 }
 

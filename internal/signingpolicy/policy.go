@@ -55,6 +55,8 @@ type Policy struct {
 	RegisteredNames []string
 	// TrustedSources in normal form ("github.com/acme/app"); empty: any source.
 	TrustedSources []string
+	// SLSA is what it asks of provenance; nil for nothing.
+	SLSA *SLSA
 	// Exceptions waive violations until they end.
 	Exceptions []Exception
 	// ShadowOf names the policy that one of mode shadow is compared with; "": the
@@ -200,7 +202,10 @@ func (p *Policy) Params() (json.RawMessage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: policy %s: exceptions: %w", ErrInvalid, p.Name, err)
 	}
-	standard, err := json.Marshal(standardParams{p.RequireSignature, p.VerifyTransparencyLog, p.UseRegistered, p.Threshold, p.TrustedSources, exceptions})
+	standard, err := json.Marshal(standardParams{
+		RequireSignature: p.RequireSignature, VerifyTransparencyLog: p.VerifyTransparencyLog, RegisteredSigners: p.UseRegistered,
+		Threshold: p.Threshold, TrustedSources: p.TrustedSources, Exceptions: exceptions, SLSA: p.paramSLSA(),
+	})
 	if err != nil || len(p.Parameters) == 0 {
 		return standard, err
 	}
@@ -226,8 +231,9 @@ type canonical struct {
 		VerifyTransparencyLog bool                 `yaml:"verify_transparency_log"`
 		Threshold             int                  `yaml:"threshold"`
 		Images                []string             `yaml:"images,omitempty"`
-		TrustedSigners        []canonicalSigner    `yaml:"trusted_signers"`
+		TrustedSigners        []canonicalSigner    `yaml:"trusted_signers,omitempty"`
 		TrustedSources        []string             `yaml:"trusted_sources,omitempty"`
+		SLSA                  *canonicalSLSA       `yaml:"slsa,omitempty"`
 		Exceptions            []canonicalException `yaml:"exceptions,omitempty"`
 		Bundle                string               `yaml:"bundle,omitempty"`
 		Parameters            *yaml.Node           `yaml:"parameters,omitempty"`
@@ -301,6 +307,11 @@ func (p *Policy) Canonical() ([]byte, error) {
 	sp := &c.SigningPolicy
 	sp.Name, sp.Mode, sp.RequireSignature, sp.VerifyTransparencyLog = p.Name, p.Mode, p.RequireSignature, p.VerifyTransparencyLog
 	sp.Threshold, sp.Images, sp.TrustedSources, sp.ShadowOf, sp.Bundle = p.Threshold, p.Images, p.TrustedSources, p.ShadowOf, p.Bundle
+	slsa, err := p.canonicalSLSA()
+	if err != nil {
+		return nil, fmt.Errorf("encoding policy %s: %w", p.Name, err)
+	}
+	sp.SLSA = slsa
 	for _, e := range p.Exceptions {
 		sp.Exceptions = append(sp.Exceptions, canonicalException{e.Images, e.Codes, e.Reason, e.Owner, e.ExpiresAt.UTC()})
 	}
