@@ -4,7 +4,9 @@ package rego
 // have and an exception can waive. A test holds them against the METADATA.
 func ViolationCodes() []string {
 	return []string{
-		"index_not_signed", "no_trusted_signer", "signature_rejected", "signed_in_future", "signer_not_trusted",
+		"build_parameters_differ", "build_source_not_trusted", "builder_not_trusted",
+		"index_not_signed", "no_trusted_signer", "provenance_contradicts", "provenance_log_missing", "provenance_missing",
+		"signature_rejected", "signed_in_future", "signer_not_trusted", "slsa_level_too_low",
 		"source_not_trusted", "threshold_not_met", "transparency_log_missing", "unsigned",
 	}
 }

@@ -50,7 +50,7 @@ verdict := object.union(
 			[finding | some [_, finding] in array.concat(sort(requirement.warning), sort(remark))],
 		),
 		"satisfied_by": satisfied_by,
-		"slsa": {"level": 0, "builder": null},
+		"slsa": lib.slsa,
 	},
 	_waivers,
 ) if {

@@ -57,7 +57,7 @@ func document(ctx context.Context) ([]byte, error) {
 	modules := map[string]*ast.Module{}
 	byPackage := map[string][]*ast.Module{}
 	err := fs.WalkDir(rego.Modules, "signing", func(name string, _ fs.DirEntry, err error) error {
-		if err != nil || path.Ext(name) != ".rego" || strings.HasSuffix(name, "_test.rego") && path.Base(name) != "fixture_test.rego" {
+		if err != nil || path.Ext(name) != ".rego" || strings.HasSuffix(name, "_test.rego") && path.Base(path.Dir(name)) != "fixture" {
 			return err
 		}
 		body, err := rego.Modules.ReadFile(name)

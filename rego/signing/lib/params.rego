@@ -9,7 +9,8 @@ package signing.lib
 # title: Parameters
 # description: >-
 #   The parameters, undefined unless every one is there and has the right type.
-#   Only exceptions may be absent, which waives nothing.
+#   Only exceptions may be absent, which waives nothing, and what is asked for beside
+#   signatures.
 # custom:
 #   example: 'lib.params.threshold with data.params as fixture.params'
 params := given if {
@@ -21,6 +22,7 @@ params := given if {
 	given.threshold >= 1
 	sources_or_null(given.trusted_sources)
 	exceptions_in_order(object.get(given, "exceptions", []))
+	slsa_in_order(object.get(given, "slsa", null))
 }
 
 # METADATA
