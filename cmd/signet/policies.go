@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/builders"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
@@ -287,15 +288,28 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	if err != nil {
 		return engine.Policy{}, fmt.Errorf("policy %s: trusted signers: %w", p.Name, err)
 	}
+	builds, err := p.Builds(profilesOf(p.set))
+	if err != nil {
+		return engine.Policy{}, err
+	}
 	exceptions := make([]engine.Boundary, 0, len(p.Exceptions))
 	for i, e := range p.Exceptions {
 		exceptions = append(exceptions, engine.Boundary{Kind: engine.BoundaryException, Name: p.ExceptionName(i), Ends: e.ExpiresAt})
 	}
 	return engine.Policy{
-		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts,
+		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts, Builds: builds,
 		RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
 		Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil
+}
+
+// profilesOf are the builder profiles that go with the rules of a policy; none for
+// rules that are not there.
+func profilesOf(set engine.PolicySet) []builders.Profile {
+	if s, ok := set.(interface{ Builders() []builders.Profile }); ok {
+		return s.Builders()
+	}
+	return nil
 }
 
 func digestOf(st *engine.State) (string, error) {

@@ -29,6 +29,8 @@ type judged struct {
 	validUntil *time.Time
 	// counting are the keys of the signatures that count for this policy.
 	counting map[string]bool
+	// platformOnly: what met a requirement speaks of the platform asked for alone.
+	platformOnly bool
 	// alarm is why the policy gave no usable answer.
 	alarm error
 }
@@ -53,6 +55,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	v.ExpiresAt = expiry(st, b, now)
 	d := decided{verdict: v, frames: map[string]facts.Frame{}, alarms: map[string]error{}}
 	counting := map[string]bool{}
+	platformOnly := false
 
 	policies := st.scope(subject.Name())
 	for _, p := range policies {
@@ -69,15 +72,19 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 		v.Reasons = append(v.Reasons, j.verdict.Reasons...)
 		v.Warnings = append(v.Warnings, j.verdict.Warnings...)
 		v.Exceptions = append(v.Exceptions, j.exceptions...)
-		if j.slsa.Level > v.SLSA.Level {
+		if tellsMore(j.slsa, v.SLSA) {
 			v.SLSA = j.slsa
 		}
+		platformOnly = platformOnly || j.platformOnly
 		if j.validUntil != nil && j.validUntil.Before(v.ExpiresAt) {
 			v.ExpiresAt = *j.validUntil
 		}
 	}
 	combine(v, st, policies, b)
 	sumUp(v, st, b, f, counting, facts.Frame{EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew, StaleRoots: staleRoots(st, b, now)})
+	if platformOnly {
+		pinPlatform(v, b.Subject, b.Platform)
+	}
 	if v.Decision == verdict.Unknown {
 		v.ExpiresAt = now
 		v.RetryAfter = retryAfter(b.RetryAfter)
@@ -152,7 +159,7 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 	j.verdict.Warnings = append(j.verdict.Warnings, res.Warnings...)
 	j.verdict.SatisfiedBy = append(j.verdict.SatisfiedBy, res.SatisfiedBy...)
 	j.slsa, j.validUntil = res.SLSA, res.ValidUntil
-	j.exceptions = exceptionsOf(p.Name, res)
+	j.exceptions, j.platformOnly = exceptionsOf(p.Name, res), provenForPlatform(in, res.SatisfiedBy)
 	allows := res.Allow && len(res.Violations) == 0
 	monotone := p.Set.Monotone() && !waives(res)
 	switch {
@@ -212,6 +219,7 @@ func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Fr
 		if names := p.Signers.Match(a.Signature, name, now); len(names) > 0 {
 			fr.TrustedSigners[facts.FactKey(a.Signature)] = names
 		}
+		p.weigh(&fr, a, b.Subject.Digest, accept)
 	}
 	if p.RequireSignature && p.Signers.InForce(name, now) { // no match at all says that nobody is trusted
 		fr.Matches = []facts.Match{signers.Assign(RequirementSignature, edges)}

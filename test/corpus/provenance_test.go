@@ -99,12 +99,12 @@ func TestProvenance(t *testing.T) {
 			}
 			if i >= 0 {
 				a := in.Attestations[i]
-				got := builders.Match(profiles, a.Signature, a.Provenance, a.SubjectDigest, nil)
+				got := builders.Match(profiles, a.Signature, a.Provenance, a.SubjectDigest, builders.Vouched{TrustRoots: []string{a.TrustRoot}})
 				g.Provenance, g.Proves, g.Signer = a.Provenance, &got, &a.Signer
 				want.compare(t, got)
 				c.compareProvenance(t, a)
 				if want.registered > 0 {
-					if got := builders.Match(profiles, a.Signature, a.Provenance, a.SubjectDigest, []string{want.profile}); got.Level != want.registered || got.Builder != a.Provenance.BuilderID {
+					if got := builders.Match(profiles, a.Signature, a.Provenance, a.SubjectDigest, builders.Vouched{Registered: []string{want.profile}}); got.Level != want.registered || got.Builder != a.Provenance.BuilderID {
 						t.Errorf("registered: %+v, want level %d", got, want.registered)
 					}
 				}
@@ -268,7 +268,7 @@ func forgeries(t *testing.T, profiles []builders.Profile, a facts.InputAttestati
 		if len(atts) != 1 {
 			t.Fatalf("%d attestations", len(atts))
 		}
-		return builders.Match(profiles, atts[0].Signature, atts[0].Provenance, image, nil)
+		return builders.Match(profiles, atts[0].Signature, atts[0].Provenance, image, builders.Vouched{TrustRoots: []string{"stack"}})
 	}
 	if diff := cmp.Diff(genuine, match(t, prove(t, image, identityOf(t, a.Signer), string(a.Predicate)))); diff != "" {
 		t.Fatalf("signed again (-genuine +again):\n%s", diff)

@@ -16,20 +16,29 @@ import data.signing.lib
 #     as fixture.building
 needs["provenance"] := lib.build_proofs if lib.params.slsa.require_attestation == true
 
+# METADATA
+# title: Provenance that is not met is explained
+# description: Provenance is there, and it is said what it lacks; or the search was complete, and it is said that there is none.
+# custom:
+#   code: explained_provenance
+#   severity: none
+#   remediation: Read the violations of data.signing.verdict.
+#   example: >-
+#     signing.lib.requirement.explained with input as fixture.self_hosted with data.params
+#     as fixture.building
 explained contains "provenance" if {
 	_unproven
-	count(lib.provenances) > 0
-}
-
-explained contains "provenance" if {
-	_unproven
-	input.search.complete == true
+	_seen
 }
 
 _unproven if {
 	lib.params.slsa.require_attestation == true
 	count(lib.build_proofs) == 0
 }
+
+_seen if count(lib.provenances) > 0
+
+_seen if input.search.complete == true
 
 _of_need([place, finding]) := [place, object.union(finding, {"requirement": "provenance"})]
 

@@ -167,7 +167,9 @@ test_builder_that_nobody_vouches_for if {
 
 # A trusted builder of another policy is none of this one.
 test_builder_that_this_policy_does_not_name if {
-	verdict := data.signing.verdict with input as fixture.built
+	source := {"repository": "https://github.com/org/server", "ref": "", "digest": ""}
+	given := fixture.attested([fixture.provenance("built", {"source": source})])
+	verdict := data.signing.verdict with input as given
 		with data.params as fixture.building_with({"trusted_builders": [{"builder": "https://github.com/org/other"}]})
 	not verdict.allow
 	[violation.code | some violation in verdict.violations] == ["builder_not_trusted"]
