@@ -118,6 +118,9 @@ type UsedException struct {
 type SLSA struct {
 	Level   int     `json:"level"`
 	Builder *string `json:"builder"`
+	// Missing says per level ("1", "2", "3") what it lacked; absent where there is no
+	// provenance, and for level 3.
+	Missing map[string][]string `json:"missing,omitempty"`
 }
 
 // SignatureInfo sums up the signature that counted, or the first verified one.

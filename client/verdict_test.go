@@ -167,7 +167,7 @@ func TestVerdictHasAllFields(t *testing.T) {
 		}},
 		Reasons: reasons, Warnings: reasons,
 		Signature:       verdict.SignatureInfo{Found: true, Valid: true, Signer: "s", Issuer: "i", SignedAt: &at},
-		TransparencyLog: verdict.LogInfo{Verified: true, Reason: "r"}, SLSA: verdict.SLSA{Level: 3, Builder: &builder},
+		TransparencyLog: verdict.LogInfo{Verified: true, Reason: "r"}, SLSA: verdict.SLSA{Level: 2, Builder: &builder, Missing: map[string][]string{"3": {"m"}}},
 		Coverage: []verdict.Coverage{{Digest: "d", Platform: "p", Signed: true}}, FactsDigest: "f",
 		Active: verdict.Active{Revision: 5, Digest: "d"}, Build: "b", EvaluatedAt: now, ExpiresAt: now, RetryAfter: 2,
 	})

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/builders"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
@@ -288,12 +289,16 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	if err != nil {
 		return engine.Policy{}, fmt.Errorf("policy %s: trusted signers: %w", p.Name, err)
 	}
+	builds, err := p.Builds(profilesOf(p.set))
+	if err != nil {
+		return engine.Policy{}, err
+	}
 	exceptions := make([]engine.Boundary, 0, len(p.Exceptions))
 	for i, e := range p.Exceptions {
 		exceptions = append(exceptions, engine.Boundary{Kind: engine.BoundaryException, Name: p.ExceptionName(i), Ends: e.ExpiresAt})
 	}
 	return engine.Policy{
-		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts,
+		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts, Builds: builds,
 		RequireSignature: p.RequireSignature, Attest: p.Attest, Registered: p.UseRegistered, Attestations: requiredAttestations(p.Policy), Ages: p.Ages(),
 		Threshold: p.Threshold, Groups: p.GroupsInForce(), Platforms: p.Platforms, AllPlatforms: p.WantsPlatforms(),
 		Exceptions: exceptions, ShadowOf: p.ShadowOf,
@@ -307,6 +312,15 @@ func requiredAttestations(p *signingpolicy.Policy) []engine.AttestationRequireme
 		list = append(list, engine.AttestationRequirement(r))
 	}
 	return list
+}
+
+// profilesOf are the builder profiles that go with the rules of a policy; none for
+// rules that are not there.
+func profilesOf(set engine.PolicySet) []builders.Profile {
+	if s, ok := set.(interface{ Builders() []builders.Profile }); ok {
+		return s.Builders()
+	}
+	return nil
 }
 
 func digestOf(st *engine.State) (string, error) {

@@ -62,6 +62,9 @@ func (p printer) verdict(x engine.Examination) {
 	if v.Pinned != "" {
 		p.line("  %s", v.Pinned)
 	}
+	if v.SLSA.Builder != nil {
+		p.line("  SLSA level %d, built by %s", v.SLSA.Level, *v.SLSA.Builder)
+	}
 	for _, r := range v.Reasons {
 		p.reason("Reason", r)
 	}
@@ -117,6 +120,7 @@ func (p printer) document(in facts.Input, v *verdict.Verdict) {
 		for _, a := range in.Attestations {
 			p.line("  %s", a.PredicateType)
 			p.signature(a.Signature, a.TrustedSigners, v)
+			p.build(a.Build)
 		}
 	}
 	if len(in.Rejections) > 0 {

@@ -37,7 +37,7 @@ const intro = `# Builder profiles
 
 A builder profile says whose signatures are a build platform's word, and which SLSA Build level they prove. Signet comes with those below, as data
 (` + "`data.signing.builders`" + `, JSON Schema in ` + "`rego/schemas/builders.json`" + `). The first one that fits an attestation is the one that counts; provenance that none fits proves nothing.
-Policies do not ask them yet: required levels and trusted builders are refused by name until a later version.
+A policy asks them by [` + "`slsa`" + `](policy-authors.md#require-provenance): provenance counts only where its builder is one that the policy trusts.
 
 | level | what is proven |
 |---|---|
@@ -48,7 +48,13 @@ Policies do not ask them yet: required levels and trusted builders are refused b
 The level is what the certificate proves, never what the predicate says. Where the predicate says otherwise than the certificate about builder, source, commit, ref or run, the
 level is 0 and both values are named. A self-hosted runner, a certificate that does not tell the runner (Fulcio's before 2023), a pull request and a ref
 that nobody merged prove no more than level 1; a workflow at a branch no more than level 2. Each profile quotes what its builder says of itself, which wins over
-what we think of it. Any trust root in use can vouch for an issuer's name: bind private roots to images.
+what we think of it.
+
+Any Sigstore instance can put any issuer's name into its certificates. So a profile names the trust roots that vouch for its issuers: the public-good instance and GitHub's own, which
+must be called ` + "`sigstore-public-good` and `github`" + ` among your trust roots. A certificate of another root proves level 1 at most, and no builder, unless the policy says ` + "`trust_roots`" + ` for a trusted builder.
+
+A builder without an issuer of its own (Tekton Chains, Cloud Build) is vouched for by you: register its key or identity as a signer, and name that signer with the trusted builder,
+` + "`{builder: https://tekton.dev/chains/v2, signers: [chains]}`" + `. That a signer is trusted for images says nothing about builds.
 
 **Unproven** profiles are made from the builders' documentation; we have no real evidence of them among our tests.
 
@@ -87,7 +93,7 @@ func rules(p Profile) []string {
 	s := p.Signer
 	switch s.VouchedBy {
 	case ByIssuer:
-		add("Signed with a certificate for an identity of %s.", list(s.Issuers))
+		add("Signed with a certificate for an identity of %s, under the trust root %s.", list(s.Issuers), strings.ReplaceAll(list(s.TrustRoots), ", ", " or "))
 	case ByRegistration:
 		what := map[string]string{"key": "a key", "certificate": "a certificate", AnyKind: "a key or a certificate"}[s.Kind]
 		add("Signed with %s that you have registered as this builder's; else at most level 1.", what)

@@ -22,7 +22,8 @@ type Result struct {
 	// Reusable is true where the builder is not a workflow of the source's own
 	// repository.
 	Reusable bool `json:"reusable"`
-	// Source is what the certificate says was built; empty for keys.
+	// Source is what the certificate says was built. Of a signer that is registered
+	// as the builder's it is what the builder says; of other keys it is empty.
 	Source Source `json:"source"`
 	// Contradictions are where the predicate says otherwise than the certificate.
 	Contradictions []Contradiction `json:"contradictions"`
@@ -31,17 +32,18 @@ type Result struct {
 }
 
 // Source is the source of a build, as its signing certificate has it.
-type Source struct {
-	Repository string `json:"repository"`
-	Ref        string `json:"ref"`
-	Digest     string `json:"digest"`
-}
+type Source = facts.BuildSource
 
 // Contradiction is one field of the predicate and what the certificate says.
-type Contradiction struct {
-	Field       string `json:"field"`
-	Certificate string `json:"certificate"`
-	Predicate   string `json:"predicate"`
+type Contradiction = facts.Contradiction
+
+// Vouched is what a policy adds to the profiles about one signature.
+type Vouched struct {
+	// Registered names the profiles whose signer the administrator says this signer
+	// is; it matters for those that are vouched for by registration only.
+	Registered []string
+	// TrustRoots may vouch for the issuers of the profiles beside the profiles' own.
+	TrustRoots []string
 }
 
 // platform is what a certificate says of a build.
@@ -82,13 +84,11 @@ func platformOf(s facts.Signer) platform {
 }
 
 // Match says what an attestation with this signature and provenance proves about
-// subject ("sha256:<hex>"). registered names the profiles whose signer the
-// administrator has registered this signer as; it matters for profiles that are
-// vouched for by registration only.
+// subject ("sha256:<hex>"), with what the policy adds to the profiles.
 //
 // A contradiction proves nothing: the level is 0.
-func Match(profiles []Profile, s facts.Signature, p *facts.Provenance, subject string, registered []string) Result {
-	m := &matching{signature: s, provenance: p, result: Result{Contradictions: []Contradiction{}, Missing: map[string][]string{}}}
+func Match(profiles []Profile, s facts.Signature, p *facts.Provenance, subject string, vouched Vouched) Result {
+	m := &matching{signature: s, provenance: p, vouched: vouched, result: Result{Contradictions: []Contradiction{}, Missing: map[string][]string{}}}
 	if s.Signer.Kind == facts.KindCertificate {
 		m.platform = platformOf(s.Signer)
 		m.result.Source = m.platform.source
@@ -107,15 +107,16 @@ func Match(profiles []Profile, s facts.Signature, p *facts.Provenance, subject s
 		if len(m.result.Contradictions) > 0 {
 			return m.none("the predicate names a builder that did not sign it")
 		}
-		return m.none(fmt.Sprintf("no builder profile fits the signer %q, the build type %q and the builder %q", s.Principal, p.BuildType, p.BuilderID))
+		return m.none(fmt.Sprintf("no builder profile fits the signer %q, the build type %q and the builder %q", clip(s.Principal), clip(p.BuildType), clip(p.BuilderID)))
 	}
-	m.measure(&profiles[i], registered)
+	m.measure(&profiles[i])
 	return m.result
 }
 
 type matching struct {
 	signature  facts.Signature
 	provenance *facts.Provenance
+	vouched    Vouched
 	platform   platform
 	result     Result
 }
@@ -133,7 +134,17 @@ func (m *matching) lacks(level int, why string) {
 }
 
 func (m *matching) contradicts(field, certificate, predicate string) {
-	m.result.Contradictions = append(m.result.Contradictions, Contradiction{field, certificate, predicate})
+	m.result.Contradictions = append(m.result.Contradictions, Contradiction{Field: field, Certificate: clip(certificate), Predicate: clip(predicate)})
+}
+
+// maxShown bounds, in bytes, what is repeated of a stranger's words.
+const maxShown = 500
+
+func clip(s string) string {
+	if len(s) <= maxShown {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxShown], "") + "…"
 }
 
 // fits says whether a profile is about this attestation: by what signed it, as
@@ -234,7 +245,7 @@ func (m *matching) pretends(profiles []Profile) {
 }
 
 // measure finds the level that is proven under a profile.
-func (m *matching) measure(p *Profile, registered []string) {
+func (m *matching) measure(p *Profile) {
 	r := &m.result
 	r.Profile, r.Unproven, r.Level = p.Name, p.Unproven, p.Level
 	switch {
@@ -248,10 +259,14 @@ func (m *matching) measure(p *Profile, registered []string) {
 	for level := p.Level + 1; level <= 3; level++ {
 		m.lacks(level, fmt.Sprintf("%s claims no more than level %d (%s)", p.Title, p.Level, p.Claim.URL))
 	}
-	if p.Signer.VouchedBy == ByRegistration && !slices.Contains(registered, p.Name) {
-		// Who is not registered may be anybody: the builder is not proven.
+	if root := m.signature.TrustRoot; p.Signer.VouchedBy != ByRegistration && m.signature.Signer.Kind == facts.KindCertificate &&
+		!slices.Contains(p.Signer.TrustRoots, root) && !slices.Contains(m.vouched.TrustRoots, root) {
+		// Whoever runs that root writes its certificates: the builder is not proven.
 		r.Builder = ""
-		m.lacks(2, fmt.Sprintf("the signer %s is not registered as one of the builder %s", m.signature.Principal, p.Name))
+		m.lacks(2, fmt.Sprintf("the certificate is of the trust root %s, which does not vouch for %s (%s)", root, m.signature.Signer.Issuer, strings.Join(p.Signer.TrustRoots, ", ")))
+	}
+	if p.Signer.VouchedBy == ByRegistration {
+		m.registration(p)
 	}
 	if p.Signer.VouchedBy == ByIssuer {
 		m.builder(p)
@@ -265,12 +280,30 @@ func (m *matching) measure(p *Profile, registered []string) {
 	}
 }
 
+// registration looks whether the signer is one of the builder's.
+func (m *matching) registration(p *Profile) {
+	if !slices.Contains(m.vouched.Registered, p.Name) {
+		// Who is not registered may be anybody: the builder is not proven.
+		m.result.Builder = ""
+		m.lacks(2, fmt.Sprintf("the signer %s is not registered as one of the builder %s", clip(m.signature.Principal), p.Name))
+		return
+	}
+	// A key says nothing about sources. The builder itself signed, and says what it built.
+	if m.result.Source.Repository == "" {
+		have := m.provenance.Source
+		m.result.Source = Source{Repository: clip(have.URI), Ref: clip(have.Ref)}
+		if commits := commitsOf(have.Digest); len(commits) > 0 {
+			m.result.Source.Digest = clip(commits[0])
+		}
+	}
+}
+
 // builder compares who built.
 func (m *matching) builder(p *Profile) {
 	workflow, _ := parseAddress(m.platform.signer) // it fitted, so it is one
 	m.result.Reusable = !sameRepository(workflow.repository().String(), m.platform.source.Repository)
 	if p.Builder == IdentityPredicate {
-		m.result.Reusable = true
+		m.result.Reusable = true // until it is known to be the source's own
 		if a, ok := parseAddress(m.result.Builder); ok {
 			m.result.Reusable = !sameRepository(a.repository().String(), m.platform.source.Repository)
 		}
@@ -299,7 +332,7 @@ func (m *matching) build(p *Profile) {
 		m.lacks(2, fmt.Sprintf("the build was triggered by %s", m.platform.trigger))
 	}
 	// https://docs.github.com/en/actions/reference/workflows-and-actions/events-that-trigger-workflows#pull_request
-	if ref := m.platform.source.Ref; strings.HasPrefix(ref, "refs/pull/") || strings.HasPrefix(ref, "refs/merge-requests/") {
+	if ref := m.platform.source.Ref; Unmerged(ref) {
 		m.lacks(2, fmt.Sprintf("the source is %s, which nobody has merged", ref))
 	}
 	if id := m.provenance.InvocationID; strings.HasPrefix(id, "https://") && m.platform.invocation != "" && id != m.platform.invocation {

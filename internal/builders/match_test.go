@@ -28,6 +28,7 @@ type build struct {
 	signature  facts.Signature
 	provenance *facts.Provenance
 	registered []string
+	roots      []string
 }
 
 // github is what GitHub's certificate for a signing workflow and an honest
@@ -35,7 +36,7 @@ type build struct {
 func github(signer, buildType string) build {
 	return build{
 		signature: facts.Signature{
-			SubjectDigest: subject, Principal: githubIssuer + " " + signer,
+			SubjectDigest: subject, TrustRoot: "sigstore-public-good", Principal: githubIssuer + " " + signer,
 			Signer: facts.Signer{Kind: facts.KindCertificate, Issuer: githubIssuer, Subject: signer, Claims: map[string]string{
 				"build_signer_uri": signer, "runner_environment": "github-hosted", "build_trigger": "push", "run_invocation_uri": run,
 				"source_repository_uri": source, "source_repository_ref": "refs/heads/main", "source_repository_digest": head,
@@ -57,7 +58,7 @@ func keyed(buildType, builderID string, registered ...string) build {
 
 func (b build) match(t *testing.T) Result {
 	t.Helper()
-	return Match(embedded(t), b.signature, b.provenance, subject, b.registered)
+	return Match(embedded(t), b.signature, b.provenance, subject, Vouched{Registered: b.registered, TrustRoots: b.roots})
 }
 
 // with gives a copy after a change.
@@ -149,17 +150,17 @@ func TestContradictions(t *testing.T) {
 			change func(*build)
 			want   Contradiction
 		}{
-			{"builder", func(b *build) { b.provenance.BuilderID = "https://ci.evil.test/builder" }, Contradiction{"builder_id", signer, "https://ci.evil.test/builder"}},
-			{"no builder", func(b *build) { b.provenance.BuilderID = "" }, Contradiction{"builder_id", signer, ""}},
-			{"source", func(b *build) { b.provenance.Source.URI = source + "A" }, Contradiction{"source.uri", source, source + "A"}},
-			{"owner's letter case", func(b *build) { b.provenance.Source.URI = "https://github.com/ACME/app" }, Contradiction{"source.uri", source, "https://github.com/ACME/app"}},
-			{"host", func(b *build) { b.provenance.Source.URI = "https://Agithub.com/acme/app" }, Contradiction{"source.uri", source, "https://Agithub.com/acme/app"}},
-			{"tag", func(b *build) { b.provenance.Source.Ref = "refs/tags/v1" }, Contradiction{"source.ref", "refs/heads/main", "refs/tags/v1"}},
-			{"commit", func(b *build) { b.provenance.Source.Digest["gitCommit"] = other }, Contradiction{"source.digest", head, other}},
-			{"second commit", func(b *build) { b.provenance.Source.Digest["sha1"] = other }, Contradiction{"source.digest", head, other}},
-			{"run", func(b *build) { b.provenance.InvocationID = source + "/actions/runs/8/attempts/1" }, Contradiction{"invocation_id", run, source + "/actions/runs/8/attempts/1"}},
-			{"certificate of another source", claim("source_repository_uri", "https://github.com/evil/app"), Contradiction{"source.uri", "https://github.com/evil/app", source}},
-			{"certificate of another commit", claim("source_repository_digest", other), Contradiction{"source.digest", other, head}},
+			{"builder", func(b *build) { b.provenance.BuilderID = "https://ci.evil.test/builder" }, contradiction("builder_id", signer, "https://ci.evil.test/builder")},
+			{"no builder", func(b *build) { b.provenance.BuilderID = "" }, contradiction("builder_id", signer, "")},
+			{"source", func(b *build) { b.provenance.Source.URI = source + "A" }, contradiction("source.uri", source, source+"A")},
+			{"owner's letter case", func(b *build) { b.provenance.Source.URI = "https://github.com/ACME/app" }, contradiction("source.uri", source, "https://github.com/ACME/app")},
+			{"host", func(b *build) { b.provenance.Source.URI = "https://Agithub.com/acme/app" }, contradiction("source.uri", source, "https://Agithub.com/acme/app")},
+			{"tag", func(b *build) { b.provenance.Source.Ref = "refs/tags/v1" }, contradiction("source.ref", "refs/heads/main", "refs/tags/v1")},
+			{"commit", func(b *build) { b.provenance.Source.Digest["gitCommit"] = other }, contradiction("source.digest", head, other)},
+			{"second commit", func(b *build) { b.provenance.Source.Digest["sha1"] = other }, contradiction("source.digest", head, other)},
+			{"run", func(b *build) { b.provenance.InvocationID = source + "/actions/runs/8/attempts/1" }, contradiction("invocation_id", run, source+"/actions/runs/8/attempts/1")},
+			{"certificate of another source", claim("source_repository_uri", "https://github.com/evil/app"), contradiction("source.uri", "https://github.com/evil/app", source)},
+			{"certificate of another commit", claim("source_repository_digest", other), contradiction("source.digest", other, head)},
 		} {
 			t.Run(name+"/"+tt.name, func(t *testing.T) {
 				got := honest.with(tt.change).match(t)
@@ -265,7 +266,7 @@ func TestOldCertificate(t *testing.T) {
 	})
 	want := Result{
 		Profile: "slsa-github-generator-container", Level: 1, Builder: gen + "generator_container_slsa3.yml@refs/tags/v2.1.0", Reusable: true,
-		Source: Source{source, "refs/heads/main", head}, Contradictions: []Contradiction{},
+		Source: Source{Repository: source, Ref: "refs/heads/main", Digest: head}, Contradictions: []Contradiction{},
 		Missing: map[string][]string{"2": {"the certificate does not say that the runner was github-hosted"}},
 	}
 	if diff := cmp.Diff(want, b.match(t)); diff != "" {
@@ -278,10 +279,72 @@ func TestOldCertificate(t *testing.T) {
 	}
 }
 
+func contradiction(field, certificate, predicate string) Contradiction {
+	return Contradiction{Field: field, Certificate: certificate, Predicate: predicate}
+}
+
+// A private Sigstore may write GitHub's name into its certificates.
+func TestTrustRoots(t *testing.T) {
+	under := func(root string, roots ...string) func(*build) {
+		return func(b *build) { b.signature.TrustRoot, b.roots = root, roots }
+	}
+	for name, b := range honest() {
+		profile := profileNamed(t, name)
+		foreign := b.with(under("private")).match(t)
+		if profile.Signer.VouchedBy == ByRegistration || b.signature.Signer.Kind == facts.KindKey {
+			if diff := cmp.Diff(b.match(t), foreign); diff != "" {
+				t.Errorf("%s: a root has a part in it (-own +private):\n%s", name, diff)
+			}
+			continue
+		}
+		if foreign.Level > 1 || foreign.Builder != "" || len(foreign.Missing["2"]) == 0 {
+			t.Errorf("%s under a private root: level %d, builder %q, %v", name, foreign.Level, foreign.Builder, foreign.Missing)
+		}
+		if diff := cmp.Diff(b.match(t), b.with(under("private", "other", "private")).match(t)); diff != "" {
+			t.Errorf("%s: the policy lets the root vouch (-public +private):\n%s", name, diff)
+		}
+		if got := b.with(under("")).match(t); got.Builder != "" {
+			t.Errorf("%s under no root: %+v", name, got)
+		}
+	}
+}
+
+// A user may sign BuildKit's provenance under an identity of the platform: it is
+// then known who, if the platform's root says so.
+func TestBuildKitUnderCertificate(t *testing.T) {
+	b := github(own, "https://mobyproject.org/buildkit@v1")
+	if got := b.match(t); got.Level != 1 || got.Builder != own || got.Profile != "buildkit" {
+		t.Errorf("%+v", got)
+	}
+	if got := b.with(func(b *build) { b.signature.TrustRoot = "private" }).match(t); got.Level != 1 || got.Builder != "" {
+		t.Errorf("under a private root: %+v", got)
+	}
+}
+
+func profileNamed(t *testing.T, name string) Profile {
+	t.Helper()
+	for _, p := range embedded(t) {
+		if p.Name == name {
+			return p
+		}
+	}
+	t.Fatalf("no profile %s", name)
+	return Profile{}
+}
+
+// What strangers wrote is repeated in part.
+func TestLongWordsAreCut(t *testing.T) {
+	b := honest()["github-workflow"].with(func(b *build) { b.provenance.BuilderID = strings.Repeat("ü", 1<<20) })
+	got := b.match(t)
+	if len(got.Contradictions) != 1 || len(got.Contradictions[0].Predicate) > maxShown+len("…") {
+		t.Errorf("%d contradictions", len(got.Contradictions))
+	}
+}
+
 // The zero profiles prove nothing.
 func TestNoProfiles(t *testing.T) {
 	b := honest()["github-workflow"]
-	if got := Match(nil, b.signature, b.provenance, subject, nil); got.Level != 0 || got.Profile != "" || got.Builder != "" {
+	if got := Match(nil, b.signature, b.provenance, subject, Vouched{}); got.Level != 0 || got.Profile != "" || got.Builder != "" {
 		t.Errorf("%+v", got)
 	}
 }

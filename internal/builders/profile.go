@@ -57,6 +57,9 @@ type Signer struct {
 	VouchedBy string `json:"vouched_by"`
 	// Issuers are the OIDC issuers of the certificate.
 	Issuers []string `json:"issuers"`
+	// TrustRoots are the names of the trust roots whose word counts for the issuers:
+	// any Sigstore instance can issue certificates with the name of any issuer.
+	TrustRoots []string `json:"trust_roots"`
 	// Workflows that sign, without @ref; none: any.
 	Workflows []string `json:"workflows"`
 	// Repository is where the signing workflow lives: InSource, InOther, InAny.
@@ -149,7 +152,7 @@ func (p *Profile) check() error {
 			return err
 		}
 	}
-	if slices.Contains(slices.Concat(s.Issuers, s.Workflows, p.Predicate.BuildTypes, p.Predicate.BuilderIDs, p.RefusedTriggers), "") {
+	if slices.Contains(slices.Concat(s.Issuers, s.TrustRoots, s.Workflows, p.Predicate.BuildTypes, p.Predicate.BuilderIDs, p.RefusedTriggers), "") {
 		return errors.New("an entry of a list is empty; leave it out")
 	}
 	for _, w := range s.Workflows {
@@ -169,6 +172,10 @@ func (p *Profile) check() error {
 		return errors.New("claim should have the url (https) and the text of what the builder says of itself")
 	case byIssuer && (s.Kind != "certificate" || len(s.Issuers) == 0):
 		return errors.New("vouched_by issuer wants signer.kind certificate and signer.issuers")
+	case byIssuer && len(s.TrustRoots) == 0:
+		return errors.New("vouched_by issuer wants signer.trust_roots: a certificate of any root could name the issuer")
+	case s.VouchedBy == ByRegistration && len(s.TrustRoots) > 0:
+		return errors.New("signer.trust_roots are not for vouched_by registration: a signer is registered with its own")
 	case byIssuer && (p.Runner == "" || !p.Source):
 		return errors.New("vouched_by issuer wants a runner and source true: else the certificate would not prove the platform's build")
 	case !byIssuer && (len(s.Issuers) > 0 || len(s.Workflows) > 0 || s.Repository != InAny || p.Source || len(p.Pinned) > 0 || p.Runner != "" || len(p.RefusedTriggers) > 0):

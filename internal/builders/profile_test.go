@@ -56,7 +56,7 @@ func TestEmbedded(t *testing.T) {
 // base is a small valid file, edited by the tests below.
 const base = `{"profiles":[{
 	"name":"x","title":"X","unproven":true,"level":3,"claim":{"url":"https://x.test","text":"X is good."},
-	"signer":{"kind":"certificate","vouched_by":"issuer","issuers":["https://i.test"],"workflows":["https://x.test/o/r/w.yml"],"repository":"any"},
+	"signer":{"kind":"certificate","vouched_by":"issuer","issuers":["https://i.test"],"trust_roots":["pgi"],"workflows":["https://x.test/o/r/w.yml"],"repository":"any"},
 	"predicate":{"build_types":[],"builder_ids":["{build_signer_uri}"]},
 	"builder":"certificate","source":true,"pinned":["tag"],"runner":"hosted","refused_triggers":[]}]}`
 
@@ -88,6 +88,8 @@ func TestParseRefuses(t *testing.T) {
 		{"pinned", `["tag"]`, `["branch"]`, "pinned", true},
 		{"empty entry", `"issuers":["https://i.test"]`, `"issuers":[""]`, "empty", true},
 		{"no issuer", `"issuers":["https://i.test"]`, `"issuers":[]`, "issuers", false},
+		{"no trust root", `"trust_roots":["pgi"]`, `"trust_roots":[]`, "trust_roots", false},
+		{"trust roots are not said", `"trust_roots":["pgi"],`, ``, "trust_roots", true},
 		{"no runner", `"runner":"hosted"`, `"runner":""`, "runner", false},
 		{"source unchecked", `"source":true`, `"source":false`, "source", false},
 		{"level 3 at a branch", `"pinned":["tag"]`, `"pinned":[]`, "pinned", false},

@@ -207,9 +207,16 @@ func newPattern(text string) (pattern, error) {
 	return pattern{text, re}, err
 }
 
+// Unmerged says whether a ref is that of a pull or merge request: anybody may have
+// written what is there.
+func Unmerged(ref string) bool {
+	return strings.HasPrefix(ref, "refs/pull/") || strings.HasPrefix(ref, "refs/merge-requests/")
+}
+
 // Match says whether a result was built from this source, and if not, why. The
 // certificate says what the source is, and uri, the predicate's (the field
-// source.uri of the provenance), must name the same.
+// source.uri of the provenance), must name the same. What nobody has merged
+// ([Unmerged]) is the source's only where a pattern of full refs says so.
 func (t TrustedSource) Match(r Result, uri string) (bool, string) {
 	if len(t.address.segments) == 0 {
 		return false, "no source is trusted"
@@ -217,13 +224,16 @@ func (t TrustedSource) Match(r Result, uri string) (bool, string) {
 	have, ok := parseAddress(r.Source.Repository)
 	switch {
 	case r.Source.Repository == "" || !ok:
-		return false, "no certificate names the source repository"
+		return false, "nobody who can vouch for it names the source repository"
 	case !have.within(t.address):
 		return false, fmt.Sprintf("the source %s is not %s", r.Source.Repository, t.address)
 	case !sameRepository(uri, r.Source.Repository):
 		return false, fmt.Sprintf("the certificate names the source %s, the predicate %q", r.Source.Repository, uri)
 	}
 	if len(t.refs)+len(t.tags)+len(t.branches) == 0 {
+		if Unmerged(r.Source.Ref) {
+			return false, fmt.Sprintf("the source is at %s, which nobody has merged", r.Source.Ref)
+		}
 		return true, ""
 	}
 	kind, name := sourceRefKind(r.Source.Ref)

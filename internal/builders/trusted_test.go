@@ -127,6 +127,9 @@ func TestTrustedSource(t *testing.T) {
 		{trusted: source, repository: source, uri: source + "2"},
 		{trusted: source, repository: "https://github.com/evil/app", uri: source},
 
+		{trusted: source, repository: source, uri: source, ref: "refs/pull/3/merge"},
+		{trusted: source, repository: source, uri: source, ref: "refs/merge-requests/3/head"},
+		{trusted: source, refs: list("refs/pull/**"), repository: source, uri: source, ref: "refs/pull/3/merge", want: true},
 		{trusted: source, branches: list("main"), repository: source, uri: source, ref: "refs/heads/main", want: true},
 		{trusted: source, branches: list("release/*"), repository: source, uri: source, ref: "refs/heads/release/v1", want: true},
 		{trusted: source, branches: list("release/**"), repository: source, uri: source, ref: "refs/heads/release/v1/x", want: true},

@@ -29,6 +29,8 @@ type judged struct {
 	coverage   []verdict.Covered
 	// counting are the keys of the signatures that count for this policy.
 	counting map[string]bool
+	// platformOnly: what met a requirement speaks of the platform asked for alone.
+	platformOnly bool
 	// alarm is why the policy gave no usable answer.
 	alarm error
 }
@@ -54,7 +56,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	d := decided{verdict: v, frames: map[string]facts.Frame{}, alarms: map[string]error{}}
 	counting := map[string]bool{}
 	var covered []verdict.Covered
-	apart, onlyRequested := false, false // see coverage and pin
+	apart, platformOnly := false, false // see coverage and pin
 
 	policies := st.scope(subject.Name())
 	for _, p := range policies {
@@ -70,13 +72,14 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 		maps.Copy(counting, j.counting)
 		covered = append(covered, j.coverage...)
 		apart = apart || p.Platforms == facts.PlatformsRequested || p.Platforms == facts.PlatformsEvery
-		onlyRequested = onlyRequested || p.Platforms == facts.PlatformsRequested && p.Mode == verdict.Enforce
+		platformOnly = platformOnly || p.Platforms == facts.PlatformsRequested && p.Mode == verdict.Enforce
 		v.Reasons = append(v.Reasons, j.verdict.Reasons...)
 		v.Warnings = append(v.Warnings, j.verdict.Warnings...)
 		v.Exceptions = append(v.Exceptions, j.exceptions...)
-		if j.slsa.Level > v.SLSA.Level {
+		if tellsMore(j.slsa, v.SLSA) {
 			v.SLSA = j.slsa
 		}
+		platformOnly = platformOnly || j.platformOnly
 		if j.validUntil != nil && j.validUntil.Before(v.ExpiresAt) {
 			v.ExpiresAt = *j.validUntil
 		}
@@ -84,7 +87,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	combine(v, st, policies, b)
 	sumUp(v, st, b, f, counting, facts.Frame{EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew, StaleRoots: staleRoots(st, b, now)})
 	v.Coverage = coverage(b.Subject, f.Signatures(), counting, apart, covered)
-	pin(v, b.Subject, b.Platform, onlyRequested)
+	pin(v, b.Subject, b.Platform, platformOnly)
 	if v.Decision == verdict.Unknown {
 		v.ExpiresAt = now
 		v.RetryAfter = retryAfter(b.RetryAfter)
@@ -164,7 +167,7 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 	j.verdict.Warnings = append(j.verdict.Warnings, res.Warnings...)
 	j.verdict.SatisfiedBy = append(j.verdict.SatisfiedBy, res.SatisfiedBy...)
 	j.slsa, j.validUntil = res.SLSA, res.ValidUntil
-	j.exceptions = exceptionsOf(p.Name, res)
+	j.exceptions, j.platformOnly = exceptionsOf(p.Name, res), provenForPlatform(in, res.SatisfiedBy)
 	j.coverage = coverageOf(p.Name, res)
 	allows := res.Allow && len(res.Violations) == 0
 	monotone := p.Set.Monotone() && !waives(res)
@@ -206,7 +209,7 @@ func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Fr
 		StaleRoots: staleRoots(st, b, now),
 	}
 	name := b.Subject.Name()
-	ask := targets(p, b.Subject, b.Platform)
+	ask, accept := targets(p, b.Subject, b.Platform), b.Subject.Accepts(p.Platforms, b.Platform)
 	for _, s := range f.Signatures() {
 		if _, withheld := fr.Withhold(s); withheld {
 			continue
@@ -229,6 +232,7 @@ func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Fr
 		if names := p.Signers.Match(a.Signature, name, now); len(names) > 0 {
 			fr.TrustedSigners[facts.FactKey(a.Signature)] = names
 		}
+		p.weigh(&fr, a, b.Subject.Digest, accept)
 	}
 	if p.Signers.InForce(name, now) { // no match at all says that nobody is trusted
 		if p.RequireSignature {

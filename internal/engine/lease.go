@@ -142,7 +142,8 @@ func (e *Engine) keepSearch(ctx context.Context, g *gathered, v *verdict.Verdict
 		return
 	}
 	age := searchLeaseNothing
-	if v.Signature.Valid && slices.ContainsFunc(v.Coverage, func(c verdict.Coverage) bool { return c.Signed }) {
+	signed := v.Signature.Valid && slices.ContainsFunc(v.Coverage, func(c verdict.Coverage) bool { return c.Signed })
+	if v.Decision == verdict.Allow || signed && !slices.ContainsFunc(v.Reasons, ofProvenance) {
 		age = searchLeaseFound
 	}
 	body, err := json.Marshal(lease{Items: g.items, Search: g.search})
@@ -151,6 +152,10 @@ func (e *Engine) keepSearch(ctx context.Context, g *gathered, v *verdict.Verdict
 	}
 	e.cfg.Cache.Put(ctx, purposeSearch, g.searchKey, body, now.Add(age))
 }
+
+// ofProvenance: better provenance may be attached any moment, as a signature may be
+// to an image that has none.
+func ofProvenance(r verdict.Reason) bool { return r.Rule == "signing.rules.provenance" }
 
 func (e *Engine) leasedTag(ctx context.Context, key [32]byte) (facts.Subject, time.Time, bool) {
 	value, expiry, _, ok := e.cfg.Cache.Get(ctx, purposeTag, key, e.cfg.Now())

@@ -83,6 +83,10 @@ type Policy struct {
 	// Counts says whether a signature by a trusted signer counts towards the
 	// signature requirement (transparency log, source), before matching.
 	Counts func(s facts.Signature, trust []facts.TrustInfo) bool
+	// Builds says what the SLSA provenance of an attestation proves about a digest,
+	// and whether the policy trusts its builder; trusted are the names of the trusted
+	// signers that the signature matches. Nil weighs nothing.
+	Builds func(a facts.Attestation, subject string, trusted []string) facts.Build
 	// RequireSignature is false for a policy that wants none.
 	RequireSignature bool
 	// Threshold is how many distinct signers the signature requirement asks for, and

@@ -28,6 +28,9 @@ type Frame struct {
 	// TrustedSigners maps a fact ([FactKey]) to the trusted signers it matches.
 	TrustedSigners map[string][]string `json:"trusted_signers"`
 	Trust          []TrustInfo         `json:"trust"`
+	// Builds maps an attestation with SLSA provenance ([FactKey]) to what it proves.
+	// Frames from before there were any have none.
+	Builds map[string]Build `json:"builds,omitempty"`
 	// StaleRoots are trust roots past their permitted staleness: what was
 	// verified with them is not known, and is withheld.
 	StaleRoots []string `json:"stale_roots,omitempty"`
@@ -42,8 +45,9 @@ func FactKey(s Signature) string { return s.SubjectDigest + " " + s.ID }
 // NewInput puts facts into a frame. Evidence with a verified time after the
 // time of evaluation becomes a rejection here, because facts know no clock.
 // Predicates reach the policy only when their signature matched a trusted
-// signer, so that no rule ever reads a stranger's JSON. Where a policy says what it
-// asks of an index, attestations on other digests do not reach it either.
+// signer or is a trusted builder's, so that no rule ever reads a stranger's JSON.
+// Where a policy says what it asks of an index, attestations on other digests do not
+// reach it either.
 func NewInput(f Facts, fr Frame) Input {
 	subject := f.Subject()
 	subject.Registry, subject.Repository, subject.Tag = fr.Registry, fr.Repository, fr.Tag
@@ -92,10 +96,18 @@ func NewInput(f Facts, fr Frame) Input {
 		trusted := fr.trusted(a.Signature)
 		projection, provenance := a.Projection, a.Provenance
 		a.Projection, a.Provenance = nil, nil // the input has them in one place
-		if len(trusted) == 0 && !fr.ShowUnmatched {
-			a.Predicate, projection, provenance = nil, nil, nil
+		shown := InputAttestation{Attestation: a, TrustedSigners: trusted, Projection: projection, Provenance: provenance}
+		build, built := fr.Builds[FactKey(a.Signature)]
+		if built {
+			shown.Build = build.clone()
+			if build.Profile != "" {
+				shown.BuilderProfile = &shown.Build.Profile
+			}
 		}
-		in.Attestations = append(in.Attestations, InputAttestation{Attestation: a, TrustedSigners: trusted, Projection: projection, Provenance: provenance})
+		if len(trusted) == 0 && !build.Believed() && !fr.ShowUnmatched {
+			shown.Predicate, shown.Projection, shown.Provenance = nil, nil, nil
+		}
+		in.Attestations = append(in.Attestations, shown)
 	}
 	return in
 }

@@ -75,7 +75,8 @@ type InputSignature struct {
 }
 
 // InputAttestation is a verified attestation and the trusted signers it
-// matches. Predicate, Projection and Provenance are null unless it matched one.
+// matches. Predicate, Projection and Provenance are null unless it matched one, or
+// its builder is one that the policy trusts.
 type InputAttestation struct {
 	Attestation
 	TrustedSigners []string `json:"trusted_signers"`
@@ -84,8 +85,11 @@ type InputAttestation struct {
 	Projection *Projection `json:"projection"`
 	// Provenance is the one shape of all SLSA provenance versions. It stands for the
 	// fact's own field, and is withheld as the predicate is.
-	Provenance     *Provenance `json:"provenance"`
-	BuilderProfile *string     `json:"builder_profile"`
+	Provenance *Provenance `json:"provenance"`
+	// BuilderProfile is the profile that fits the provenance, null for none.
+	BuilderProfile *string `json:"builder_profile"`
+	// Build is what the provenance proves; absent where there is none.
+	Build *Build `json:"build,omitempty"`
 }
 
 // Provenance is SLSA provenance of any version in one shape

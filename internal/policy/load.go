@@ -15,6 +15,7 @@ import (
 	opa "github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/storage/inmem"
 
+	"github.com/signet-policy/signet/internal/builders"
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/rego"
@@ -50,6 +51,7 @@ type Set struct {
 	digest       string
 	paramsDigest string
 	limits       evidence.Limits
+	profiles     []builders.Profile
 
 	// ready is closed when query and failed are final.
 	ready  chan struct{}
@@ -130,9 +132,13 @@ func load(ctx context.Context, src Source) (*Set, error) {
 	if err != nil {
 		return nil, paramsError(err)
 	}
+	profiles, err := c.profiles()
+	if err != nil {
+		return nil, err
+	}
 	data := c.dataWith(params)
 	s := &Set{
-		name: src.Name, manifest: c.manifest, digest: c.digest, paramsDigest: paramsDigest, limits: src.Limits,
+		name: src.Name, manifest: c.manifest, digest: c.digest, paramsDigest: paramsDigest, limits: src.Limits, profiles: profiles,
 		ready: make(chan struct{}),
 	}
 	if c.embedded {

@@ -17,7 +17,7 @@ import (
 //
 //	{"allow": bool, "violations": [finding], "warnings": [finding],
 //	 "satisfied_by": [{"requirement", "facts": [id]} | {"requirement", "exception"}],
-//	 "slsa": {"level": 0..3, "builder": string|null}, "exceptions"?: [exception],
+//	 "slsa": {"level": 0..3, "builder": string|null, "missing"?: {level: [text]}}, "exceptions"?: [exception],
 //	 "valid_until"?: RFC 3339, "coverage"?: [{"digest", "requirement", "met": bool}]}
 //
 // with finding = {"code", "message", "remediation", "rule", "fact"?} and exception =
@@ -235,7 +235,7 @@ func (d *decoder) exception(t *ast.Term, where string) verdict.Exception {
 }
 
 func (d *decoder) slsa(t *ast.Term) verdict.SLSA {
-	o := d.object(t, "slsa", []string{"level", "builder"})
+	o := d.object(t, "slsa", []string{"level", "builder"}, "missing")
 	var s verdict.SLSA
 	if level := o["level"]; level != nil {
 		n, ok := level.Value.(ast.Number)
@@ -249,6 +249,12 @@ func (d *decoder) slsa(t *ast.Term) verdict.SLSA {
 		if _, null := builder.Value.(ast.Null); !null {
 			b := d.words(builder, "slsa.builder")
 			s.Builder = &b
+		}
+	}
+	if missing, ok := o["missing"]; ok {
+		s.Missing = map[string][]string{}
+		for level, why := range d.object(missing, "slsa.missing", nil, "1", "2", "3") {
+			s.Missing[level] = list(d, why, "slsa.missing."+level, d.words)
 		}
 	}
 	return s

@@ -287,7 +287,7 @@ func (c Contents) empty() bool { return c == Contents{} }
 
 // names of everything that is required, for the sentence that nothing is.
 func (p *Policy) requiresSomething() bool {
-	return p.RequireSignature || len(p.Attestations) > 0 || p.Contents.BaseImages != nil || len(p.Summaries) > 0
+	return p.RequireSignature || len(p.Attestations) > 0 || p.Contents.BaseImages != nil || len(p.Summaries) > 0 || p.SLSA != nil && p.SLSA.Required
 }
 
 func (c *Contents) pointer() *Contents {

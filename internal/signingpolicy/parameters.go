@@ -26,6 +26,7 @@ type standardParams struct {
 	// Absent for none, so that parameters of a policy without any are as they were.
 	Exceptions []paramException `json:"exceptions,omitempty"`
 	// Absent where nothing is asked for.
+	SLSA         *paramSLSA         `json:"slsa,omitempty"`
 	Attestations []paramAttestation `json:"attestations,omitempty"`
 	Contents     *Contents          `json:"contents,omitempty"`
 	Summaries    []paramSummary     `json:"verification_summaries,omitempty"`
@@ -36,7 +37,7 @@ type standardParams struct {
 // belongs says where a standard parameter is written instead.
 func belongs(name string) string {
 	switch name {
-	case "require_signature", "verify_transparency_log", "threshold", "trusted_sources", "exceptions", "attestations", "contents",
+	case "require_signature", "verify_transparency_log", "threshold", "trusted_sources", "exceptions", "slsa", "attestations", "contents",
 		"verification_summaries", "groups", "platforms":
 		return "is a field of the policy itself; write it beside parameters, not among them"
 	case "registered_signers":
@@ -58,7 +59,7 @@ func (d *draft) parameters(n *yaml.Node) {
 	}
 	before := len(d.errs)
 	d.policy.lines = map[string]int{"": n.Line}
-	value := d.value(n, "", 0)
+	value := values{d.reader, "parameters", d.policy.lines}.read(n, "", 0)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if where := belongs(n.Content[i].Value); where != "" {
 			d.fail(n.Content[i], "parameters."+n.Content[i].Value, "%s", where)
@@ -80,27 +81,42 @@ var number = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`\A-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?\z`)
 })
 
-// value is a YAML value as JSON has it. Only what both read alike is taken.
-func (d *draft) value(n *yaml.Node, path string, depth int) any {
-	field := "parameters"
-	if path != "" {
-		field += "." + path
+// values reads YAML values as JSON has them. Only what both read alike is taken.
+type values struct {
+	*reader
+	// root is the field that they stand below.
+	root string
+	// lines are where each stands, by its path; nil where nobody asks.
+	lines map[string]int
+}
+
+// at names the field of a path.
+func (v values) at(path string) string {
+	if path == "" {
+		return v.root
 	}
+	return v.root + "." + path
+}
+
+func (v values) read(n *yaml.Node, path string, depth int) any {
+	field := v.at(path)
 	if depth > maxParameterDepth {
-		d.fail(n, field, "nests deeper than %d", maxParameterDepth)
+		v.fail(n, field, "nests deeper than %d", maxParameterDepth)
 		return nil
 	}
-	if !d.plain(n, field) {
+	if !v.plain(n, field) {
 		return nil
 	}
-	d.policy.lines[path] = n.Line
+	if v.lines != nil {
+		v.lines[path] = n.Line
+	}
 	switch n.Kind {
 	case yaml.MappingNode:
-		return d.object(n, path, depth)
+		return v.object(n, path, depth)
 	case yaml.SequenceNode:
 		list := make([]any, 0, len(n.Content))
 		for i, item := range n.Content {
-			list = append(list, d.value(item, below(path, strconv.Itoa(i)), depth+1))
+			list = append(list, v.read(item, below(path, strconv.Itoa(i)), depth+1))
 		}
 		return list
 	}
@@ -116,22 +132,23 @@ func (d *draft) value(n *yaml.Node, path string, depth int) any {
 			return json.Number(n.Value)
 		}
 	}
-	d.fail(n, field, "is %s, which YAML and JSON do not read alike; put it in quotes where a string is meant", kindName(n))
+	v.fail(n, field, "is %s, which YAML and JSON do not read alike; put it in quotes where a string is meant", kindName(n))
 	return nil
 }
 
-func (d *draft) object(n *yaml.Node, path string, depth int) map[string]any {
+func (v values) object(n *yaml.Node, path string, depth int) map[string]any {
 	out := map[string]any{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		_, twice := out[key.Value]
+		field := v.at(below(path, key.Value))
 		switch {
 		case key.Kind != yaml.ScalarNode || key.Tag != "!!str":
-			d.fail(key, "parameters."+below(path, key.Value), "is not the name of a parameter; write it as a string (merge keys are not read)")
+			v.fail(key, field, "is not the name of a parameter; write it as a string (merge keys are not read)")
 		case twice:
-			d.fail(key, "parameters."+below(path, key.Value), "is there twice")
+			v.fail(key, field, "is there twice")
 		default:
-			out[key.Value] = d.value(n.Content[i+1], below(path, key.Value), depth+1)
+			out[key.Value] = v.read(n.Content[i+1], below(path, key.Value), depth+1)
 		}
 	}
 	return out
@@ -268,6 +285,10 @@ func (p *Policy) WithParams(raw []byte) (*Policy, error) {
 	if err := strictjson.Decode(body, maxParameterDepth+1, &standard); err != nil {
 		return nil, fmt.Errorf("%w: parameters: %w", ErrInvalid, err)
 	}
+	asked, err := standard.SLSA.asked()
+	if err != nil {
+		return nil, fmt.Errorf("%w: parameters: slsa: %w", ErrInvalid, err)
+	}
 	if standard.Threshold < 1 {
 		return nil, fmt.Errorf("%w: parameters: threshold: %d signers would be nobody; it must be at least 1", ErrInvalid, standard.Threshold)
 	}
@@ -285,7 +306,7 @@ func (p *Policy) WithParams(raw []byte) (*Policy, error) {
 		return nil, fmt.Errorf("%w: parameters: platforms: %q is none of %s", ErrInvalid, out.Platforms, strings.Join(platformsValues(), ", "))
 	}
 	out.RequireSignature, out.VerifyTransparencyLog, out.Threshold, out.TrustedSources = standard.RequireSignature, standard.VerifyTransparencyLog, standard.Threshold, standard.TrustedSources
-	out.UseRegistered = standard.RegisteredSigners
+	out.UseRegistered, out.SLSA = standard.RegisteredSigners, asked
 	if err := out.takeAttestations(standard); err != nil {
 		return nil, fmt.Errorf("%w: parameters: %w", ErrInvalid, err)
 	}

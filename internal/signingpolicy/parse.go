@@ -116,11 +116,7 @@ type draft struct {
 	named      []namedSigners
 	contentsAt map[string]*yaml.Node // sections of contents, where written
 	written    map[string]string     // what was said, and by which field
-	slsa       struct {
-		require   *yaml.Node // require_attestation, where written
-		level     *yaml.Node
-		levelWant int
-	}
+	slsa       slsaDraft
 }
 
 // FromNode reads what stands below signing_policy. Errors wrap [ErrInvalid] and
@@ -142,21 +138,24 @@ func fromNode(n *yaml.Node, name string) (*Policy, error) {
 		"images":                  func(n *yaml.Node) { d.images(n) },
 		"trusted_signers":         func(n *yaml.Node) { d.signers(n, "trusted_signers", d.typedSigner) },
 		"trusted_keys":            func(n *yaml.Node) { d.signers(n, "trusted_keys", d.keyOrKeyless) },
-		"trusted_sources":         func(n *yaml.Node) { d.sources(n, "trusted_sources") },
-		"verification":            d.verification,
-		"slsa":                    d.slsaSection,
-		"cosign":                  d.cosignSection,
-		"default":                 d.fallback,
-		"attestations":            d.attestations,
-		"contents":                d.contents,
-		"verification_summaries":  d.verificationSummaries,
-		"attest":                  func(n *yaml.Node) { p.Attest = d.boolean(n, "attest") },
-		"exceptions":              d.exceptions,
-		"groups":                  d.groups,
-		"platforms":               d.platforms,
-		"shadow_of":               func(n *yaml.Node) { d.shadowOf(n) },
-		"bundle":                  func(n *yaml.Node) { p.Bundle = d.bundle(n) },
-		"parameters":              d.parameters,
+		"trusted_sources": func(n *yaml.Node) {
+			d.once(d.written, n, "trusted_sources", "trusted_sources")
+			d.sources(n, "trusted_sources")
+		},
+		"verification":           d.verification,
+		"slsa":                   d.slsaSection,
+		"cosign":                 d.cosignSection,
+		"default":                d.fallback,
+		"attestations":           d.attestations,
+		"contents":               d.contents,
+		"verification_summaries": d.verificationSummaries,
+		"attest":                 func(n *yaml.Node) { p.Attest = d.boolean(n, "attest") },
+		"exceptions":             d.exceptions,
+		"groups":                 d.groups,
+		"platforms":              d.platforms,
+		"shadow_of":              func(n *yaml.Node) { d.shadowOf(n) },
+		"bundle":                 func(n *yaml.Node) { p.Bundle = d.bundle(n) },
+		"parameters":             d.parameters,
 	}, map[string]string{
 		"trusted_builders": "belongs into slsa", "require_attestation": "belongs into slsa", "minimum_level": "belongs into slsa",
 		"plugins": "this is a plugin file of the gateway; give what stands under config: of its image-signing plugin",
@@ -172,14 +171,7 @@ func fromNode(n *yaml.Node, name string) (*Policy, error) {
 func (d *draft) finish(n *yaml.Node) {
 	p := d.policy
 	d.nameInline()
-	// The gateway writes minimum_level: 1 even where it asks for no attestation,
-	// and then means nothing by it. Only beside an explicit false is that certain.
-	if d.slsa.level != nil && d.slsa.levelWant > 0 {
-		unasked := d.slsa.require != nil && d.slsa.require.Value == "false"
-		if d.slsa.levelWant > 1 || !unasked {
-			d.fail(d.slsa.level, "slsa.minimum_level", "a required SLSA level "+later)
-		}
-	}
+	d.finishSLSA(n)
 	if len(d.errs) > 0 {
 		return // what follows would only repeat it
 	}
@@ -190,6 +182,7 @@ func (d *draft) finish(n *yaml.Node) {
 		d.fail(n, "require_signature", "is false, and groups ask for signatures; leave one of them out")
 	case !p.requiresSomething():
 		d.fail(n, "require_signature", "is false, so the policy requires nothing; set it to true, or mode to audit or disabled to block nothing")
+	case !p.RequireSignature:
 	case len(p.Inline) == 0 && !p.UseRegistered:
 		what := "a signature"
 		if !p.RequireSignature {
@@ -312,7 +305,6 @@ func (d *draft) images(n *yaml.Node) {
 }
 
 func (d *draft) sources(n *yaml.Node, field string) {
-	d.once(d.written, n, "trusted_sources", field)
 	list := d.strings(n, field)
 	if len(list) == 0 && n.Kind == yaml.SequenceNode {
 		d.fail(n, field, "is an empty list, which no source meets; leave it out for any source")
@@ -342,26 +334,6 @@ func (d *draft) verification(n *yaml.Node) {
 				d.fail(n, "verification.offline_mode", "is not the policy's to say; set offline: true in the configuration, or start with --offline")
 			}
 		},
-	}, nil)
-}
-
-func (d *draft) slsaSection(n *yaml.Node) {
-	d.mapping(n, "slsa.", map[string]func(*yaml.Node){
-		"require_attestation": func(n *yaml.Node) {
-			d.slsa.require = n
-			if d.boolean(n, "slsa.require_attestation") {
-				d.fail(n, "slsa.require_attestation", later)
-			}
-		},
-		"minimum_level": func(n *yaml.Node) {
-			d.slsa.level, d.slsa.levelWant = n, d.integer(n, "slsa.minimum_level")
-			if d.slsa.levelWant < 0 {
-				d.fail(n, "slsa.minimum_level", "%d is not a level; levels are 0 to 3", d.slsa.levelWant)
-			}
-		},
-		"trusted_builders": func(n *yaml.Node) { d.refuseUnlessEmpty(n, "slsa.trusted_builders", later) },
-		"trusted_sources":  func(n *yaml.Node) { d.sources(n, "slsa.trusted_sources") },
-		"parameters":       func(n *yaml.Node) { d.refuseUnlessEmpty(n, "slsa.parameters", later) },
 	}, nil)
 }
 

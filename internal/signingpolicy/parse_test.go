@@ -46,6 +46,11 @@ func keys(t *testing.T, pem string) []signers.Key {
 	return k
 }
 
+// asking is a policy that asks for provenance, with these fields.
+func asking(fields ...string) string {
+	return good + "slsa:\n  require_attestation: true\n  " + strings.Join(fields, "\n  ") + "\n"
+}
+
 func mustParse(t *testing.T, text string) *Policy {
 	t.Helper()
 	p, err := Parse([]byte(text))
@@ -410,11 +415,34 @@ line 4: exceptions[0].images[2]: "*/org/app" is for images of every registry`},
 		{"parameters: deep", good + "bundle: b\nparameters: {a: " + strings.Repeat("[", 40) + strings.Repeat("]", 40) + "}\n", "nests deeper than 32"},
 		{"later: default allow", good + "default: allow\n", "line 2: default: allow is enforced by a later version"},
 		{"default of another kind", good + "default: maybe\n", `default: "maybe" is neither allow nor deny`},
-		{"later: require_attestation", good + "slsa: {require_attestation: true}\n", "line 2: slsa.require_attestation: is enforced by a later version"},
-		{"later: trusted_builders", good + "slsa: {trusted_builders: [x]}\n", "slsa.trusted_builders: is enforced by a later version"},
-		{"later: parameters", good + "slsa: {parameters: {a: b}}\n", "slsa.parameters: is enforced by a later version"},
-		{"later: level 1, asked for or not is not said", good + "slsa: {minimum_level: 1}\n", "slsa.minimum_level: a required SLSA level is enforced by a later version"},
-		{"later: level 2 beside false", good + "slsa: {require_attestation: false, minimum_level: 2}\n", "slsa.minimum_level: a required SLSA level is enforced by a later version"},
+		{"provenance and no builder", good + "slsa: {require_attestation: true}\n", "line 2: slsa.trusted_builders: is missing: provenance counts only when its builder is trusted"},
+		{"a level and no builder", good + "slsa: {minimum_level: 1}\n", "line 2: slsa.trusted_builders: is missing"},
+		{"a level and an empty list of builders", good + "slsa:\n  minimum_level: 2\n  trusted_builders: []\n", "line 3: slsa.trusted_builders: is missing"},
+		{"level 2 beside false", good + "slsa: {require_attestation: false, minimum_level: 2, trusted_builders: [github.com/a/b]}\n", "line 2: slsa.minimum_level: 2 is wanted, and require_attestation is false"},
+		{"builders, asked for or not is not said", good + "slsa:\n  trusted_builders:\n    - github.com/a/b\n", "line 4: slsa.require_attestation: is missing; write true"},
+		{"parameters, asked for or not is not said", good + "slsa: {parameters: {a: b}}\n", "slsa.require_attestation: is missing"},
+		{"parameters and no provenance", good + "slsa: {require_attestation: false, parameters: {a: b}}\n", "slsa.parameters: asks nothing while provenance is not required"},
+		{"refs and no provenance", good + "slsa: {trusted_sources: [{repository: github.com/a/b, branch: main}]}\n", "slsa.trusted_sources: names refs of github.com/a/b"},
+		{"level 4", good + "slsa: {minimum_level: 4, trusted_builders: [github.com/a/b]}\n", "slsa.minimum_level: 4 is not a level of SLSA 1.x, which has three"},
+		{"a level in quotes", good + "slsa: {minimum_level: \"2\"}\n", "slsa.minimum_level: is the string \"2\", and must be a whole number"},
+		{"a builder that is none", good + "slsa:\n  require_attestation: true\n  trusted_builders:\n    - x\n", "line 5: slsa.trusted_builders[0]: trusted builder \"x\": it should be https://host/owner/repo"},
+		{"a builder at a branch's short name", asking("trusted_builders: [github.com/a/b@main]"), "@main should be a full ref (@refs/tags/v2.1.0) or a commit in full"},
+		{"a builder without an address", asking("trusted_builders: [{version: \">=1.0.0\"}]"), "slsa.trusted_builders[0].builder: is missing"},
+		{"a field of a builder", asking("trusted_builders: [{builder: github.com/a/b, versions: x}]"), "slsa.trusted_builders[0].versions: there is no such field; there are builder, commits, signers, trust_roots, version"},
+		{"a version that is none", asking("trusted_builders: [{builder: github.com/a/b, version: \"2\"}]"), "version \"2\": \"2\" should be one of >=, >, =, <, <= and a version such as 2.0.0"},
+		{"a version that is empty", asking("trusted_builders: [{builder: github.com/a/b, version: \"\"}]"), "slsa.trusted_builders[0].version: is empty"},
+		{"a short commit", asking("trusted_builders: [{builder: github.com/a/b, commits: [abc]}]"), "commit \"abc\" should have 40 or 64"},
+		{"no commits", asking("trusted_builders: [{builder: github.com/a/b, commits: []}]"), "slsa.trusted_builders[0].commits: is an empty list, which nothing meets"},
+		{"a signer that is nobody", asking("trusted_builders: [{builder: https://tekton.dev/chains/v2, signers: [other/1]}]"), "slsa.trusted_builders[0].signers: \"other/1\" is no trusted signer of this policy; its own are named default/1"},
+		{"no sources of builds", asking("trusted_builders: [github.com/a/b]", "trusted_sources: []"), "slsa.trusted_sources: is an empty list"},
+		{"a source with a wildcard in slsa", asking("trusted_builders: [github.com/a/b]", "trusted_sources: [\"github.com/a/*\"]"), "has a wildcard"},
+		{"a source with a ref", asking("trusted_builders: [github.com/a/b]", "trusted_sources: [github.com/a/b@refs/heads/main]"), "refs have fields of their own"},
+		{"a ref that is a branch", asking("trusted_builders: [github.com/a/b]", "trusted_sources: [{repository: github.com/a/b, ref: main}]"), "it should be a full ref, refs/"},
+		{"no branch", asking("trusted_builders: [github.com/a/b]", "trusted_sources: [{repository: github.com/a/b, branch: []}]"), "slsa.trusted_sources[0].branch: is an empty list"},
+		{"branches", asking("trusted_builders: [github.com/a/b]", "trusted_sources: [{repository: github.com/a/b, branches: [main]}]"), "branches: is called branch, and takes a list too"},
+		{"a source of no repository", asking("trusted_builders: [github.com/a/b]", "trusted_sources: [{branch: main}]"), "slsa.trusted_sources[0].repository: is missing"},
+		{"a build parameter of two meanings", asking("trusted_builders: [github.com/a/b]", "parameters: {a: {b: 0o17}}"), "slsa.parameters.a.b: is 0o17, which YAML and JSON do not read alike"},
+		{"build parameters that are a list", asking("trusted_builders: [github.com/a/b]", "parameters: [a]"), "slsa.parameters: is a list, and must be a mapping of the build's parameters"},
 		{"level negative", good + "slsa: {minimum_level: -1}\n", "-1 is not a level"},
 		{"no tool: cosign.path", good + "cosign:\n  path: /usr/bin/cosign\n", "line 3: cosign.path: has no use, because Signet verifies by itself"},
 		{"no tool: an unknown field", good + "cosign: {args: [\"--insecure\"]}\n", "cosign.args: there is no such field"},

@@ -58,6 +58,8 @@ type Policy struct {
 	Contents     Contents
 	// TrustedSources in normal form ("github.com/acme/app"); empty: any source.
 	TrustedSources []string
+	// SLSA is what it asks of provenance; nil for nothing.
+	SLSA *SLSA
 	// Summaries are the verification summaries that stand in for provenance; without
 	// a demand for provenance one of them is asked for by itself.
 	Summaries []Summaries
@@ -216,7 +218,7 @@ func (p *Policy) Params() (json.RawMessage, error) {
 	}
 	standard, err := json.Marshal(standardParams{
 		RequireSignature: p.RequireSignature, VerifyTransparencyLog: p.VerifyTransparencyLog, RegisteredSigners: p.UseRegistered, Threshold: p.Threshold,
-		TrustedSources: p.TrustedSources, Exceptions: exceptions, Attestations: p.paramAttestations(), Contents: p.Contents.pointer(),
+		TrustedSources: p.TrustedSources, Exceptions: exceptions, SLSA: p.paramSLSA(), Attestations: p.paramAttestations(), Contents: p.Contents.pointer(),
 		Summaries: p.paramSummaries(), Groups: p.paramGroups(), Platforms: p.Platforms,
 	})
 	if err != nil || len(p.Parameters) == 0 {
@@ -244,10 +246,11 @@ type canonical struct {
 		VerifyTransparencyLog bool                 `yaml:"verify_transparency_log"`
 		Threshold             int                  `yaml:"threshold"`
 		Images                []string             `yaml:"images,omitempty"`
-		TrustedSigners        []canonicalSigner    `yaml:"trusted_signers"`
+		TrustedSigners        []canonicalSigner    `yaml:"trusted_signers,omitempty"`
 		Groups                []canonicalGroup     `yaml:"groups,omitempty"`
 		Platforms             string               `yaml:"platforms,omitempty"`
 		TrustedSources        []string             `yaml:"trusted_sources,omitempty"`
+		SLSA                  *canonicalSLSA       `yaml:"slsa,omitempty"`
 		Attestations          []Attestation        `yaml:"attestations,omitempty"`
 		Contents              *Contents            `yaml:"contents,omitempty"`
 		Summaries             []canonicalSummary   `yaml:"verification_summaries,omitempty"`
@@ -328,6 +331,11 @@ func (p *Policy) Canonical() ([]byte, error) {
 	sp.Attestations, sp.Contents = p.Attestations, p.Contents.pointer()
 	sp.Summaries, sp.Attest = p.canonicalSummaries(), p.Attest
 	sp.Groups, sp.Platforms = p.canonicalGroups(), p.Platforms
+	slsa, err := p.canonicalSLSA()
+	if err != nil {
+		return nil, fmt.Errorf("encoding policy %s: %w", p.Name, err)
+	}
+	sp.SLSA = slsa
 	for _, e := range p.Exceptions {
 		sp.Exceptions = append(sp.Exceptions, canonicalException{e.Images, e.Codes, e.Reason, e.Owner, e.ExpiresAt.UTC()})
 	}

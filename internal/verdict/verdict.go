@@ -113,6 +113,9 @@ type Satisfied struct {
 type SLSA struct {
 	Level   int     `json:"level"`
 	Builder *string `json:"builder"`
+	// Missing says per level ("1", "2", "3") what it lacked; absent where there is no
+	// provenance, and for level 3.
+	Missing map[string][]string `json:"missing,omitempty"`
 }
 
 // Verdict is the answer. Its JSON is the public contract; a cached verdict is

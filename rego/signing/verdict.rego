@@ -51,7 +51,7 @@ verdict := object.union_n([
 			[finding | some [_, finding] in array.concat(sort(requirement.warning), sort(remark))],
 		),
 		"satisfied_by": satisfied_by,
-		"slsa": {"level": 0, "builder": null},
+		"slsa": lib.slsa,
 	},
 	_waivers,
 	_validity,

@@ -19,6 +19,7 @@ import (
 	"github.com/signet-policy/signet/internal/testkit/require"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
 	"github.com/signet-policy/signet/internal/trust"
+	"github.com/signet-policy/signet/internal/verdict"
 	"github.com/signet-policy/signet/internal/verify"
 )
 
@@ -99,12 +100,12 @@ func TestProvenance(t *testing.T) {
 			}
 			if i >= 0 {
 				a := in.Attestations[i]
-				got := builders.Match(profiles, a.Signature, a.Provenance, a.SubjectDigest, nil)
+				got := builders.Match(profiles, a.Signature, a.Provenance, a.SubjectDigest, builders.Vouched{TrustRoots: []string{a.TrustRoot}})
 				g.Provenance, g.Proves, g.Signer = a.Provenance, &got, &a.Signer
 				want.compare(t, got)
 				c.compareProvenance(t, a)
 				if want.registered > 0 {
-					if got := builders.Match(profiles, a.Signature, a.Provenance, a.SubjectDigest, []string{want.profile}); got.Level != want.registered || got.Builder != a.Provenance.BuilderID {
+					if got := builders.Match(profiles, a.Signature, a.Provenance, a.SubjectDigest, builders.Vouched{Registered: []string{want.profile}}); got.Level != want.registered || got.Builder != a.Provenance.BuilderID {
 						t.Errorf("registered: %+v, want level %d", got, want.registered)
 					}
 				}
@@ -251,12 +252,14 @@ func forgeries(t *testing.T, profiles []builders.Profile, a facts.InputAttestati
 		t.Fatal(err)
 	}
 	image, otherImage := "sha256:"+strings.Repeat("a1", 32), "sha256:"+strings.Repeat("b2", 32)
+	var bundle []byte
 	prove := func(t *testing.T, subject string, id *sigstack.Identity, predicate string) []facts.Attestation {
 		t.Helper()
 		raw := stack.For(t).Bundle(sigstack.SignRequest{
 			Statement: &sigstack.Statement{Subjects: []sigstack.Subject{sigstack.SubjectOf("app", subject)}, PredicateType: a.PredicateType, Predicate: json.RawMessage(predicate)},
 			Identity:  id, Log: sigstack.RekorV1(),
 		})
+		bundle = raw
 		f, err := v.Image(t.Context(), facts.Subject{Digest: image}, []evidence.Item{{SubjectDigest: image, Kind: evidence.KindBundle, Bytes: raw}}, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -268,14 +271,20 @@ func forgeries(t *testing.T, profiles []builders.Profile, a facts.InputAttestati
 		if len(atts) != 1 {
 			t.Fatalf("%d attestations", len(atts))
 		}
-		return builders.Match(profiles, atts[0].Signature, atts[0].Provenance, image, nil)
+		return builders.Match(profiles, atts[0].Signature, atts[0].Provenance, image, builders.Vouched{TrustRoots: []string{"stack"}})
 	}
 	if diff := cmp.Diff(genuine, match(t, prove(t, image, identityOf(t, a.Signer), string(a.Predicate)))); diff != "" {
 		t.Fatalf("signed again (-genuine +again):\n%s", diff)
 	}
+	if got := forged(t, root, bundle, image, genuine); got.Decision != verdict.Allow || got.SLSA.Level != genuine.Level {
+		t.Errorf("signed again: %s %v", got.Decision, got.Reasons)
+	}
 	t.Run("statement about another image", func(t *testing.T) {
 		if atts := prove(t, otherImage, identityOf(t, a.Signer), string(a.Predicate)); len(atts) != 0 {
 			t.Errorf("%+v", atts)
+		}
+		if got := forged(t, root, bundle, image, genuine); got.Decision != verdict.Deny || got.SLSA.Level != 0 {
+			t.Errorf("%s %v", got.Decision, got.Reasons)
 		}
 	})
 	for _, s := range swaps {
@@ -292,6 +301,9 @@ func forgeries(t *testing.T, profiles []builders.Profile, a facts.InputAttestati
 			got := match(t, prove(t, image, id, predicate))
 			if got.Level > s.level || s.contradicts != "" && !slices.ContainsFunc(got.Contradictions, func(c builders.Contradiction) bool { return c.Field == s.contradicts }) {
 				t.Errorf("level %d, contradictions %+v, lacks %v; want level %d at most and a contradiction %q", got.Level, got.Contradictions, got.Missing, s.level, s.contradicts)
+			}
+			if v := forged(t, root, bundle, image, genuine); s.level < genuine.Level && v.Decision != verdict.Deny || s.contradicts != "" && !slices.Contains(codes(v), "provenance_contradicts") && !slices.Contains(codes(v), "builder_not_trusted") {
+				t.Errorf("%s %v", v.Decision, v.Reasons)
 			}
 		})
 	}

@@ -133,11 +133,15 @@ func newState(ctx context.Context, cfg Config) (*engine.State, error) {
 	if err != nil {
 		return nil, err
 	}
+	builds, err := p.Builds(set.Builders())
+	if err != nil {
+		return nil, err
+	}
 	st := &engine.State{
 		Active: verdict.Active{Revision: 1, Digest: "sha256:test"},
 		Policies: []engine.Policy{{
 			Name: p.Name, Mode: p.Mode, Applies: p.Applies, Set: policySet{set}, Signers: inForce,
-			Counts: p.Counts, RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
+			Counts: p.Counts, Builds: builds, RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
 			Attestations: requiredAttestations(p), Ages: p.Ages(), AllPlatforms: p.WantsPlatforms(),
 			Threshold: p.Threshold, Groups: p.GroupsInForce(), Platforms: p.Platforms,
 		}},

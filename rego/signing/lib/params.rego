@@ -22,6 +22,7 @@ params := given if {
 	given.threshold >= 1
 	sources_or_null(given.trusted_sources)
 	exceptions_in_order(object.get(given, "exceptions", []))
+	slsa_in_order(object.get(given, "slsa", null))
 	attestations_in_order(object.get(given, "attestations", []))
 	contents_in_order(object.get(given, "contents", {}))
 	summaries_in_order(object.get(given, "verification_summaries", []))
