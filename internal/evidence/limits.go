@@ -12,6 +12,11 @@ type Limits struct {
 	BundleBytes int64 `yaml:"bundle_bytes" json:"bundle_bytes"`
 	// PredicateBytes is the largest predicate that is kept whole in the facts.
 	PredicateBytes int64 `yaml:"predicate_bytes" json:"predicate_bytes"`
+	// ProjectionEntries is how many packages, findings or statements of one predicate
+	// are kept, ProjectionBytes their size as JSON: small enough that those of a dozen
+	// attestations fit into policy_input_bytes. What is cut is marked as truncated.
+	ProjectionEntries int   `yaml:"projection_entries" json:"projection_entries"`
+	ProjectionBytes   int64 `yaml:"projection_bytes" json:"projection_bytes"`
 	// Items caps the pieces of evidence of one image.
 	Items int `yaml:"items" json:"items"`
 	// Referrers caps the referrers listed for one digest, all pages together.
@@ -56,6 +61,8 @@ func DefaultLimits() Limits {
 		ManifestBytes:     4 << 20,
 		BundleBytes:       64 << 20,
 		PredicateBytes:    1 << 20,
+		ProjectionEntries: 5000,
+		ProjectionBytes:   640 << 10,
 		Items:             256,
 		Referrers:         1024,
 		ReferrerPages:     32,

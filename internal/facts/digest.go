@@ -28,6 +28,12 @@ func canonicalFacts(p Proven) (body []byte, ok bool) {
 		}
 		w.text(`,"predicate_type":`, a.PredicateType)
 		w.text(`,"principal":`, a.Principal)
+		if a.Projection != nil {
+			w.value(`,"projection":`, a.Projection)
+		}
+		if a.ProjectionError != "" {
+			w.text(`,"projection_error":`, a.ProjectionError)
+		}
 		if a.Provenance != nil {
 			w.value(`,"provenance":`, a.Provenance)
 		}

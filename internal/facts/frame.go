@@ -79,12 +79,12 @@ func NewInput(f Facts, fr Frame) Input {
 			continue
 		}
 		trusted := fr.trusted(a.Signature)
-		provenance := a.Provenance
-		a.Provenance = nil // the input has it in one place
+		provenance, projection := a.Provenance, a.Projection
+		a.Provenance, a.Projection = nil, nil // the input has them in one place
 		if len(trusted) == 0 && !fr.ShowUnmatched {
-			a.Predicate, provenance = nil, nil
+			a.Predicate, provenance, projection, a.ProjectionError = nil, nil, nil, ""
 		}
-		in.Attestations = append(in.Attestations, InputAttestation{Attestation: a, TrustedSigners: trusted, Provenance: provenance})
+		in.Attestations = append(in.Attestations, InputAttestation{Attestation: a, TrustedSigners: trusted, Projection: projection, Provenance: provenance})
 	}
 	return in
 }

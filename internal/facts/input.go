@@ -69,12 +69,14 @@ type InputSignature struct {
 }
 
 // InputAttestation is a verified attestation and the trusted signers it
-// matches. Predicate and Provenance are null unless it matched one.
+// matches. Predicate, Projection and Provenance are null unless it matched one.
 type InputAttestation struct {
 	Attestation
 	TrustedSigners []string `json:"trusted_signers"`
-	// Projection is the fixed extract of a large predicate, null otherwise.
-	Projection json.RawMessage `json:"projection"`
+	// Projection is what a predicate of a known type says, in the one shape of its
+	// kind; projection_error says why there is none. Both stand for the fact's own
+	// fields, and are withheld as the predicate is.
+	Projection *Projection `json:"projection"`
 	// Provenance is the one shape of all SLSA provenance versions. It stands for the
 	// fact's own field, and is withheld as the predicate is.
 	Provenance     *Provenance `json:"provenance"`

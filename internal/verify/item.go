@@ -5,12 +5,14 @@ import (
 	"crypto"
 	"encoding/json"
 	"errors"
+	"io"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/projection"
 	"github.com/signet-policy/signet/internal/provenance"
 )
 
@@ -172,16 +174,32 @@ func (p *item) isSignature() bool {
 	return p.statement == nil || p.statement.PredicateType == facts.CosignSignV1
 }
 
-func (p *item) attestation(s facts.Signature, predicateBytes int64) facts.Attestation {
+// attestation makes the fact of a statement that is verified.
+func (v *Verifier) attestation(p *item, s facts.Signature) facts.Attestation {
 	a := facts.Attestation{
 		Signature: s, PredicateType: p.statement.PredicateType,
 		StatementSubjects: p.statement.factSubjects(), PayloadDigest: facts.Digest(p.payload),
 		Provenance: p.provenance,
 	}
-	if raw := p.statement.Predicate; int64(len(raw)) <= predicateBytes {
-		a.Predicate = orNull(raw)
+	raw := orNull(p.statement.Predicate)
+	if int64(len(raw)) <= v.limits.PredicateBytes {
+		a.Predicate = raw
 	}
+	v.project(&a, bytes.NewReader(raw))
 	return a
+}
+
+// project adds what a predicate of a known type says, or why that cannot be told:
+// the statement is signed all the same.
+func (v *Verifier) project(a *facts.Attestation, predicate io.Reader) {
+	p, err := projection.Parse(a.PredicateType, predicate, projection.Limits{
+		Entries: v.limits.ProjectionEntries, Bytes: v.limits.ProjectionBytes, Depth: v.limits.JSONDepth,
+	})
+	if err != nil {
+		a.ProjectionError = cause(err)
+		return
+	}
+	a.Projection = p
 }
 
 // orNull makes the predicate of a statement that has none the JSON null, so that

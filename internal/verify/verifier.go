@@ -95,6 +95,8 @@ func checkLimits(l *evidence.Limits) error {
 		{"bundle_bytes", l.BundleBytes, 0},
 		{"memory_bytes", l.MemoryBytes, 0},
 		{"predicate_bytes", l.PredicateBytes, 0},
+		{"projection_entries", int64(l.ProjectionEntries), 0},
+		{"projection_bytes", l.ProjectionBytes, 0},
 		{"json_depth", int64(l.JSONDepth), 0},
 		{"statement_subjects", int64(l.StatementSubjects), 1024},
 		{"log_entries", int64(l.LogEntries), mostBySigstore},
@@ -298,7 +300,7 @@ func (v *Verifier) guarded(ctx context.Context, e *evidence.Item, scope keySet, 
 	if p.isSignature() {
 		return outcome{signature: &s}, nil
 	}
-	a := p.attestation(s, v.limits.PredicateBytes)
+	a := v.attestation(p, s)
 	return outcome{attestation: &a}, nil
 }
 
