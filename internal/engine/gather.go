@@ -27,6 +27,7 @@ type gathered struct {
 	search    evidence.Search
 	items     []evidence.Item
 	itemBytes int64
+	spooled   bool // an item is in a temporary file
 	searchKey [32]byte
 	fromLease bool
 	// tagUntil and searchUntil bound the answer by its leases; zero means that
@@ -124,8 +125,9 @@ func (e *Engine) collect(ctx context.Context, g *gathered, req Request, q eviden
 	for _, p := range g.search.Problems {
 		g.RetryAfter = max(g.RetryAfter, p.RetryAfter)
 	}
-	for _, i := range g.items {
-		g.itemBytes += int64(len(i.Bytes))
+	for i := range g.items {
+		g.itemBytes += g.items[i].Size()
+		g.spooled = g.spooled || g.items[i].Large != nil
 	}
 }
 

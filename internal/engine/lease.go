@@ -138,7 +138,7 @@ func (e *Engine) leasedSearch(ctx context.Context, key [32]byte) (*lease, time.T
 }
 
 func (e *Engine) keepSearch(ctx context.Context, g *gathered, v *verdict.Verdict, now time.Time) {
-	if g.fromLease || g.Problem != nil || !g.search.Complete || g.itemBytes > searchLeaseBytes {
+	if g.fromLease || g.Problem != nil || !g.search.Complete || g.spooled || g.itemBytes > searchLeaseBytes {
 		return
 	}
 	age := searchLeaseNothing

@@ -40,6 +40,9 @@ type Limits struct {
 	JSONDepth int `yaml:"json_depth" json:"json_depth"`
 	// MemoryBytes bounds the evidence that is verified at one time.
 	MemoryBytes int64 `yaml:"memory_bytes" json:"memory_bytes"`
+	// SpoolBytes bounds the evidence of one image that is in temporary files: items of
+	// 1 MiB and more.
+	SpoolBytes int64 `yaml:"spool_bytes" json:"spool_bytes"`
 	// RequestTimeout bounds one registry request, body included.
 	RequestTimeout time.Duration `yaml:"request_timeout" json:"request_timeout"`
 	// SearchTimeout bounds resolving and collecting as a whole.
@@ -59,7 +62,7 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		ManifestBytes:     4 << 20,
-		BundleBytes:       64 << 20,
+		BundleBytes:       96 << 20,
 		PredicateBytes:    1 << 20,
 		ProjectionEntries: 5000,
 		ProjectionBytes:   640 << 10,
@@ -75,6 +78,7 @@ func DefaultLimits() Limits {
 		CandidateKeys:     64,
 		JSONDepth:         128,
 		MemoryBytes:       256 << 20,
+		SpoolBytes:        1 << 30,
 		RequestTimeout:    10 * time.Second,
 		SearchTimeout:     25 * time.Second,
 		Parallel:          8,

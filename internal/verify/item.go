@@ -30,10 +30,11 @@ type item struct {
 	// content is what sigstore-go verifies: an envelope or a message signature.
 	content verify.SignatureContent
 	// payload is the DSSE payload or the simplesigning payload.
-	payload []byte
+	payload body
 	keyID   string // of the DSSE signature; a hint that nobody signs
-	// stored is a DSSE envelope byte for byte as its layer has it; nil in a bundle.
-	stored []byte
+	// stored is the hex SHA-256 of a DSSE envelope as its layer has it, byte for byte;
+	// "" in a bundle.
+	stored string
 	// stamped is what timestamps may be over instead of the signature, or nil.
 	stamped []byte
 	// subject is the digest of the target that the statement names.
@@ -53,8 +54,8 @@ type item struct {
 
 // read reads an item by its kind, and what it is about.
 func (v *Verifier) read(e *evidence.Item, t *target) (*item, *rejection) {
-	if int64(len(e.Bytes)) > v.limits.BundleBytes {
-		return nil, reject(facts.CodeTooLarge, "%d bytes, more than the limit bundle_bytes of %d", len(e.Bytes), v.limits.BundleBytes)
+	if e.Size() > v.limits.BundleBytes {
+		return nil, reject(facts.CodeTooLarge, "%d bytes, more than the limit bundle_bytes of %d", e.Size(), v.limits.BundleBytes)
 	}
 	var (
 		p   *item
@@ -62,11 +63,15 @@ func (v *Verifier) read(e *evidence.Item, t *target) (*item, *rejection) {
 	)
 	switch e.Kind {
 	case evidence.KindBundle:
-		p, rej = v.readBundle(e.Bytes, t)
+		p, rej = v.readEnvelope(e, []string{"dsseEnvelope", "dsse_envelope"}, func(body []byte, large *largePayload) (*item, *rejection) {
+			return v.readBundle(body, large, t)
+		})
 	case evidence.KindSimpleSigning:
 		p, rej = v.readSimpleLayer(e, t)
 	case evidence.KindDSSE:
-		p, rej = v.readDSSELayer(e, t)
+		p, rej = v.readEnvelope(e, nil, func(body []byte, large *largePayload) (*item, *rejection) {
+			return v.readDSSELayer(e, body, large, t)
+		})
 	case evidence.KindUnsigned:
 		return nil, reject(facts.CodeNoSignature, "this type of evidence (%s) carries no signature, so it proves nothing", short(e.MediaType))
 	default:
@@ -76,7 +81,8 @@ func (v *Verifier) read(e *evidence.Item, t *target) (*item, *rejection) {
 }
 
 // setEnvelope makes the item a DSSE envelope with one signature.
-func (v *Verifier) setEnvelope(p *item, t *target, payloadType string, payload []byte, sigs []envelopeSignature) *rejection {
+// The payload is large where it is not in memory.
+func (v *Verifier) setEnvelope(p *item, t *target, payloadType string, payload []byte, large *largePayload, sigs []envelopeSignature) *rejection {
 	switch {
 	case len(sigs) == 0:
 		return reject(facts.CodeNoSignature, "the DSSE envelope carries no signature")
@@ -86,6 +92,9 @@ func (v *Verifier) setEnvelope(p *item, t *target, payloadType string, payload [
 		return reject(facts.CodeNoSignature, "the DSSE envelope's signature is empty")
 	case payloadType != statementPayload:
 		return reject(facts.CodeUnsupported, "the DSSE payload is of type %s, not %s", short(payloadType), statementPayload)
+	}
+	if large != nil {
+		return v.setLarge(p, t, payloadType, large, sigs[0])
 	}
 	var rej *rejection
 	if p.statement, rej = readStatement(payload, v.limits.JSONDepth, v.limits.StatementSubjects); rej != nil {
@@ -99,7 +108,7 @@ func (v *Verifier) setEnvelope(p *item, t *target, payloadType string, payload [
 		return unreadable(err)
 	}
 	sig := sigs[0].sig
-	p.payload, p.keyID = payload, sigs[0].keyID
+	p.payload, p.keyID = body{bytes: payload}, sigs[0].keyID
 	p.content = newEnvelope(payloadType, payload, sig)
 	p.over = signed{sig: sig, content: dsse.PAE(payloadType, payload)}
 	return nil
@@ -178,8 +187,11 @@ func (p *item) isSignature() bool {
 func (v *Verifier) attestation(p *item, s facts.Signature) facts.Attestation {
 	a := facts.Attestation{
 		Signature: s, PredicateType: p.statement.PredicateType,
-		StatementSubjects: p.statement.factSubjects(), PayloadDigest: facts.Digest(p.payload),
+		StatementSubjects: p.statement.factSubjects(), PayloadDigest: "sha256:" + p.payload.sha256(),
 		Provenance: p.provenance,
+	}
+	if p.payload.large != nil {
+		return v.largeAttestation(p, a)
 	}
 	raw := orNull(p.statement.Predicate)
 	if int64(len(raw)) <= v.limits.PredicateBytes {
