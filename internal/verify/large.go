@@ -294,6 +294,13 @@ var statementNames = strictjson.NewNames("_type", "subject", "predicateType", "p
 func (v *Verifier) readLargeStatement(l *largePayload, payload io.Reader) (*statement, *rejection) {
 	s := strictjson.NewStream(payload, v.limits.JSONDepth)
 	head := map[string]json.RawMessage{}
+	if s.Kind() != strictjson.KindObject {
+		raw, err := s.Raw(largestHead)
+		if err != nil {
+			return nil, reject(facts.CodeMalformed, "the signed statement cannot be read: %s", cause(err))
+		}
+		return readStatement(raw, v.limits.JSONDepth, v.limits.StatementSubjects)
+	}
 	err := s.Object(statementNames, func(key string) error {
 		if key == "predicate" {
 			l.from = s.Offset()
