@@ -30,6 +30,10 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	defer rt.close()
+	given, err := c.given(rt.file.Limits.BundleBytes)
+	if err != nil {
+		return err
+	}
 	written := func() error { return nil }
 	if c.DecisionLog != "" {
 		log, err := newLogOnce(ctx, rt.file, c.DecisionLog)
@@ -41,7 +45,7 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 	}
 	worst := exitAllow
 	for i, image := range c.Images {
-		code, err := c.one(ctx, std, rt, image, i)
+		code, err := c.one(ctx, std, rt, image, given, i)
 		if err != nil {
 			return errors.Join(err, written())
 		}
@@ -56,8 +60,8 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-func (c verifyCmd) one(ctx context.Context, std streams, rt *session, image string, nth int) (int, error) {
-	req := engine.Request{Image: image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Principal: "command line"}
+func (c verifyCmd) one(ctx context.Context, std streams, rt *session, image string, given [][]byte, nth int) (int, error) {
+	req := engine.Request{Image: image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Evidence: given, Principal: "command line"}
 	begun := time.Now()
 	x, err := rt.engine.Examine(ctx, rt.state, req)
 	switch {
@@ -123,8 +127,12 @@ func (c factsCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	given, err := c.given(rt.file.Limits.BundleBytes)
+	if err != nil {
+		return err
+	}
 	in, err := rt.engine.Facts(ctx, rt.state, p, engine.Request{
-		Image: c.Image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly,
+		Image: c.Image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Evidence: given,
 	}, c.ShowUnmatched)
 	switch {
 	case errors.Is(err, engine.ErrInvalid):

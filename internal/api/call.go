@@ -119,7 +119,8 @@ func (s *Server) steps(r *http.Request, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if rt.large { // no stranger makes us keep a large body, nor who asks too often
+	large := rt.isLarge(r, s.cfg.BodyLimit)
+	if large { // no stranger makes us keep a large body, nor who asks too often
 		ctx := newPatience(r.Context(), s.cfg.RequestTimeout)
 		defer ctx.end()
 		if err := s.known(ctx, c, token); err != nil {
@@ -137,7 +138,7 @@ func (s *Server) steps(r *http.Request, c *call) (reply, error) {
 	if err := s.known(ctx, c, token); err != nil {
 		return reply{}, err
 	}
-	if !rt.large {
+	if !large {
 		if err := s.admit(c, 1); err != nil {
 			return reply{}, err
 		}
@@ -165,6 +166,11 @@ func (s *Server) openSteps(r *http.Request, c *call) (reply, error) {
 	return c.route.serve(ctx, c)
 }
 
+// isLarge says whether a request has a large body.
+func (rt *route) isLarge(r *http.Request, small int64) bool {
+	return rt.large || rt.mayBeLarge && r.ContentLength > small
+}
+
 // known reads what is in force, and finds out who asks and whether they may.
 func (s *Server) known(ctx context.Context, c *call, token string) (err error) {
 	if c.state, err = s.current(ctx); err != nil {
@@ -185,7 +191,7 @@ func (s *Server) read(r *http.Request, c *call) (p *problem) {
 		return nil
 	}
 	limit := s.cfg.BodyLimit
-	if c.route.large {
+	if c.route.isLarge(r, s.cfg.BodyLimit) {
 		limit = s.cfg.LargeBodyLimit
 	}
 	c.body, p = readBody(r, c.body, limit, c.route.media)

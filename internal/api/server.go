@@ -103,7 +103,7 @@ const v1 = "/api/v1"
 func (s *Server) routes(registry *prometheus.Registry) []*route {
 	verdicts := []*route{
 		{
-			method: http.MethodPost, path: v1 + "/verdicts", need: auth.Verify, body: true, verdict: true,
+			method: http.MethodPost, path: v1 + "/verdicts", need: auth.Verify, body: true, mayBeLarge: true, verdict: true,
 			serve: withJSON(verdictExample, laterFields(), s.postVerdict),
 		},
 		{

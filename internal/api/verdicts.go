@@ -23,6 +23,7 @@ type verdictRequest struct {
 	Platform     string            `json:"platform"`
 	Context      map[string]string `json:"context"`
 	Refresh      bool              `json:"refresh"`
+	Evidence     []json.RawMessage `json:"evidence"`
 	AssessmentID string            `json:"assessment_id"`
 	Labels       map[string]string `json:"labels"`
 }
@@ -30,10 +31,13 @@ type verdictRequest struct {
 const verdictExample = `{"image": "ghcr.io/org/app:v1"}`
 
 // laterFields are refused by name until they do something.
-func laterFields() []string { return []string{"attest", "evidence"} }
+func laterFields() []string { return []string{"attest"} }
 
 // postVerdict answers with a verdict.
 func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) (reply, error) {
+	if len(req.Evidence) == 0 && int64(len(c.body)) > s.cfg.BodyLimit { // evidence alone has a reason to be large
+		return reply{}, bodyTooLarge(s.cfg.BodyLimit)
+	}
 	if p := req.check(); p != nil {
 		return reply{}, p
 	}
@@ -54,7 +58,8 @@ func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (repl
 	}
 	ans, err := s.cfg.Decider.Decide(ctx, c.state, engine.Request{
 		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
-		Roles: s.roles[c.principal.Role], Principal: c.principal.Name,
+		Evidence: given(req.Evidence),
+		Roles:    s.roles[c.principal.Role], Principal: c.principal.Name,
 		AssessmentID: req.AssessmentID, Labels: req.Labels, RequestID: c.id, BatchID: c.batch,
 	})
 	if err != nil {
@@ -74,6 +79,18 @@ func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (repl
 	}
 	s.metrics.verdict(ans.Decision, ans.From)
 	return out, ans.Decision, nil
+}
+
+// given are the bundles as they were sent.
+func given(raw []json.RawMessage) [][]byte {
+	if len(raw) == 0 {
+		return nil
+	}
+	out := make([][]byte, len(raw))
+	for i, b := range raw {
+		out[i] = b
+	}
+	return out
 }
 
 // check refuses what the engine need not see.
@@ -137,7 +154,7 @@ func decideProblem(err error, req *verdictRequest) error {
 	}
 	detail := strings.TrimPrefix(err.Error(), engine.ErrInvalid.Error()+": ")
 	p := &problem{code: codeInvalidField, cause: err}
-	for _, field := range append([]string{"image", "platform"}, contextFields(req)...) {
+	for _, field := range append([]string{"image", "platform", "evidence"}, contextFields(req)...) {
 		if rest, ok := strings.CutPrefix(detail, field+": "); ok {
 			p.field, p.detail = field, fmt.Sprintf("The field %s is not right: %s.", shown(field), strings.TrimSuffix(rest, "."))
 			return p

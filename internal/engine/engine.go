@@ -182,6 +182,9 @@ type Request struct {
 	// Refresh bypasses leases and cached answers.
 	Refresh      bool
 	EvidenceOnly bool
+	// Evidence are Sigstore bundles that count beside what is found, for this answer
+	// alone.
+	Evidence [][]byte
 }
 
 // Where an answer came from.
@@ -365,7 +368,7 @@ func (e *Engine) check(st *State, req Request) (Asked, error) {
 			return Asked{}, err
 		}
 	}
-	return asked, nil
+	return asked, checkGiven(req.Evidence, e.cfg.Limits)
 }
 
 // declared accepts a context key that some policy in scope declares with this value.

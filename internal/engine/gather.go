@@ -24,12 +24,14 @@ type gathered struct {
 	// RetryAfter is the longest wait that a registry asked for.
 	RetryAfter time.Duration
 
-	search    evidence.Search
-	items     []evidence.Item
-	itemBytes int64
-	spooled   bool // an item is in a temporary file
-	searchKey [32]byte
-	fromLease bool
+	search evidence.Search
+	// found is what the search found, items what is verified: with what was given.
+	found, items []evidence.Item
+	given        []string // ids
+	itemBytes    int64
+	spooled      bool // an item is in a temporary file
+	searchKey    [32]byte
+	fromLease    bool
 	// tagUntil and searchUntil bound the answer by its leases; zero means that
 	// the lease is made by this very answer.
 	tagUntil    time.Time
@@ -65,6 +67,7 @@ func (e *Engine) gather(ctx context.Context, st *State, req Request, asked Asked
 		return g
 	}
 	e.collect(ctx, g, req, q)
+	g.give(req, e.cfg.Limits, q.AllPlatforms)
 	g.Search = frameSearch(g.search, len(g.items))
 
 	f, err := st.Verify(ctx, g.Subject, g.items, scopeKeys{policies, g.Subject.Name(), e.now()})
@@ -112,12 +115,12 @@ func (e *Engine) collect(ctx context.Context, g *gathered, req Request, q eviden
 	g.searchKey = searchKey(e.cfg.Build+e.cfg.Settings, e.cfg.Limits, g.Subject, req, q.AllPlatforms, g.Asked)
 	if e.cfg.Cache != nil && !req.Refresh {
 		if l, until, ok := e.leasedSearch(ctx, g.searchKey); ok {
-			g.items, g.search, g.searchUntil, g.fromLease = l.Items, l.Search, until, true
+			g.found, g.search, g.searchUntil, g.fromLease = l.Items, l.Search, until, true
 			return
 		}
 	}
 	found, err := e.cfg.Source.Collect(ctx, g.Subject, q)
-	g.items, g.search = found.Items, found.Search
+	g.found, g.search = found.Items, found.Search
 	if err != nil {
 		g.search.Complete = false
 		g.search.Problems = append(g.search.Problems, *asProblem(err, req.Image))
@@ -125,9 +128,9 @@ func (e *Engine) collect(ctx context.Context, g *gathered, req Request, q eviden
 	for _, p := range g.search.Problems {
 		g.RetryAfter = max(g.RetryAfter, p.RetryAfter)
 	}
-	for i := range g.items {
-		g.itemBytes += g.items[i].Size()
-		g.spooled = g.spooled || g.items[i].Large != nil
+	for i := range g.found {
+		g.itemBytes += g.found[i].Size()
+		g.spooled = g.spooled || g.found[i].Large != nil
 	}
 }
 

@@ -49,7 +49,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 		subject = facts.Subject{Registry: b.Asked.Registry, Repository: b.Asked.Repository, Digest: b.Asked.Digest}
 	}
 	v := blank(build, st, b.Image, subject.Digest, subject, now)
-	v.FactsDigest = f.Digest()
+	v.FactsDigest, v.Given = f.Digest(), b.Given
 	v.ExpiresAt = expiry(st, b, now)
 	d := decided{verdict: v, frames: map[string]facts.Frame{}, alarms: map[string]error{}}
 	counting := map[string]bool{}
@@ -187,7 +187,7 @@ func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Fr
 		Request: facts.Request{Image: b.Image, Context: b.Context, Roles: b.Roles}, Platform: b.Platform,
 		Registry: b.Subject.Registry, Repository: b.Subject.Repository, Tag: b.Subject.Tag,
 		Search: b.Search, TrustedSigners: map[string][]string{}, Trust: trustInfo(st, now),
-		StaleRoots: staleRoots(st, b, now),
+		StaleRoots: staleRoots(st, b, now), Given: b.Given,
 	}
 	name := b.Subject.Name()
 	accept := acceptable(b.Subject, b.Platform)

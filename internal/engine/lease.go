@@ -56,7 +56,11 @@ func answerKey(build string, st *State, req Request) [32]byte {
 			parts = append(parts, k, req.Context[k])
 		}
 	}
-	return hash(parts...)
+	key := hash(parts...)
+	if len(req.Evidence) > 0 {
+		return givenKey(key, req.Evidence)
+	}
+	return key
 }
 
 // A cached answer is one byte that says what it is, and the body.
@@ -142,10 +146,11 @@ func (e *Engine) keepSearch(ctx context.Context, g *gathered, v *verdict.Verdict
 		return
 	}
 	age := searchLeaseNothing
-	if v.Signature.Valid && slices.ContainsFunc(v.Coverage, func(c verdict.Coverage) bool { return c.Signed }) {
+	// What was given with this request says nothing of what others will find.
+	if len(g.given) == 0 && v.Signature.Valid && slices.ContainsFunc(v.Coverage, func(c verdict.Coverage) bool { return c.Signed }) {
 		age = searchLeaseFound
 	}
-	body, err := json.Marshal(lease{Items: g.items, Search: g.search})
+	body, err := json.Marshal(lease{Items: g.found, Search: g.search})
 	if err != nil {
 		return
 	}

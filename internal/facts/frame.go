@@ -28,6 +28,9 @@ type Frame struct {
 	// StaleRoots are trust roots past their permitted staleness: what was
 	// verified with them is not known, and is withheld.
 	StaleRoots []string `json:"stale_roots,omitempty"`
+	// Given are the ids of evidence that came with the request: the answer is that of
+	// whoever gave it, and of nobody else.
+	Given []string `json:"given,omitempty"`
 	// ShowUnmatched leaves strangers' predicates in, and marks the document.
 	ShowUnmatched bool `json:"show_unmatched,omitempty"`
 }
