@@ -70,6 +70,15 @@ func planFor(t reflect.Type) step {
 			e.spend(8)
 			return ast.InternedTerm(int(v.Int()))
 		}
+	case reflect.Float64:
+		return func(e *encoder, v reflect.Value) *ast.Term {
+			body, err := json.Marshal(v.Float())
+			if err != nil {
+				e.err = err
+			}
+			e.spend(len(body))
+			return ast.NumberTerm(json.Number(body))
+		}
 	case reflect.Pointer:
 		inner := planFor(t.Elem())
 		return func(e *encoder, v reflect.Value) *ast.Term {
@@ -122,6 +131,19 @@ type field struct {
 	key   *ast.Term
 	index []int
 	inner step
+	// omit leaves out what is empty, as encoding/json does.
+	omit bool
+}
+
+// empty is what encoding/json leaves out under omitempty.
+func empty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Slice, reflect.Map, reflect.String:
+		return v.Len() == 0
+	case reflect.Struct:
+		return false
+	}
+	return v.IsZero()
 }
 
 func planStruct(t reflect.Type) step {
@@ -131,15 +153,19 @@ func planStruct(t reflect.Type) step {
 		if f.Anonymous || !f.IsExported() {
 			continue
 		}
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		size += len(name) + 2
-		fields = append(fields, field{key: ast.StringTerm(name), index: f.Index, inner: planFor(f.Type)})
+		fields = append(fields, field{key: ast.StringTerm(name), index: f.Index, inner: planFor(f.Type), omit: options == "omitempty"})
 	}
 	return func(e *encoder, v reflect.Value) *ast.Term {
 		e.spend(size)
 		object := ast.NewObjectWithCapacity(len(fields))
 		for _, f := range fields {
-			object.Insert(f.key, f.inner(e, v.FieldByIndex(f.index)))
+			value := v.FieldByIndex(f.index)
+			if f.omit && empty(value) {
+				continue
+			}
+			object.Insert(f.key, f.inner(e, value))
 		}
 		return ast.NewTerm(object)
 	}

@@ -198,3 +198,35 @@ func TestRoundTrip(t *testing.T) {
 		}
 	}
 }
+
+// One target for each reader of outside bytes: no panic, an answer that comes back
+// from JSON as it was, and never one beyond the limits.
+func FuzzParse(f *testing.F) {
+	for _, d := range documents(f) {
+		f.Add(d.PredicateType, []byte(d.Predicate))
+	}
+	f.Fuzz(func(t *testing.T, predicateType string, predicate []byte) {
+		lim := projection.Limits{Entries: 20, Bytes: 4000, Depth: 32}
+		p, err := projection.Parse(predicateType, strings.NewReader(string(predicate)), lim)
+		if err != nil || p == nil {
+			if p != nil {
+				t.Fatalf("%+v beside %v", p, err)
+			}
+			return
+		}
+		if n := len(p.Packages) + len(p.Findings) + len(p.Statements); n > lim.Entries {
+			t.Fatalf("%d entries", n)
+		}
+		body, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back facts.Projection
+		if err := json.Unmarshal(body, &back); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := json.Marshal(back); err != nil || string(again) != string(body) {
+			t.Fatalf("%s\n%s", body, again)
+		}
+	})
+}

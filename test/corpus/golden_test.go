@@ -70,6 +70,7 @@ func normalProof(t *testing.T, host string, in facts.Input) *proved {
 	}
 	for _, a := range in.Attestations {
 		a.Predicate = nil // its digest is there
+		a.Attestation.Projection = a.Projection
 		p.Attestations = append(p.Attestations, a.Attestation)
 	}
 	return normal(t, host, p)
