@@ -346,6 +346,9 @@ type VerdictRequest struct {
 	Platform string            `json:"platform,omitempty"`
 	Context  map[string]string `json:"context,omitempty"`
 	Refresh  bool              `json:"refresh,omitempty"`
+	// Evidence are Sigstore bundles that count beside what the registry has, for this
+	// answer alone.
+	Evidence []json.RawMessage `json:"evidence,omitempty"`
 	// AssessmentID and Labels are recorded and nothing else.
 	AssessmentID string            `json:"assessment_id,omitempty"`
 	Labels       map[string]string `json:"labels,omitempty"`

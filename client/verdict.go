@@ -43,9 +43,11 @@ type Verdict struct {
 	SLSA            SLSA            `json:"slsa"`
 	Coverage        []Coverage      `json:"coverage"`
 	FactsDigest     string          `json:"facts_digest"`
-	Active          Active          `json:"active"`
-	Build           string          `json:"build"`
-	EvaluatedAt     time.Time       `json:"evaluated_at"`
+	// Given are the ids of evidence that came with the request.
+	Given       []string  `json:"given,omitempty"`
+	Active      Active    `json:"active"`
+	Build       string    `json:"build"`
+	EvaluatedAt time.Time `json:"evaluated_at"`
 	// ExpiresAt is when the answer must be asked for again.
 	ExpiresAt time.Time `json:"expires_at"`
 	// RetryAfter is in seconds, set for unknown only.

@@ -26,10 +26,27 @@ type sourceFlags struct {
 
 // imageFlags say what is looked at.
 type imageFlags struct {
-	EvidenceOnly bool   `help:"Gather evidence about a digest whose manifest cannot be fetched."`
-	Platform     string `help:"Platform of an index that is asked for." placeholder:"OS/ARCH[/VARIANT]"`
-	Bundle       string `help:"Verify FILE or DIGEST by this Sigstore bundle instead of an image." placeholder:"BUNDLE" type:"path"`
-	As           string `help:"Name that policies see for an OCI layout or a file." placeholder:"NAME"`
+	EvidenceOnly bool     `help:"Gather evidence about a digest whose manifest cannot be fetched."`
+	Platform     string   `help:"Platform of an index that is asked for." placeholder:"OS/ARCH[/VARIANT]"`
+	Bundle       string   `help:"Verify FILE or DIGEST by this Sigstore bundle instead of an image." placeholder:"BUNDLE" type:"path"`
+	Evidence     []string `help:"Sigstore bundle that counts beside what is found for an image (repeatable)." placeholder:"BUNDLE" sep:"none" type:"path"`
+	As           string   `help:"Name that policies see for an OCI layout or a file." placeholder:"NAME"`
+}
+
+// given reads the bundles of --evidence, each of limit bytes at most.
+func (f imageFlags) given(limit int64) ([][]byte, error) {
+	if f.Bundle != "" && len(f.Evidence) > 0 {
+		return nil, usage("--evidence is for images; an artifact has the bundle of --bundle")
+	}
+	var all [][]byte
+	for _, path := range f.Evidence {
+		body, err := readCapped(path, limit)
+		if err != nil {
+			return nil, usage("--evidence: %w", err)
+		}
+		all = append(all, body)
+	}
+	return all, nil
 }
 
 // policyFlags say what is wanted of the evidence.

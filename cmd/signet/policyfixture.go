@@ -89,7 +89,11 @@ func (c policyFixtureCmd) facts(ctx context.Context, std streams) ([]byte, time.
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	in, err := rt.engine.Facts(ctx, rt.state, p, engine.Request{Image: c.Image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly}, false)
+	given, err := c.given(rt.file.Limits.BundleBytes)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	in, err := rt.engine.Facts(ctx, rt.state, p, engine.Request{Image: c.Image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Evidence: given}, false)
 	switch {
 	case errors.Is(err, engine.ErrInvalid):
 		return nil, time.Time{}, &exit{code: exitUsage, err: err}

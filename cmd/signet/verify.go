@@ -69,6 +69,10 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 	if err := asked.check(rt.images); err != nil {
 		return err
 	}
+	given, err := c.given(rt.file.Limits.BundleBytes)
+	if err != nil {
+		return err
+	}
 	attester, err := c.attester(ctx, rt, asked.images)
 	if err != nil {
 		return err
@@ -83,7 +87,7 @@ func (c verifyCmd) Run(ctx context.Context, std streams) error {
 		written = log.close
 		rt.decided = log.log.Decided
 	}
-	code, err := c.all(ctx, std, rt, attester, asked)
+	code, err := c.all(ctx, std, rt, attester, asked, given)
 	if err := errors.Join(err, written()); err != nil { // who wants them logged has no use for one that is not
 		return err
 	}
@@ -101,7 +105,7 @@ type examined struct {
 }
 
 // all verifies several at once, and tells of each in the order in which they were given.
-func (c verifyCmd) all(ctx context.Context, std streams, rt *session, attester attesting, asked uses) (int, error) {
+func (c verifyCmd) all(ctx context.Context, std streams, rt *session, attester attesting, asked uses, given [][]byte) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make([]chan examined, len(asked.images))
@@ -114,7 +118,7 @@ func (c verifyCmd) all(ctx context.Context, std streams, rt *session, attester a
 			slots <- struct{}{}
 			go func() {
 				defer func() { <-slots }()
-				done[i] <- c.one(ctx, rt, image)
+				done[i] <- c.one(ctx, rt, image, given)
 			}()
 		}
 	}()
@@ -144,10 +148,10 @@ func (c verifyCmd) all(ctx context.Context, std streams, rt *session, attester a
 	return worst, out.end(asked.inOrder(cases))
 }
 
-func (c verifyCmd) one(ctx context.Context, rt *session, image string) examined {
+func (c verifyCmd) one(ctx context.Context, rt *session, image string, given [][]byte) examined {
 	ctx, cancel := context.WithTimeout(ctx, c.Deadline)
 	defer cancel()
-	req := engine.Request{Image: image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Principal: "command line"}
+	req := engine.Request{Image: image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Evidence: given, Principal: "command line"}
 	begun := time.Now()
 	x, err := rt.engine.Examine(ctx, rt.state, req)
 	took := time.Since(begun)
@@ -202,8 +206,12 @@ func (c factsCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	given, err := c.given(rt.file.Limits.BundleBytes)
+	if err != nil {
+		return err
+	}
 	in, err := rt.engine.Facts(ctx, rt.state, p, engine.Request{
-		Image: c.Image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly,
+		Image: c.Image, Platform: c.Platform, EvidenceOnly: c.EvidenceOnly, Evidence: given,
 	}, c.ShowUnmatched)
 	switch {
 	case errors.Is(err, engine.ErrInvalid):

@@ -80,7 +80,7 @@ func (s *Server) batchItem(ctx context.Context, c *call, item []byte) (out clien
 	req := &verdictRequest{}
 	if !req.plain(item) {
 		req = &verdictRequest{}
-		if p := decode(item, req, verdictExample, laterFields()...); p != nil {
+		if p := decode(item, req, verdictExample); p != nil {
 			return failed(p)
 		}
 	}

@@ -122,7 +122,8 @@ func (s *Server) steps(r *http.Request, c *call) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	if rt.large { // no stranger makes us keep a large body, nor who asks too often
+	large := rt.isLarge(r, s.cfg.BodyLimit)
+	if large { // no stranger makes us keep a large body, nor who asks too often
 		ctx := pep.NewPatience(r.Context(), s.cfg.RequestTimeout)
 		defer ctx.End()
 		if err := s.known(ctx, c, token); err != nil {
@@ -140,7 +141,7 @@ func (s *Server) steps(r *http.Request, c *call) (reply, error) {
 	if err := s.known(ctx, c, token); err != nil {
 		return reply{}, err
 	}
-	if !rt.large {
+	if !large {
 		if err := s.admit(c, 1); err != nil {
 			return reply{}, err
 		}
@@ -176,6 +177,11 @@ func (s *Server) timeout(rt *route) time.Duration {
 	return s.cfg.RequestTimeout
 }
 
+// isLarge says whether a request has a large body.
+func (rt *route) isLarge(r *http.Request, small int64) bool {
+	return rt.large || rt.mayBeLarge && r.ContentLength > small
+}
+
 // known reads what is in force, and finds out who asks and whether they may.
 func (s *Server) known(ctx context.Context, c *call, token string) (err error) {
 	if c.state, err = s.current(ctx); err != nil {
@@ -196,7 +202,7 @@ func (s *Server) read(r *http.Request, c *call) (p *problem) {
 		return nil
 	}
 	limit := s.cfg.BodyLimit
-	if c.route.large {
+	if c.route.isLarge(r, s.cfg.BodyLimit) {
 		limit = s.cfg.LargeBodyLimit
 	}
 	if c.route.limit > 0 {

@@ -59,8 +59,8 @@ func TestBodyProblems(t *testing.T) {
 		{"refresh is a string", `{"image":"nginx","refresh":"yes"}`, told{400, codeInvalidField, "refresh", `The field "refresh" should be true or false, not a string.`}},
 		{"context is a list", `{"image":"nginx","context":["a"]}`, told{400, codeInvalidField, "context", `The field "context" should be an object of strings, not an array.`}},
 		{"a context value is a number", `{"image":"nginx","context":{"stage":1.5}}`, told{400, codeInvalidField, "context", `Every value in the field "context" should be a string; one is a number.`}},
-		{"unknown", "{\"image\":\"nginx\",\n\"imgae\":1}", told{400, codeUnknownField, "imgae", `The field "imgae" is not known (line 2, byte 18). Known fields are image, platform, context, refresh, assessment_id, labels.`}},
-		{"unknown and hostile", `{"<script>\n":1}`, told{400, codeUnknownField, "<script>\n", `The field "<script>\n" is not known (line 1, byte 1). Known fields are image, platform, context, refresh, assessment_id, labels.`}},
+		{"unknown", "{\"image\":\"nginx\",\n\"imgae\":1}", told{400, codeUnknownField, "imgae", `The field "imgae" is not known (line 2, byte 18). Known fields are image, platform, context, refresh, evidence, assessment_id, labels.`}},
+		{"unknown and hostile", `{"<script>\n":1}`, told{400, codeUnknownField, "<script>\n", `The field "<script>\n" is not known (line 1, byte 1). Known fields are image, platform, context, refresh, evidence, assessment_id, labels.`}},
 		{"another case", `{"Image":"nginx"}`, told{400, codeUnknownField, "Image", `"Image" should be "image" (line 1, byte 1): names of fields are written in exactly this case.`}},
 		{"twice", `{"image":"nginx","image":"alpine"}`, told{400, codeDuplicateField, "image", `The field "image" is there twice (line 1, byte 17). Which one is meant? Send it once.`}},
 		{"twice inside", `{"image":"nginx","context":{"a":"1","a":"2"}}`, told{400, codeDuplicateField, "context.a", `The field "context.a" is there twice (line 1, byte 36). Which one is meant? Send it once.`}},
@@ -75,7 +75,7 @@ func TestBodyProblems(t *testing.T) {
 		{"a label that is a number", `{"image":"nginx","labels":{"a":1}}`, told{400, codeInvalidField, "labels", `Every value in the field "labels" should be a string; one is a number.`}},
 		{"attest without a key", `{"image":"nginx","attest":true}`, told{409, codeNoAttester, "attest", noAttester("").detail}},
 		{"attest is a string", `{"image":"nginx","attest":"yes"}`, told{400, codeInvalidField, "attest", `The field "attest" should be a boolean, not a string.`}},
-		{"evidence", `{"image":"nginx","evidence":null}`, later("evidence")},
+		{"evidence is an object", `{"image":"nginx","evidence":{}}`, told{400, codeInvalidField, "evidence", `The field "evidence" should be a list, not an object.`}},
 		{"labels in the context are a key like others", `{"image":5,"context":{"labels":"x"}}`, told{400, codeInvalidField, "image", `The field "image" should be a string, not a number.`}},
 		{"platform", `{"image":"nginx","platform":"linux"}`, notPlatform("linux")},
 		{"platform with a space", `{"image":"nginx","platform":"linux/amd64 "}`, notPlatform("linux/amd64 ")},
@@ -182,7 +182,8 @@ func (e *endless) Read(p []byte) (int, error) {
 }
 
 func TestBodyLimit(t *testing.T) {
-	b := newBed(t, func(c *Config) { c.BodyLimit = 100 })
+	// With evidence a body may be as long as other large ones, and no longer.
+	b := newBed(t, func(c *Config) { c.BodyLimit, c.LargeBodyLimit = 100, 100 })
 	fits := `{"image":"nginx"}`
 	fits += strings.Repeat(" ", 100-len(fits))
 	if got := toldBy(b, t, b.request(t, "verifier", http.MethodPost, verdictsPath, fits)); got.Status != 200 {

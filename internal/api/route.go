@@ -39,6 +39,9 @@ type route struct {
 	// large bodies have a limit of their own, and are read only from who has
 	// authenticated.
 	large bool
+	// mayBeLarge is for routes of which only some requests have a large body; it is
+	// told by the length that they declare.
+	mayBeLarge bool
 	// page is for browsers: they may present the token as HTTP Basic's password.
 	page bool
 	// verdict marks the route whose callers act on the answer: when it fails,

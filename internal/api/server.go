@@ -118,8 +118,8 @@ func (s *Server) restRoutes(registry *prometheus.Registry) []*route {
 func (s *Server) routes(registry *prometheus.Registry) []*route {
 	verdicts := []*route{
 		{
-			method: http.MethodPost, path: v1 + "/verdicts", need: auth.Verify, body: true, verdict: true,
-			serve: withJSON(verdictExample, laterFields(), s.postVerdict),
+			method: http.MethodPost, path: v1 + "/verdicts", need: auth.Verify, body: true, mayBeLarge: true, verdict: true,
+			serve: withJSON(verdictExample, nil, s.postVerdict),
 		},
 		{
 			method: http.MethodGet, path: v1 + "/verdicts", need: auth.Read, serve: s.listVerdicts,

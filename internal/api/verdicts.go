@@ -22,6 +22,7 @@ type verdictRequest struct {
 	Platform     string            `json:"platform"`
 	Context      map[string]string `json:"context"`
 	Refresh      bool              `json:"refresh"`
+	Evidence     []json.RawMessage `json:"evidence"`
 	AssessmentID string            `json:"assessment_id"`
 	Labels       map[string]string `json:"labels"`
 	Attest       bool              `json:"attest"`
@@ -29,13 +30,15 @@ type verdictRequest struct {
 
 const verdictExample = `{"image": "ghcr.io/org/app:v1"}`
 
-// laterFields are refused by name until they do something.
-func laterFields() []string { return []string{"evidence"} }
-
 // postVerdict answers with a verdict.
 func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) (reply, error) {
-	if out, ok, err := s.later(ctx, c, s.question(c, req)); ok {
-		return out, err
+	if len(req.Evidence) == 0 && int64(len(c.body)) > s.cfg.BodyLimit { // evidence alone has a reason to be large
+		return reply{}, bodyTooLarge(s.cfg.BodyLimit)
+	}
+	if len(req.Evidence) == 0 { // evidence is not kept for a question that is answered later: it is answered now
+		if out, ok, err := s.later(ctx, c, s.question(c, req)); ok {
+			return out, err
+		}
 	}
 	out, decision, err := s.decide(ctx, c, req)
 	if m := (*pep.Mistake)(nil); !errors.As(err, &m) { // what is wrong is not logged as an image
@@ -69,12 +72,24 @@ func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (repl
 	return out, ans.Decision, nil
 }
 
+// given are the bundles as they were sent.
+func given(raw []json.RawMessage) [][]byte {
+	if len(raw) == 0 {
+		return nil
+	}
+	out := make([][]byte, len(raw))
+	for i, b := range raw {
+		out[i] = b
+	}
+	return out
+}
+
 // question is what a request asks.
 func (s *Server) question(c *call, req *verdictRequest) pep.Question {
 	return pep.Question{
 		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
 		AssessmentID: req.AssessmentID, Labels: req.Labels, Principal: c.principal, RequestID: c.id, BatchID: c.batch,
-		Attest: req.Attest,
+		Attest: req.Attest, Evidence: given(req.Evidence),
 	}
 }
 

@@ -33,6 +33,8 @@ type Basis struct {
 	// OldSignature: among the evidence was one of cosign's old signatures, verified
 	// or not.
 	OldSignature bool `json:"old_signature,omitempty"`
+	// Given are the ids of evidence that came with the request, and was not found.
+	Given []string `json:"given,omitempty"`
 	// Problem is why the image could not be resolved or its evidence not be read.
 	Problem *Problem `json:"problem,omitempty"`
 	// RetryAfter is the longest wait, in nanoseconds, that a registry asked for.
@@ -103,7 +105,7 @@ func (e *Engine) basis(st *State, req Request, g *gathered) Basis {
 	b := Basis{
 		Image: req.Image, Platform: req.Platform, EvidenceOnly: req.EvidenceOnly, Context: req.Context, Roles: req.Roles,
 		Asked: g.Asked, Subject: g.Subject, Search: g.Search, AllPlatforms: g.allPlatforms, Problem: keptProblem(g.Problem), RetryAfter: g.RetryAfter,
-		TagUntil: g.tagUntil, SearchUntil: g.searchUntil, GraceNote: st.GraceNote, Offline: st.Offline,
+		Given: g.given, TagUntil: g.tagUntil, SearchUntil: g.searchUntil, GraceNote: st.GraceNote, Offline: st.Offline,
 		Terms: Terms{
 			DecisionMaxAge: e.cfg.DecisionMaxAge, MaxStaleness: e.cfg.MaxStaleness,
 			ClockSkew: e.cfg.Limits.ClockSkew, PolicyTime: e.cfg.Limits.PolicyTime,

@@ -187,6 +187,9 @@ type Request struct {
 	EvidenceOnly bool
 	// Attest asks for an attestation of the verdict beside it.
 	Attest bool
+	// Evidence are Sigstore bundles that count beside what is found, for this answer
+	// alone.
+	Evidence [][]byte
 }
 
 // Where an answer came from.
@@ -374,7 +377,7 @@ func (e *Engine) check(st *State, req Request) (Asked, error) {
 			return Asked{}, err
 		}
 	}
-	return asked, nil
+	return asked, checkGiven(req.Evidence, e.cfg.Limits)
 }
 
 // declared accepts a context key that some policy in scope declares with this value.

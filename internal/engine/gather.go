@@ -24,11 +24,14 @@ type gathered struct {
 	// RetryAfter is the longest wait that a registry asked for.
 	RetryAfter time.Duration
 
-	search    evidence.Search
-	items     []evidence.Item
-	itemBytes int64
-	searchKey [32]byte
-	fromLease bool
+	search evidence.Search
+	// found is what the search found, items what is verified: with what was given.
+	found, items []evidence.Item
+	given        []string // ids
+	itemBytes    int64
+	spooled      bool // an item is in a temporary file
+	searchKey    [32]byte
+	fromLease    bool
 	// allPlatforms: the evidence of every platform was looked for.
 	allPlatforms bool
 	// tagUntil and searchUntil bound the answer by its leases; zero means that
@@ -67,6 +70,7 @@ func (e *Engine) gather(ctx context.Context, st *State, req Request, asked Asked
 		return g
 	}
 	e.collect(ctx, g, req, q)
+	g.give(req, e.cfg.Limits, q.AllPlatforms)
 	g.Search = frameSearch(g.search, len(g.items))
 
 	f, err := st.Verify(ctx, g.Subject, g.items, scopeKeys{policies, g.Subject.Name(), e.now()})
@@ -114,12 +118,12 @@ func (e *Engine) collect(ctx context.Context, g *gathered, req Request, q eviden
 	g.searchKey = searchKey(e.cfg.Build+e.cfg.Settings, e.cfg.Limits, g.Subject, req, q.AllPlatforms, g.Asked)
 	if e.cfg.Cache != nil && !req.Refresh {
 		if l, until, ok := e.leasedSearch(ctx, g.searchKey); ok {
-			g.items, g.search, g.searchUntil, g.fromLease = l.Items, l.Search, until, true
+			g.found, g.search, g.searchUntil, g.fromLease = l.Items, l.Search, until, true
 			return
 		}
 	}
 	found, err := e.cfg.Source.Collect(ctx, g.Subject, q)
-	g.items, g.search = found.Items, found.Search
+	g.found, g.search = found.Items, found.Search
 	if err != nil {
 		g.search.Complete = false
 		g.search.Problems = append(g.search.Problems, *asProblem(err, req.Image))
@@ -127,8 +131,9 @@ func (e *Engine) collect(ctx context.Context, g *gathered, req Request, q eviden
 	for _, p := range g.search.Problems {
 		g.RetryAfter = max(g.RetryAfter, p.RetryAfter)
 	}
-	for _, i := range g.items {
-		g.itemBytes += int64(len(i.Bytes))
+	for i := range g.found {
+		g.itemBytes += g.found[i].Size()
+		g.spooled = g.spooled || g.found[i].Large != nil
 	}
 }
 

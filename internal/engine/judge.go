@@ -51,7 +51,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 		subject = facts.Subject{Registry: b.Asked.Registry, Repository: b.Asked.Repository, Digest: b.Asked.Digest}
 	}
 	v := blank(build, st, b.Image, subject.Digest, subject, now)
-	v.FactsDigest = f.Digest()
+	v.FactsDigest, v.Given = f.Digest(), b.Given
 	v.ExpiresAt = expiry(st, b, now)
 	d := decided{verdict: v, frames: map[string]facts.Frame{}, alarms: map[string]error{}}
 	counting := map[string]bool{}
@@ -206,7 +206,7 @@ func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Fr
 		Platform: b.Platform, Platforms: p.Platforms, AllPlatforms: p.AllPlatforms,
 		Registry: b.Subject.Registry, Repository: b.Subject.Repository, Tag: b.Subject.Tag,
 		Search: b.Search, TrustedSigners: map[string][]string{}, Trust: trustInfo(st, now),
-		StaleRoots: staleRoots(st, b, now),
+		StaleRoots: staleRoots(st, b, now), Given: b.Given,
 	}
 	name := b.Subject.Name()
 	ask, accept := targets(p, b.Subject, b.Platform), b.Subject.Accepts(p.Platforms, b.Platform)

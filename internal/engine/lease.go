@@ -56,7 +56,11 @@ func answerKey(build string, st *State, req Request) [32]byte {
 			parts = append(parts, k, req.Context[k])
 		}
 	}
-	return hash(parts...)
+	key := hash(parts...)
+	if len(req.Evidence) > 0 {
+		return givenKey(key, req.Evidence)
+	}
+	return key
 }
 
 // A cached answer is one byte that says what it is, and the body.
@@ -138,15 +142,16 @@ func (e *Engine) leasedSearch(ctx context.Context, key [32]byte) (*lease, time.T
 }
 
 func (e *Engine) keepSearch(ctx context.Context, g *gathered, v *verdict.Verdict, now time.Time) {
-	if g.fromLease || g.Problem != nil || !g.search.Complete || g.itemBytes > searchLeaseBytes {
+	if g.fromLease || g.Problem != nil || !g.search.Complete || g.spooled || g.itemBytes > searchLeaseBytes {
 		return
 	}
 	age := searchLeaseNothing
 	signed := v.Signature.Valid && slices.ContainsFunc(v.Coverage, func(c verdict.Coverage) bool { return c.Signed })
-	if v.Decision == verdict.Allow || signed && !slices.ContainsFunc(v.Reasons, ofProvenance) {
+	good := v.Decision == verdict.Allow || signed && !slices.ContainsFunc(v.Reasons, ofProvenance)
+	if len(g.given) == 0 && good { // what was given with this request says nothing of what others will find
 		age = searchLeaseFound
 	}
-	body, err := json.Marshal(lease{Items: g.items, Search: g.search})
+	body, err := json.Marshal(lease{Items: g.found, Search: g.search})
 	if err != nil {
 		return
 	}

@@ -54,8 +54,11 @@ type Item struct {
 	SubjectDigest string
 	// Where tells a person where it was found, for example
 	// "ghcr.io/org/app@sha256:… (referrer)".
-	Where       string
-	Bytes       []byte
+	Where string
+	Bytes []byte
+	// Large has the bytes of an item of [SpooledFrom] bytes and more that was fetched;
+	// Bytes is then empty.
+	Large       *Spool `json:"-"`
 	Annotations map[string]string
 	// Broken is set when the item could not be read for a reason that a retry
 	// will not mend (404, wrong size or digest, over its own limit): it becomes
@@ -76,7 +79,10 @@ type Broken struct {
 // formats a digest over kind, payload digest and annotations, because the
 // annotations carry the signature.
 func Identify(kind Kind, body []byte, annotations map[string]string) string {
-	sum := sha256.Sum256(body)
+	return identify(kind, sha256.Sum256(body), annotations)
+}
+
+func identify(kind Kind, sum [sha256.Size]byte, annotations map[string]string) string {
 	if kind == KindBundle || kind == KindUnsigned {
 		return "sha256:" + hex.EncodeToString(sum[:])
 	}

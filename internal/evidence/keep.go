@@ -39,7 +39,7 @@ func Keep(items []Item) ([]byte, error) {
 			ID: it.ID, Kind: it.Kind, MediaType: it.MediaType, SubjectDigest: it.SubjectDigest, Where: it.Where,
 			Annotations: it.Annotations, Broken: it.Broken,
 		}
-		size := len(it.Bytes)
+		size := int(it.Size())
 		for k, v := range it.Annotations {
 			size += len(k) + len(v)
 		}

@@ -12,6 +12,11 @@ type Limits struct {
 	BundleBytes int64 `yaml:"bundle_bytes" json:"bundle_bytes"`
 	// PredicateBytes is the largest predicate that is kept whole in the facts.
 	PredicateBytes int64 `yaml:"predicate_bytes" json:"predicate_bytes"`
+	// ProjectionEntries is how many packages, findings or statements of one predicate
+	// are kept, ProjectionBytes their size as JSON: small enough that those of a dozen
+	// attestations fit into policy_input_bytes. What is cut is marked as truncated.
+	ProjectionEntries int   `yaml:"projection_entries" json:"projection_entries"`
+	ProjectionBytes   int64 `yaml:"projection_bytes" json:"projection_bytes"`
 	// Items caps the pieces of evidence of one image.
 	Items int `yaml:"items" json:"items"`
 	// Referrers caps the referrers listed for one digest, all pages together.
@@ -35,6 +40,9 @@ type Limits struct {
 	JSONDepth int `yaml:"json_depth" json:"json_depth"`
 	// MemoryBytes bounds the evidence that is verified at one time.
 	MemoryBytes int64 `yaml:"memory_bytes" json:"memory_bytes"`
+	// SpoolBytes bounds the evidence of one image that is in temporary files: items of
+	// 1 MiB and more.
+	SpoolBytes int64 `yaml:"spool_bytes" json:"spool_bytes"`
 	// RequestTimeout bounds one registry request, body included.
 	RequestTimeout time.Duration `yaml:"request_timeout" json:"request_timeout"`
 	// SearchTimeout bounds resolving and collecting as a whole.
@@ -54,8 +62,10 @@ type Limits struct {
 func DefaultLimits() Limits {
 	return Limits{
 		ManifestBytes:     4 << 20,
-		BundleBytes:       64 << 20,
+		BundleBytes:       96 << 20,
 		PredicateBytes:    1 << 20,
+		ProjectionEntries: 5000,
+		ProjectionBytes:   640 << 10,
 		Items:             256,
 		Referrers:         1024,
 		ReferrerPages:     32,
@@ -68,6 +78,7 @@ func DefaultLimits() Limits {
 		CandidateKeys:     64,
 		JSONDepth:         128,
 		MemoryBytes:       256 << 20,
+		SpoolBytes:        1 << 30,
 		RequestTimeout:    10 * time.Second,
 		SearchTimeout:     25 * time.Second,
 		Parallel:          8,

@@ -31,6 +31,9 @@ func canonicalFacts(p Proven) (body []byte, ok bool) {
 		if a.Projection != nil {
 			w.value(`,"projection":`, a.Projection)
 		}
+		if a.ProjectionError != "" {
+			w.text(`,"projection_error":`, a.ProjectionError)
+		}
 		if a.Provenance != nil {
 			w.value(`,"provenance":`, a.Provenance)
 		}

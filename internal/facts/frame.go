@@ -34,6 +34,9 @@ type Frame struct {
 	// StaleRoots are trust roots past their permitted staleness: what was
 	// verified with them is not known, and is withheld.
 	StaleRoots []string `json:"stale_roots,omitempty"`
+	// Given are the ids of evidence that came with the request: the answer is that of
+	// whoever gave it, and of nobody else.
+	Given []string `json:"given,omitempty"`
 	// ShowUnmatched leaves strangers' predicates in, and marks the document.
 	ShowUnmatched bool `json:"show_unmatched,omitempty"`
 }
@@ -105,7 +108,7 @@ func NewInput(f Facts, fr Frame) Input {
 			}
 		}
 		if len(trusted) == 0 && !build.Believed() && !fr.ShowUnmatched {
-			shown.Predicate, shown.Projection, shown.Provenance = nil, nil, nil
+			shown.Predicate, shown.Projection, shown.Provenance, shown.ProjectionError = nil, nil, nil, ""
 		}
 		in.Attestations = append(in.Attestations, shown)
 	}

@@ -80,8 +80,9 @@ type InputSignature struct {
 type InputAttestation struct {
 	Attestation
 	TrustedSigners []string `json:"trusted_signers"`
-	// Projection is what a predicate of a known type says, in one shape for all of the
-	// type's versions. It stands for the fact's own field.
+	// Projection is what a predicate of a known type says, in the one shape of its
+	// kind; projection_error says why there is none. Both stand for the fact's own
+	// fields, and are withheld as the predicate is.
 	Projection *Projection `json:"projection"`
 	// Provenance is the one shape of all SLSA provenance versions. It stands for the
 	// fact's own field, and is withheld as the predicate is.

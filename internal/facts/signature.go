@@ -104,9 +104,12 @@ type Attestation struct {
 	// Provenance is the predicate in the one shape of all SLSA provenance versions,
 	// nil where it is none. A predicate that is too large has it too.
 	Provenance *Provenance `json:"provenance,omitempty"`
-	// Projection is what a predicate of a known type says, nil where its type is none
-	// of those. A predicate that is too large has it too.
+	// Projection is the predicate in the one shape of its kind, nil where it is of no
+	// known type or cannot be read. A predicate that is too large has it too.
 	Projection *Projection `json:"projection,omitempty"`
+	// ProjectionError says in one sentence why a predicate of a known type has no
+	// projection; "" otherwise.
+	ProjectionError string `json:"projection_error,omitempty"`
 }
 
 // StatementSubject is one subject of an in-toto statement.

@@ -83,6 +83,8 @@ type Question struct {
 	// AssessmentID and Labels are recorded and nothing else.
 	AssessmentID string
 	Labels       map[string]string
+	// Evidence are Sigstore bundles that count beside what is found, for this answer alone.
+	Evidence [][]byte
 	// Attest asks for the verdict as a signed attestation beside it.
 	Attest bool
 	// Principal who asks.
@@ -161,7 +163,7 @@ func (c *Core) Decide(ctx context.Context, st *engine.State, q Question) (engine
 	ans, err := c.cfg.Decider.Decide(ctx, st, engine.Request{
 		Image: q.Image, Platform: q.Platform, Context: q.Context, Refresh: q.Refresh,
 		Roles: c.roles[q.Principal.Role], Principal: q.Principal.Name,
-		AssessmentID: q.AssessmentID, Labels: q.Labels, RequestID: q.RequestID, BatchID: q.BatchID, Attest: q.Attest,
+		AssessmentID: q.AssessmentID, Labels: q.Labels, RequestID: q.RequestID, BatchID: q.BatchID, Attest: q.Attest, Evidence: q.Evidence,
 	})
 	if err != nil {
 		return engine.Answer{}, invalid(err, q)
@@ -298,7 +300,7 @@ func invalid(err error, q Question) error {
 		return err
 	}
 	detail := strings.TrimPrefix(err.Error(), engine.ErrInvalid.Error()+": ")
-	fields := []string{"image", "platform"}
+	fields := []string{"image", "platform", "evidence"}
 	for k := range q.Context {
 		fields = append(fields, "context."+k)
 	}

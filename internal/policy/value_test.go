@@ -54,6 +54,8 @@ func fill(v reflect.Value, n *int) {
 		v.SetBool(true)
 	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(*n) << 33)
+	case reflect.Float64:
+		v.SetFloat(float64(*n) / 8)
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem(), n)
@@ -79,6 +81,11 @@ func fill(v reflect.Value, n *int) {
 func TestInputValueIsWhatJSONWouldBe(t *testing.T) {
 	full, n := &facts.Input{}, 0
 	fill(reflect.ValueOf(full).Elem(), &n)
+	projected := signedInput()
+	projected.Attestations = []facts.InputAttestation{
+		{Projection: &facts.Projection{Kind: facts.ProjectionScan, Findings: []facts.Finding{{ID: "CVE-1", Severity: "high"}}}},
+		{Projection: &facts.Projection{Kind: facts.ProjectionSBOM}}, {Attestation: facts.Attestation{ProjectionError: "malformed"}},
+	}
 	strange := signedInput()
 	strange.Request.Image = "bad \xff\xfe utf-8 \x00 and \u0007"
 	strange.Request.Context = map[string]string{"k\xff": "v"}
@@ -87,6 +94,7 @@ func TestInputValueIsWhatJSONWouldBe(t *testing.T) {
 		"zero value":      {},
 		"no evidence":     emptyInput(),
 		"signed":          signedInput(),
+		"projected":       projected,
 		"strange strings": strange,
 	} {
 		t.Run(name, func(t *testing.T) {

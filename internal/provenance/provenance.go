@@ -29,6 +29,11 @@ const maxDepth = 128
 // ErrTooLarge says that parameters and materials together are over [MaxBytes].
 var ErrTooLarge = errors.New("provenance too large")
 
+// Known says whether a predicate type is SLSA provenance of a version that we know.
+func Known(predicateType string) bool {
+	return predicateType == TypeV01 || predicateType == TypeV02 || predicateType == TypeV1
+}
+
 // Parse gives the provenance in a predicate, or nil where the predicate type is
 // not SLSA provenance of a version that we know. Keys count in their exact
 // letter case, and duplicate keys, values of the wrong type and an oversized

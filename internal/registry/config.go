@@ -215,6 +215,7 @@ func checkLimits(l evidence.Limits) error {
 		{"platforms", int64(l.Platforms)},
 		{"json_depth", int64(l.JSONDepth)},
 		{"memory_bytes", l.MemoryBytes},
+		{"spool_bytes", l.SpoolBytes},
 		{"request_timeout", int64(l.RequestTimeout)},
 		{"search_timeout", int64(l.SearchTimeout)},
 		{"parallel", int64(l.Parallel)},

@@ -368,7 +368,7 @@ func (panicking) manifest(context.Context, string) (content, error) {
 	panic("on purpose")
 }
 func (panicking) attached(context.Context, string, string) (content, error) { panic("on purpose") }
-func (panicking) blob(context.Context, descriptor, int64) ([]byte, error)   { panic("on purpose") }
+func (panicking) blob(context.Context, descriptor, int64) (blob, error)     { panic("on purpose") }
 func (panicking) referrers(context.Context, string, func(json.RawMessage, error)) ([]descriptor, error) {
 	panic("on purpose")
 }

@@ -17,9 +17,35 @@ type blobKey struct {
 	size   int64
 }
 
+// blob is the content of one: small ones in memory, large ones in a file.
+type blob struct {
+	body  []byte
+	large *evidence.Spool
+}
+
+func (b blob) size() int64 {
+	if b.large != nil {
+		return b.large.Size()
+	}
+	return int64(len(b.body))
+}
+
+func (b blob) digest() string {
+	if b.large != nil {
+		return "sha256:" + b.large.SHA256()
+	}
+	return facts.Digest(b.body)
+}
+
+func (b blob) close() {
+	if b.large != nil {
+		b.large.Close()
+	}
+}
+
 type blobResult struct {
-	body []byte
-	err  error
+	blob
+	err error
 }
 
 // fetch makes items of what is pending, fetching each blob once.
@@ -28,7 +54,7 @@ func (s *search) fetch(ctx context.Context) {
 	blobs, wanted := s.plan()
 	s.parallel(len(wanted), func(i int) {
 		r := blobs[blobKey{wanted[i].Digest, wanted[i].Size}]
-		r.body, r.err = s.src.blob(ctx, wanted[i], s.lim.BundleBytes)
+		r.blob, r.err = s.src.blob(ctx, wanted[i], s.lim.BundleBytes)
 	})
 	for _, p := range s.pending {
 		if p.needsBlob() {
@@ -36,7 +62,8 @@ func (s *search) fetch(ctx context.Context) {
 			var b *brokenError
 			switch {
 			case r.err == nil:
-				p.Bytes, p.ID = r.body, evidence.Identify(p.Kind, r.body, p.Annotations)
+				p.Bytes, p.Large = r.body, r.large
+				p.ID = p.Identity()
 			case errors.Is(r.err, errAbsent), errors.As(r.err, &b):
 				p.Broken = &evidence.Broken{Code: brokenCode(r.err), Message: "its content cannot be had: " + r.err.Error()}
 			default:
@@ -85,7 +112,7 @@ func after(a, b bool) int {
 func (s *search) plan() (map[blobKey]*blobResult, []descriptor) {
 	blobs := map[blobKey]*blobResult{}
 	var wanted []descriptor
-	var total int64
+	var total, spooled int64
 	for _, p := range s.pending {
 		k := blobKey{p.layer.Digest, p.layer.Size}
 		if _, planned := blobs[k]; planned || !p.needsBlob() {
@@ -96,6 +123,11 @@ func (s *search) plan() (map[blobKey]*blobResult, []descriptor) {
 		switch {
 		case k.size > s.lim.BundleBytes:
 			r.err = broken(facts.CodeTooLarge, "%d bytes are more than %d (limit bundle_bytes)", k.size, s.lim.BundleBytes)
+		case k.size >= evidence.SpooledFrom && spooled+k.size > s.lim.SpoolBytes:
+			r.err = problem(evidence.CodeEvidenceTooLarge, p.Where, "the evidence of this image has more than %d bytes (limit spool_bytes)", s.lim.SpoolBytes)
+		case k.size >= evidence.SpooledFrom:
+			spooled += k.size
+			wanted = append(wanted, p.layer)
 		case total+k.size > s.lim.MemoryBytes:
 			r.err = problem(evidence.CodeEvidenceTooLarge, p.Where, "the evidence of this image has more than %d bytes (limit memory_bytes)", s.lim.MemoryBytes)
 		default:

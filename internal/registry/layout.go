@@ -106,6 +106,16 @@ func (l *layout) name() string { return LayoutPrefix + l.path }
 
 // read reads a regular file below the directory, of at most limit bytes.
 func (l *layout) read(name string, limit int64) ([]byte, error) {
+	f, err := l.open(name, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // read only
+	return readCapped(io.Reader(f), limit, -1)
+}
+
+// open opens a regular file below the directory, of at most limit bytes.
+func (l *layout) open(name string, limit int64) (*os.File, error) {
 	info, err := l.root.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errAbsent
@@ -116,12 +126,10 @@ func (l *layout) read(name string, limit int64) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("not a regular file")
 	}
-	f, err := l.root.Open(name)
-	if err != nil {
-		return nil, err
+	if info.Size() > limit {
+		return nil, tooLarge(info.Size(), limit)
 	}
-	defer f.Close() //nolint:errcheck // read only
-	return readCapped(io.Reader(f), limit, info.Size())
+	return l.root.Open(name)
 }
 
 // readBlob reads what a digest names. Files that cannot be read are rejected: no
@@ -173,7 +181,7 @@ func (l *layout) entry(d descriptor) (content, error) {
 	if d.Size < 0 {
 		d.Size = int64(len(body))
 	}
-	return content{body: body, mediaType: mediaTypeOf(d.MediaType), digest: facts.Digest(body)}, checkBlob(body, d)
+	return content{body: body, mediaType: mediaTypeOf(d.MediaType), digest: facts.Digest(body)}, checkBlob(blob{body: body}, d)
 }
 
 // attached is the tagged manifest, or in a layout of `cosign save`, which has no
@@ -192,12 +200,37 @@ func (l *layout) attached(ctx context.Context, subject, suffix string) (content,
 	return content{}, errAbsent
 }
 
-func (l *layout) blob(_ context.Context, d descriptor, limit int64) ([]byte, error) {
+func (l *layout) blob(_ context.Context, d descriptor, limit int64) (blob, error) {
+	if d.Size >= evidence.SpooledFrom {
+		return l.largeBlob(d, limit)
+	}
 	body, err := l.readBlob(d.Digest, limit)
 	if err != nil {
-		return nil, err
+		return blob{}, err
 	}
-	return body, checkBlob(body, d)
+	return blob{body: body}, checkBlob(blob{body: body}, d)
+}
+
+// largeBlob copies a file: the layout's own could change after it was hashed.
+func (l *layout) largeBlob(d descriptor, limit int64) (blob, error) {
+	if !isDigest(d.Digest) {
+		return blob{}, broken(facts.CodeMalformed, "digest %q is not sha256: and 64 lower-case hex digits", clip(d.Digest, 100))
+	}
+	f, err := l.open("blobs/sha256/"+strings.TrimPrefix(d.Digest, "sha256:"), limit)
+	var b *brokenError
+	switch {
+	case errors.Is(err, errAbsent), errors.As(err, &b):
+		return blob{}, err
+	case err != nil:
+		return blob{}, broken(facts.CodeNotFound, "cannot be read: %s", err)
+	}
+	defer f.Close() //nolint:errcheck // read only
+	large, err := evidence.NewSpool(f, min(d.Size, limit))
+	if err != nil {
+		return blob{}, problem(evidence.CodeUnavailable, l.name(), "%s", err)
+	}
+	got := blob{large: large}
+	return got, checkBlob(got, d)
 }
 
 // referrers lists the entries whose manifest has this subject.

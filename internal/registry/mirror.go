@@ -152,8 +152,8 @@ func (m *mirrored) manifest(ctx context.Context, ref string) (content, error) {
 	})
 }
 
-func (m *mirrored) blob(ctx context.Context, d descriptor, limit int64) ([]byte, error) {
-	return firstOf(ctx, m, func(Mirror) bool { return true }, func(r *remote) ([]byte, error) { return r.blob(ctx, d, limit) })
+func (m *mirrored) blob(ctx context.Context, d descriptor, limit int64) (blob, error) {
+	return firstOf(ctx, m, func(Mirror) bool { return true }, func(r *remote) (blob, error) { return r.blob(ctx, d, limit) })
 }
 
 // resting are mirrors that have failed and are left alone for a while, so that

@@ -44,6 +44,8 @@ type request struct {
 	// elsewhere allows redirects to other hosts, as big registries send them for
 	// blobs, and some (registry.k8s.io) for manifests. Tokens are never fetched so.
 	elsewhere bool
+	// spool has the answer's body put into a temporary file.
+	spool bool
 	// once is for what is not tried again.
 	once bool
 	// method is GET where it is "". Any other is for clients that write, sends body,
@@ -63,6 +65,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   []byte
+	large  *evidence.Spool // instead of body, where the request says spool
 }
 
 // mediaType is the Content-Type in lower case, without parameters.
@@ -213,17 +216,42 @@ func (c *Client) roundTrip(ctx context.Context, rq request, u *url.URL, authoriz
 	if enc := resp.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
 		return reply{}, broken(facts.CodeContentMismatch, "sent with content encoding %q, which was not asked for", clip(enc, 40))
 	}
-	if rp.body, err = readCapped(resp.Body, rq.max, resp.ContentLength); err != nil {
+	if rq.spool {
+		rp.large, err = spoolCapped(resp.Body, rq.max, resp.ContentLength)
+	} else {
+		rp.body, err = readCapped(resp.Body, rq.max, resp.ContentLength)
+	}
+	if err != nil {
 		return reply{}, timeoutOr(ctx, err)
 	}
 	return rp, nil
+}
+
+// spoolCapped is readCapped to a temporary file.
+func spoolCapped(r io.Reader, limit, length int64) (*evidence.Spool, error) {
+	if length > limit {
+		return nil, tooLarge(length, limit)
+	}
+	s, err := evidence.NewSpool(r, limit)
+	if err != nil {
+		return nil, err
+	}
+	if s.Size() > limit {
+		s.Close()
+		return nil, broken(facts.CodeTooLarge, "more than the limit of %d bytes", limit)
+	}
+	return s, nil
+}
+
+func tooLarge(length, limit int64) error {
+	return broken(facts.CodeTooLarge, "%d bytes are more than the limit of %d", length, limit)
 }
 
 // readCapped reads at most limit bytes; more is an error. length is what was
 // declared, -1 for nothing; it is trusted for refusing only, never for allocating.
 func readCapped(r io.Reader, limit, length int64) ([]byte, error) {
 	if length > limit {
-		return nil, broken(facts.CodeTooLarge, "%d bytes are more than the limit of %d", length, limit)
+		return nil, tooLarge(length, limit)
 	}
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil {
@@ -264,6 +292,8 @@ func (c *Client) asError(ctx context.Context, rq request, err error) error {
 		p.Message, p.Err = "not answered in time", ctx.Err()
 	case errors.Is(err, errRequestTimeout):
 		p.Message = fmt.Sprintf("not answered within %s", c.cfg.Limits.RequestTimeout)
+	case errors.Is(err, evidence.ErrSpool):
+		p.Message = clip(err.Error(), 200)
 	case speaksPlainHTTP(err):
 		p.Message = fmt.Sprintf("%s speaks plain HTTP, which must be allowed for it (insecure registry)", rq.Host)
 	case errors.As(err, &cert):

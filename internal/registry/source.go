@@ -28,7 +28,7 @@ type source interface {
 	// and a suffix ("sig", "att"), or with "" the fallback tag.
 	attached(ctx context.Context, subject, suffix string) (content, error)
 	// blob fetches a layer of the declared size, which is at most limit.
-	blob(ctx context.Context, d descriptor, limit int64) ([]byte, error)
+	blob(ctx context.Context, d descriptor, limit int64) (blob, error)
 	// referrers lists the manifests that refer to subject. A list may come with
 	// an error: it is then not all of it. Entries that cannot be read go to bad.
 	referrers(ctx context.Context, subject string, bad func(json.RawMessage, error)) ([]descriptor, error)
@@ -127,9 +127,9 @@ func (r *remote) attached(ctx context.Context, subject, suffix string) (content,
 	return r.manifest(ctx, cosignTag(subject, suffix))
 }
 
-func (r *remote) blob(ctx context.Context, d descriptor, limit int64) ([]byte, error) {
+func (r *remote) blob(ctx context.Context, d descriptor, limit int64) (blob, error) {
 	rq := r.request("blobs", d.Digest)
-	rq.max, rq.elsewhere = min(d.Size, limit), true
+	rq.max, rq.elsewhere, rq.spool = min(d.Size, limit), true, d.Size >= evidence.SpooledFrom
 	rp, err := r.c.fetch(ctx, rq)
 	if err == nil {
 		err = r.c.statusError(rq, rp)
@@ -137,19 +137,22 @@ func (r *remote) blob(ctx context.Context, d descriptor, limit int64) ([]byte, e
 	if err != nil {
 		var b *brokenError
 		if errors.As(err, &b) && b.code == facts.CodeTooLarge {
-			return nil, broken(facts.CodeContentMismatch, "longer than the %d bytes that the manifest declares", d.Size)
+			return blob{}, broken(facts.CodeContentMismatch, "longer than the %d bytes that the manifest declares", d.Size)
 		}
-		return nil, err
+		return blob{}, err
 	}
-	return rp.body, checkBlob(rp.body, d)
+	got := blob{rp.body, rp.large}
+	return got, checkBlob(got, d)
 }
 
 // checkBlob compares received bytes with their descriptor.
-func checkBlob(body []byte, d descriptor) error {
-	if int64(len(body)) != d.Size {
-		return broken(facts.CodeContentMismatch, "%d bytes long, and the manifest declares %d", len(body), d.Size)
+func checkBlob(b blob, d descriptor) error {
+	if b.size() != d.Size {
+		b.close()
+		return broken(facts.CodeContentMismatch, "%d bytes long, and the manifest declares %d", b.size(), d.Size)
 	}
-	if have := facts.Digest(body); have != d.Digest {
+	if have := b.digest(); have != d.Digest {
+		b.close()
 		return broken(facts.CodeContentMismatch, "the bytes received have the digest %s", have)
 	}
 	return nil

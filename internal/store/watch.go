@@ -438,6 +438,9 @@ type AskedVerdict struct {
 	Platform string
 	// Signers met a requirement, by the names that they had.
 	Signers []string
+	// Given says that evidence came with the request, so that asking the same again
+	// would be another question.
+	Given bool
 }
 
 // AskedVerdicts reads verdicts with the questions that they answer, in the order
@@ -474,7 +477,7 @@ func (s *Store) AskedVerdicts(ctx context.Context, ids []string) ([]AskedVerdict
 			return v, nil //nolint:nilerr // as above
 		}
 		for _, f := range frames {
-			v.Request, v.Platform = f.Request, cmp.Or(f.Platform, v.Platform)
+			v.Request, v.Platform, v.Given = f.Request, cmp.Or(f.Platform, v.Platform), len(f.Given) > 0
 		}
 		v.Signers = met(frames)
 		return v, nil

@@ -141,9 +141,12 @@ type Verdict struct {
 	// Coverage says which digests are signed, by themselves or by their index.
 	Coverage    []Coverage `json:"coverage"`
 	FactsDigest string     `json:"facts_digest"`
-	Active      Active     `json:"active"`
-	Build       string     `json:"build"`
-	EvaluatedAt time.Time  `json:"evaluated_at"`
+	// Given are the ids of evidence that came with the request and was not found at
+	// the registry; absent where none did.
+	Given       []string  `json:"given,omitempty"`
+	Active      Active    `json:"active"`
+	Build       string    `json:"build"`
+	EvaluatedAt time.Time `json:"evaluated_at"`
 	// ExpiresAt is when the answer must be asked for again; an unknown expires
 	// at once.
 	ExpiresAt time.Time `json:"expires_at"`

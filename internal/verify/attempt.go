@@ -67,8 +67,13 @@ func (a *attempt) parseEntries() *rejection {
 	return nil
 }
 
-// ours says whether an entry is of a kind that sigstore-go refuses.
+// ours says whether an entry is of a kind that sigstore-go refuses, or the payload
+// larger than what it should be given: it decodes it once for each thing that it
+// looks at.
 func (a *attempt) ours() bool {
+	if a.item.payload.large != nil {
+		return true
+	}
 	for _, e := range a.entries {
 		if e.verifiedByUs() {
 			return true

@@ -19,7 +19,8 @@ const (
 
 // readBundle reads a Sigstore bundle, v0.1 to v0.3
 // (https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_bundle.proto).
-func (v *Verifier) readBundle(b []byte, t *target) (*item, *rejection) {
+// large is the DSSE payload where it is in a file, and left out of b.
+func (v *Verifier) readBundle(b []byte, large *largePayload, t *target) (*item, *rejection) {
 	if err := strictjson.Check(b, v.limits.JSONDepth); err != nil {
 		return nil, reject(facts.CodeMalformed, "the Sigstore bundle cannot be read: %s", cause(err))
 	}
@@ -35,7 +36,7 @@ func (v *Verifier) readBundle(b []byte, t *target) (*item, *rejection) {
 	if rej := v.readMaterial(p, pb.GetVerificationMaterial(), version); rej != nil {
 		return nil, rej
 	}
-	if rej := v.readContent(p, &pb, t); rej != nil {
+	if rej := v.readContent(p, &pb, large, t); rej != nil {
 		return nil, rej
 	}
 	return p, nil
@@ -109,14 +110,14 @@ func (v *Verifier) readProofs(p *item, m *bundlepb.VerificationMaterial, version
 }
 
 // readContent reads what was signed.
-func (v *Verifier) readContent(p *item, pb *bundlepb.Bundle, t *target) *rejection {
+func (v *Verifier) readContent(p *item, pb *bundlepb.Bundle, large *largePayload, t *target) *rejection {
 	switch c := pb.GetContent().(type) {
 	case *bundlepb.Bundle_DsseEnvelope:
 		var sigs []envelopeSignature
 		for _, s := range c.DsseEnvelope.GetSignatures() {
 			sigs = append(sigs, envelopeSignature{s.GetKeyid(), s.GetSig()})
 		}
-		return v.setEnvelope(p, t, c.DsseEnvelope.GetPayloadType(), c.DsseEnvelope.GetPayload(), sigs)
+		return v.setEnvelope(p, t, c.DsseEnvelope.GetPayloadType(), c.DsseEnvelope.GetPayload(), large, sigs)
 	case *bundlepb.Bundle_MessageSignature:
 		return readMessage(p, c.MessageSignature, t)
 	}

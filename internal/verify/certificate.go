@@ -204,5 +204,5 @@ func (a *attempt) badSignature(with string) *rejection {
 // denial into an unknown.
 func (a *attempt) needsArtifact() bool {
 	_, isMessage := a.item.content.(*message)
-	return isMessage && !a.target.image && a.item.over.content == nil && isEd25519(a.signer)
+	return isMessage && a.item.statement == nil && !a.target.image && a.item.over.content == nil && isEd25519(a.signer)
 }

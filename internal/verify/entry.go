@@ -182,6 +182,9 @@ func (a *attempt) entryAlone(e *logEntry) *rejection {
 	if e.verifiedByUs() {
 		return a.intotoAlone(e)
 	}
+	if a.item.payload.large != nil {
+		return a.largeEntryAlone(e)
+	}
 	view := &entity{content: a.item.content, signer: a.signer, entries: []*tlog.Entry{e.entry}}
 	if _, err := verify.VerifyTlogEntry(view, a.material, 1, true); err != nil {
 		return reject(facts.CodeLogEntryInvalid, "the log entry at %s does not verify: %s", a.root.Log(e.logID()).BaseURL, proofCause(err)).at(stepEntries)

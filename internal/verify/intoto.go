@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -168,7 +169,7 @@ func (a *attempt) intotoAlone(e *logEntry) *rejection {
 	if !a.item.wasStoredAs(e.intoto.envelopeHash) {
 		return wrong("is about another envelope")
 	}
-	if h := sha256.Sum256(a.item.payload); e.intoto.payloadHash != "" && e.intoto.payloadHash != hex.EncodeToString(h[:]) {
+	if e.intoto.payloadHash != "" && e.intoto.payloadHash != a.item.payload.sha256() {
 		return wrong("is about another payload")
 	}
 	if key := e.publicKey(); key == nil || !a.signer.CompareKey(key, a.material) {
@@ -249,7 +250,7 @@ func (a *attempt) boundToEnvelope(e *logEntry) *rejection {
 	if e.intoto.payloadType != statementPayload {
 		return reject(facts.CodeLogEntryInvalid, "the log entry (intoto 0.0.2) is about a payload of type %s", short(e.intoto.payloadType))
 	}
-	if a.item.stored != nil && !a.item.wasStoredAs(e.intoto.envelopeHash) {
+	if a.item.stored != "" && !a.item.wasStoredAs(e.intoto.envelopeHash) {
 		return reject(facts.CodeLogEntryInvalid, "the log entry (intoto 0.0.2) is about another envelope")
 	}
 	return nil
@@ -259,29 +260,34 @@ func (a *attempt) boundToEnvelope(e *logEntry) *rejection {
 // layer as they are, or for a bundle the JSON that the clients of the time
 // uploaded.
 func (p *item) wasStoredAs(hash string) bool {
-	if p.stored != nil {
-		return hashes(p.stored, hash)
+	if p.stored != "" {
+		return p.stored == hash
 	}
-	env, ok := p.content.(*envelope)
-	if !ok {
+	if p.statement == nil {
 		return false
 	}
-	for _, form := range env.uploads(p.keyID) {
-		if hashes([]byte(form), hash) {
+	for _, form := range uploads(statementPayload, p.over.sig, p.keyID) {
+		h := sha256.New()
+		io.WriteString(h, form.before) //nolint:errcheck // a hash takes everything
+		enc := base64.NewEncoder(base64.StdEncoding, h)
+		if _, err := io.Copy(enc, p.payload.open()); err != nil {
+			return false
+		}
+		enc.Close()                   //nolint:errcheck,gosec // as above
+		io.WriteString(h, form.after) //nolint:errcheck // as above
+		if hex.EncodeToString(h.Sum(nil)) == hash {
 			return true
 		}
 	}
 	return false
 }
 
-func hashes(b []byte, want string) bool {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]) == want
-}
+// upload is a JSON form of an envelope, without its payload in base64.
+type upload struct{ before, after string }
 
 // uploads are the JSON forms in which clients uploaded an envelope: members in
 // Go's order or sorted, the key id always there or left out where it is empty.
-func (e *envelope) uploads(keyID string) []string {
+func uploads(payloadType string, signature []byte, keyID string) []upload {
 	quote := func(s string) string {
 		var b bytes.Buffer
 		enc := json.NewEncoder(&b)
@@ -289,18 +295,18 @@ func (e *envelope) uploads(keyID string) []string {
 		_ = enc.Encode(s) // a string always encodes
 		return strings.TrimSuffix(b.String(), "\n")
 	}
-	payloadType, payload := `"payloadType":`+quote(e.raw.PayloadType), `"payload":`+quote(e.raw.Payload)
-	sig := `"sig":` + quote(e.raw.Signatures[0].Sig)
+	kind := `"payloadType":` + quote(payloadType)
+	sig := `"sig":` + quote(base64.StdEncoding.EncodeToString(signature))
 	sigs := []string{`"keyid":` + quote(keyID) + "," + sig}
 	if keyID == "" {
 		sigs = append(sigs, sig)
 	}
-	var out []string
+	var out []upload
 	for _, s := range sigs {
-		last := `"signatures":[{` + s + `}]`
+		last := `"signatures":[{` + s + `}]}`
 		out = append(out,
-			"{"+payloadType+","+payload+","+last+"}",
-			"{"+payload+","+payloadType+","+last+"}")
+			upload{"{" + kind + `,"payload":"`, `",` + last},
+			upload{`{"payload":"`, `",` + kind + "," + last})
 	}
 	return out
 }

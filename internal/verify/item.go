@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"encoding/json"
 	"errors"
+	"io"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"github.com/sigstore/sigstore-go/pkg/verify"
@@ -29,10 +30,11 @@ type item struct {
 	// content is what sigstore-go verifies: an envelope or a message signature.
 	content verify.SignatureContent
 	// payload is the DSSE payload or the simplesigning payload.
-	payload []byte
+	payload body
 	keyID   string // of the DSSE signature; a hint that nobody signs
-	// stored is a DSSE envelope byte for byte as its layer has it; nil in a bundle.
-	stored []byte
+	// stored is the hex SHA-256 of a DSSE envelope as its layer has it, byte for byte;
+	// "" in a bundle.
+	stored string
 	// stamped is what timestamps may be over instead of the signature, or nil.
 	stamped []byte
 	// subject is the digest of the target that the statement names.
@@ -43,8 +45,6 @@ type item struct {
 	statement *statement
 	// provenance is the predicate in the one shape, nil where it is none.
 	provenance *facts.Provenance
-	// projection is what a predicate of a known type says, nil where it is none.
-	projection *facts.Projection
 	matched    *statementSubject
 	simple     *simpleSigning
 
@@ -54,8 +54,8 @@ type item struct {
 
 // read reads an item by its kind, and what it is about.
 func (v *Verifier) read(e *evidence.Item, t *target) (*item, *rejection) {
-	if int64(len(e.Bytes)) > v.limits.BundleBytes {
-		return nil, reject(facts.CodeTooLarge, "%d bytes, more than the limit bundle_bytes of %d", len(e.Bytes), v.limits.BundleBytes)
+	if e.Size() > v.limits.BundleBytes {
+		return nil, reject(facts.CodeTooLarge, "%d bytes, more than the limit bundle_bytes of %d", e.Size(), v.limits.BundleBytes)
 	}
 	var (
 		p   *item
@@ -63,11 +63,15 @@ func (v *Verifier) read(e *evidence.Item, t *target) (*item, *rejection) {
 	)
 	switch e.Kind {
 	case evidence.KindBundle:
-		p, rej = v.readBundle(e.Bytes, t)
+		p, rej = v.readEnvelope(e, []string{"dsseEnvelope", "dsse_envelope"}, func(body []byte, large *largePayload) (*item, *rejection) {
+			return v.readBundle(body, large, t)
+		})
 	case evidence.KindSimpleSigning:
 		p, rej = v.readSimpleLayer(e, t)
 	case evidence.KindDSSE:
-		p, rej = v.readDSSELayer(e, t)
+		p, rej = v.readEnvelope(e, nil, func(body []byte, large *largePayload) (*item, *rejection) {
+			return v.readDSSELayer(e, body, large, t)
+		})
 	case evidence.KindUnsigned:
 		return nil, reject(facts.CodeNoSignature, "this type of evidence (%s) carries no signature, so it proves nothing", short(e.MediaType))
 	default:
@@ -77,7 +81,8 @@ func (v *Verifier) read(e *evidence.Item, t *target) (*item, *rejection) {
 }
 
 // setEnvelope makes the item a DSSE envelope with one signature.
-func (v *Verifier) setEnvelope(p *item, t *target, payloadType string, payload []byte, sigs []envelopeSignature) *rejection {
+// The payload is large where it is not in memory.
+func (v *Verifier) setEnvelope(p *item, t *target, payloadType string, payload []byte, large *largePayload, sigs []envelopeSignature) *rejection {
 	switch {
 	case len(sigs) == 0:
 		return reject(facts.CodeNoSignature, "the DSSE envelope carries no signature")
@@ -87,6 +92,9 @@ func (v *Verifier) setEnvelope(p *item, t *target, payloadType string, payload [
 		return reject(facts.CodeNoSignature, "the DSSE envelope's signature is empty")
 	case payloadType != statementPayload:
 		return reject(facts.CodeUnsupported, "the DSSE payload is of type %s, not %s", short(payloadType), statementPayload)
+	}
+	if large != nil {
+		return v.setLarge(p, t, payloadType, large, sigs[0])
 	}
 	var rej *rejection
 	if p.statement, rej = readStatement(payload, v.limits.JSONDepth, v.limits.StatementSubjects); rej != nil {
@@ -99,11 +107,8 @@ func (v *Verifier) setEnvelope(p *item, t *target, payloadType string, payload [
 	if p.provenance, err = provenance.Parse(p.statement.PredicateType, p.statement.Predicate); err != nil {
 		return unreadable(err)
 	}
-	if p.projection, rej = project(p.statement.PredicateType, p.statement.Predicate); rej != nil {
-		return rej
-	}
 	sig := sigs[0].sig
-	p.payload, p.keyID = payload, sigs[0].keyID
+	p.payload, p.keyID = body{bytes: payload}, sigs[0].keyID
 	p.content = newEnvelope(payloadType, payload, sig)
 	p.over = signed{sig: sig, content: dsse.PAE(payloadType, payload)}
 	return nil
@@ -116,19 +121,6 @@ func unreadable(err error) *rejection {
 		code = facts.CodeTooLarge
 	}
 	return reject(code, "the signed provenance cannot be read: %s", cause(err))
-}
-
-// project reads a predicate of a known type. One that calls itself a verification
-// summary and is none proves nothing, as with provenance.
-func project(predicateType string, predicate []byte) (*facts.Projection, *rejection) {
-	s, err := projection.Summary(predicateType, predicate)
-	switch {
-	case err != nil:
-		return nil, reject(facts.CodeMalformed, "the signed predicate cannot be read: %s", cause(err))
-	case s == nil:
-		return nil, nil
-	}
-	return &facts.Projection{Kind: facts.ProjectionVSA, MadeAt: s.TimeVerified, Summary: s}, nil
 }
 
 type envelopeSignature struct {
@@ -191,16 +183,35 @@ func (p *item) isSignature() bool {
 	return p.statement == nil || p.statement.PredicateType == facts.CosignSignV1
 }
 
-func (p *item) attestation(s facts.Signature, predicateBytes int64) facts.Attestation {
+// attestation makes the fact of a statement that is verified.
+func (v *Verifier) attestation(p *item, s facts.Signature) facts.Attestation {
 	a := facts.Attestation{
 		Signature: s, PredicateType: p.statement.PredicateType,
-		StatementSubjects: p.statement.factSubjects(), PayloadDigest: facts.Digest(p.payload),
-		Provenance: p.provenance, Projection: p.projection,
+		StatementSubjects: p.statement.factSubjects(), PayloadDigest: "sha256:" + p.payload.sha256(),
+		Provenance: p.provenance,
 	}
-	if raw := p.statement.Predicate; int64(len(raw)) <= predicateBytes {
-		a.Predicate = orNull(raw)
+	if p.payload.large != nil {
+		return v.largeAttestation(p, a)
 	}
+	raw := orNull(p.statement.Predicate)
+	if int64(len(raw)) <= v.limits.PredicateBytes {
+		a.Predicate = raw
+	}
+	v.project(&a, bytes.NewReader(raw))
 	return a
+}
+
+// project adds what a predicate of a known type says, or why that cannot be told:
+// the statement is signed all the same.
+func (v *Verifier) project(a *facts.Attestation, predicate io.Reader) {
+	p, err := projection.Parse(a.PredicateType, predicate, projection.Limits{
+		Entries: v.limits.ProjectionEntries, Bytes: v.limits.ProjectionBytes, Depth: v.limits.JSONDepth,
+	})
+	if err != nil {
+		a.ProjectionError = cause(err)
+		return
+	}
+	a.Projection = p
 }
 
 // orNull makes the predicate of a statement that has none the JSON null, so that

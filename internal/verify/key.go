@@ -201,6 +201,9 @@ func (a *attempt) key(c *candidate) (*proof, *rejection) {
 		return nil, rej
 	}
 	if ours {
+		if len(a.entries) > 0 && p.SignedAt == nil {
+			return nil, reject(facts.CodeTimestampMissing, "no time is verified: a log entry without a signed time needs a timestamp beside it").at(stepTimes)
+		}
 		return p, a.subjectByStep(a.signer)
 	}
 	return p, nil
@@ -237,8 +240,10 @@ func (a *attempt) diagnoseKey(p *proof, refused error) *rejection {
 // subjectByStep has sigstore-go check signature and subject of an envelope
 // without the log entry, whose kind it refuses and which we have verified.
 func (a *attempt) subjectByStep(signer verify.VerificationContent) *rejection {
-	if a.item.statement == nil {
-		return nil // a message signature has been verified over its subject
+	if a.item.statement == nil || a.item.payload.large != nil {
+		// A message signature has been verified over its subject; that of a large
+		// payload over its hash, and its statement names the subject.
+		return nil
 	}
 	err := verify.VerifySignatureWithArtifactDigests(a.item.content, signer, a.material,
 		[]verify.ArtifactDigest{{Algorithm: a.item.subject.algorithm, Digest: a.item.subject.value}})

@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
 
 	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/sigstore/sigstore/pkg/signature/options"
@@ -144,6 +145,9 @@ type signed struct {
 	sig []byte
 	// content is what was signed; nil where only digests are known.
 	content []byte
+	// whole reads what was signed from where it is: nil where content has it, or
+	// nobody does.
+	whole   func() io.Reader
 	digests map[crypto.Hash][]byte
 }
 
@@ -161,6 +165,11 @@ func (s *signed) verifies(w scheme) bool {
 	if w.hash == 0 {
 		// Without the content sigstore's verifier would check a signature over
 		// nothing, which proves nothing about a digest.
+		if s.content == nil && s.whole != nil {
+			// Ed25519 hashes the message twice over: it is needed in one piece.
+			content, err := io.ReadAll(s.whole())
+			return err == nil && w.verifier.VerifySignature(bytes.NewReader(s.sig), bytes.NewReader(content)) == nil
+		}
 		return s.content != nil && w.verifier.VerifySignature(bytes.NewReader(s.sig), bytes.NewReader(s.content)) == nil
 	}
 	d := s.digest(w.hash)
@@ -168,11 +177,15 @@ func (s *signed) verifies(w scheme) bool {
 }
 
 func (s *signed) digest(h crypto.Hash) []byte {
-	if d, ok := s.digests[h]; ok || s.content == nil {
+	if d, ok := s.digests[h]; ok || s.content == nil && s.whole == nil {
 		return d
 	}
 	hasher := h.New()
-	hasher.Write(s.content)
+	if s.content != nil {
+		hasher.Write(s.content)
+	} else if _, err := io.Copy(hasher, s.whole()); err != nil {
+		return nil
+	}
 	if s.digests == nil {
 		s.digests = map[crypto.Hash][]byte{}
 	}

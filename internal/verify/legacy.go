@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"io"
 
 	commonpb "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
@@ -20,7 +21,10 @@ import (
 // readSimpleLayer reads cosign's old image signature: a layer with the payload,
 // whose annotations have the signature and everything else.
 func (v *Verifier) readSimpleLayer(e *evidence.Item, t *target) (*item, *rejection) {
-	p := &item{format: facts.FormatSimple, payload: e.Bytes}
+	if e.Large != nil {
+		return nil, reject(facts.CodeTooLarge, "a signed payload of %d bytes, which is more than any image's", e.Size())
+	}
+	p := &item{format: facts.FormatSimple, payload: body{bytes: e.Bytes}}
 	var rej *rejection
 	if p.simple, rej = readSimpleSigning(e.Bytes, v.limits.JSONDepth, t); rej != nil {
 		return nil, rej
@@ -50,15 +54,15 @@ func (p *item) payloadDigest(depth int) digest {
 		if _, alg, ok := e.entry.GetHashedRekordDigest(); ok {
 			switch alg {
 			case "sha512":
-				h := sha512.Sum512(p.payload)
+				h := sha512.Sum512(p.payload.bytes)
 				return digest{alg, h[:]}
 			case "sha384":
-				h := sha512.Sum384(p.payload)
+				h := sha512.Sum384(p.payload.bytes)
 				return digest{alg, h[:]}
 			}
 		}
 	}
-	h := sha256.Sum256(p.payload)
+	h := sha256.Sum256(p.payload.bytes)
 	return digest{"sha256", h[:]}
 }
 
@@ -75,9 +79,10 @@ type dsseEnvelope struct {
 
 // readDSSELayer reads cosign's old attestation: a layer with a DSSE envelope,
 // whose annotations have certificate and proofs.
-func (v *Verifier) readDSSELayer(e *evidence.Item, t *target) (*item, *rejection) {
+// doc is the layer, without the payload where that is large.
+func (v *Verifier) readDSSELayer(e *evidence.Item, doc []byte, large *largePayload, t *target) (*item, *rejection) {
 	var env dsseEnvelope
-	if err := strictjson.DecodeKnown(e.Bytes, v.limits.JSONDepth, &env); err != nil {
+	if err := strictjson.DecodeKnown(doc, v.limits.JSONDepth, &env); err != nil {
 		return nil, reject(facts.CodeMalformed, "the DSSE envelope cannot be read: %s", cause(err))
 	}
 	payload, err := dsseBase64(env.Payload)
@@ -92,13 +97,22 @@ func (v *Verifier) readDSSELayer(e *evidence.Item, t *target) (*item, *rejection
 		}
 		sigs = append(sigs, envelopeSignature{s.KeyID, raw})
 	}
-	// cosign asks for timestamps over the envelope and not over its signature.
-	p := &item{format: facts.FormatCosignDSSE, stored: e.Bytes, stamped: e.Bytes}
-	if rej := v.setEnvelope(p, t, env.PayloadType, payload, sigs); rej != nil {
+	p := &item{format: facts.FormatCosignDSSE, stored: body{bytes: e.Bytes}.sha256()}
+	if e.Large != nil {
+		p.stored = e.Large.SHA256()
+	}
+	if rej := v.setEnvelope(p, t, env.PayloadType, payload, large, sigs); rej != nil {
 		return nil, rej
 	}
 	if rej := v.readAnnotations(p, e.Annotations); rej != nil {
 		return nil, rej
+	}
+	// cosign asks for timestamps over the envelope and not over its signature.
+	p.stamped = e.Bytes
+	if e.Large != nil && len(p.tokens) > 0 {
+		if p.stamped, err = io.ReadAll(e.Large.Open()); err != nil {
+			return nil, unspooled(err)
+		}
 	}
 	return p, nil
 }

@@ -66,12 +66,12 @@ func TestMemo(t *testing.T) {
 		b.bundle(b.Sign(attestationOf("x", keylessV1()))), b.bundle(b.Sign(sigstack.SignRequest{Image: image, Key: key})), b.bundle(b.Sign(bad)),
 	}
 	limits := evidence.DefaultLimits()
-	plain := imageFacts(t, verifierWith(t, limits, b.root), items, other.Public(), key.Public())
+	plain := inMemory(t, verifierWith(t, limits, b.root), items, other.Public(), key.Public())
 	v := build("one", limits, b.root)
 	run := func(v *verify.Verifier, wantHits bool) {
 		t.Helper()
 		m.hits, m.puts = 0, 0
-		f := imageFacts(t, v, items, other.Public(), key.Public())
+		f := inMemory(t, v, items, other.Public(), key.Public())
 		if f.Digest() != plain.Digest() {
 			t.Errorf("facts differ: %+v, want %+v", f, plain)
 		}
@@ -89,17 +89,17 @@ func TestMemo(t *testing.T) {
 	run(build("one", more, b.root), false)
 	m.hits = 0
 	lax := b.editedRoot("stack", &trust.Requires{}, func(*sigstack.TrustedRoot) {})
-	if f := imageFacts(t, build("one", limits, lax), items, key.Public()); m.hits != 0 || len(f.Signatures()) != 5 {
+	if f := inMemory(t, build("one", limits, lax), items, key.Public()); m.hits != 0 || len(f.Signatures()) != 5 {
 		t.Errorf("%d hits under a root that requires less, %d signatures", m.hits, len(f.Signatures()))
 	}
 	twin := newBench(t, sigstack.Options{Seed: "twin"})
-	if f := imageFacts(t, build("one", limits, parseRoot(t, "stack", twin.TrustedRootJSON())), items[1:2]); len(f.Signatures()) != 0 {
+	if f := inMemory(t, build("one", limits, parseRoot(t, "stack", twin.TrustedRootJSON())), items[1:2]); len(f.Signatures()) != 0 {
 		t.Errorf("what another root of the same name proved: %+v", f.Signatures())
 	}
 	// Another image: the same bytes are another question.
 	st := &sigstack.Statement{Subjects: []sigstack.Subject{sigstack.SubjectOf("a", image), sigstack.SubjectOf("b", otherImage)}, PredicateType: "x"}
 	shared := b.bundle(b.Sign(sigstack.SignRequest{Statement: st, Identity: dev, Log: sigstack.RekorV1()}))
-	oneAttestation(t, imageFacts(t, v, []evidence.Item{shared}))
+	oneAttestation(t, inMemory(t, v, []evidence.Item{shared}))
 	moved := shared
 	moved.SubjectDigest = otherImage
 	m.hits = 0
@@ -114,7 +114,7 @@ func TestMemo(t *testing.T) {
 		for k := range m.values {
 			m.values[k] = spoiled
 		}
-		if f := imageFacts(t, v, items, other.Public(), key.Public()); f.Digest() != plain.Digest() {
+		if f := inMemory(t, v, items, other.Public(), key.Public()); f.Digest() != plain.Digest() {
 			t.Errorf("%q was believed", spoiled)
 		}
 		m.values = kept

@@ -98,7 +98,20 @@ func (b *bench) facts(items []evidence.Item, scope ...crypto.PublicKey) facts.Fa
 	return imageFacts(b.t, b.v, items, scope...)
 }
 
+// imageFacts verifies items about the image in memory and in files, which must prove
+// the same: so every test of the package is one of large evidence, too.
 func imageFacts(t testing.TB, v *verify.Verifier, items []evidence.Item, scope ...crypto.PublicKey) facts.Facts {
+	t.Helper()
+	f := inMemory(t, v, items, scope...)
+	again, err := v.Image(t.Context(), facts.Subject{Digest: image}, spooled(t, items), verify.KeyList(scope...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameFacts(t, f, again)
+	return f
+}
+
+func inMemory(t testing.TB, v *verify.Verifier, items []evidence.Item, scope ...crypto.PublicKey) facts.Facts {
 	t.Helper()
 	f, err := v.Image(t.Context(), facts.Subject{Digest: image}, items, verify.KeyList(scope...))
 	if err != nil {

@@ -95,6 +95,8 @@ func checkLimits(l *evidence.Limits) error {
 		{"bundle_bytes", l.BundleBytes, 0},
 		{"memory_bytes", l.MemoryBytes, 0},
 		{"predicate_bytes", l.PredicateBytes, 0},
+		{"projection_entries", int64(l.ProjectionEntries), 0},
+		{"projection_bytes", l.ProjectionBytes, 0},
 		{"json_depth", int64(l.JSONDepth), 0},
 		{"statement_subjects", int64(l.StatementSubjects), 1024},
 		{"log_entries", int64(l.LogEntries), mostBySigstore},
@@ -209,9 +211,15 @@ func parallel(ctx context.Context, n int, f func(context.Context, int) error) er
 const (
 	memoryFactor = 6
 	memoryLeast  = 64 << 10
+	// memoryOfLarge is for an item in a file, which is read piece by piece: what is
+	// kept of it, and garbage.
+	memoryOfLarge = 64 << 20
 )
 
 func (v *Verifier) weight(e *evidence.Item) int64 {
+	if e.Large != nil {
+		return min(memoryOfLarge, v.limits.MemoryBytes)
+	}
 	return min(max(memoryFactor*int64(len(e.Bytes)), memoryLeast), v.limits.MemoryBytes)
 }
 
@@ -229,8 +237,8 @@ func distinct(items []evidence.Item) []evidence.Item {
 		if e.Broken == nil {
 			// What carries no signature is not fetched: its name is where it was
 			// listed, and its bytes say nothing.
-			if e.Kind != evidence.KindUnsigned || len(e.Bytes) > 0 {
-				e.ID = evidence.Identify(e.Kind, e.Bytes, e.Annotations)
+			if e.Kind != evidence.KindUnsigned || e.Size() > 0 {
+				e.ID = e.Identity()
 			}
 			at := place{e.Kind, e.SubjectDigest, e.ID}
 			if have[at] {
@@ -298,7 +306,7 @@ func (v *Verifier) guarded(ctx context.Context, e *evidence.Item, scope keySet, 
 	if p.isSignature() {
 		return outcome{signature: &s}, nil
 	}
-	a := p.attestation(s, v.limits.PredicateBytes)
+	a := v.attestation(p, s)
 	return outcome{attestation: &a}, nil
 }
 

@@ -119,7 +119,7 @@ func TestPanicIsRejectionThreat40(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	oneRejection(t, facts.CodePanic, imageFacts(t, quiet, items[:1]))
+	oneRejection(t, facts.CodePanic, inMemory(t, quiet, items[:1]))
 }
 
 // One verifier, many callers; run with -race.

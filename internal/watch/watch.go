@@ -795,7 +795,7 @@ func (w *Watcher) take(ctx context.Context, st State, fresh []string) error {
 	var ids []string
 	asked := make([]string, len(list))
 	for i, v := range list {
-		if v.Principal == Principal || v.ImageDigest == "" || v.ImageName == "" {
+		if v.Principal == Principal || v.Given || v.ImageDigest == "" || v.ImageName == "" {
 			continue
 		}
 		asked[i] = id("asked", v.ImageRef, v.ImageDigest, v.Platform, v.Request.Context, v.Request.Roles)

@@ -26,7 +26,7 @@ func planned() []Row {
 	for _, s := range amongSigners {
 		rows = append(rows, s.row)
 	}
-	return append(rows, rowPreview, rowPreviewMemory, rowReady, rowIdle)
+	return append(rows, rowLargeMemory, rowLargeRatio, rowPreview, rowPreviewMemory, rowReady, rowIdle)
 }
 
 var (
@@ -39,6 +39,8 @@ var (
 	rowColdV1        = Row{Name: "cold keyless verdict (Rekor v1) / sigstore-go alone, CPU", Target: 2.50}
 	rowReady         = Row{Name: "`signet serve`, from start to ready", Unit: "s", Target: 0.50}
 	rowIdle          = Row{Name: "`signet serve`, idle memory (RSS)", Unit: "MB", Target: 80}
+	rowLargeMemory   = Row{Name: "`signet verify`, eleven attested SBOMs of 50 MB, peak memory (RSS)", Unit: "MB", Target: 512}
+	rowLargeRatio    = Row{Name: "eleven attested SBOMs of 50 MB / one, peak memory (RSS)", Target: 1.15}
 	rowPreview       = Row{Name: "preview of a policy / prepared policy in a loop, verdicts/s", Target: 0.70, AtLeast: true}
 	rowPreviewMemory = Row{Name: "preview of 14,000 verdicts / of 2,000, peak memory (RSS)", Target: 1.30}
 )
