@@ -13,6 +13,7 @@ import (
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/testkit/require"
+	"github.com/signet-policy/signet/internal/testkit/sigstack"
 	"github.com/signet-policy/signet/internal/verify"
 )
 
@@ -139,4 +140,33 @@ func sampleDigest(t *testing.T, name string) string {
 	}
 	t.Fatalf("no sample %s", name)
 	return ""
+}
+
+// Bundles that came with a request are verified like others: one that was signed for
+// another image is a rejection, and spoils nothing (threat 1).
+func TestGivenBundles(t *testing.T) {
+	b := newBench(t, sigstack.Options{})
+	ours := b.Stack.Bundle(sigstack.SignRequest{Image: image, Identity: dev, Log: sigstack.RekorV1(), Timestamps: 1})
+	theirs := b.Stack.Bundle(sigstack.SignRequest{Image: otherImage, Identity: dev, Log: sigstack.RekorV1(), Timestamps: 1})
+	items := []evidence.Item{
+		evidence.Given(ours, []string{image}), evidence.Given(theirs, []string{image}),
+		evidence.Given([]byte(`{"mediaType":null,"dsseEnvelope":null}`), []string{image}),
+	}
+	f, err := b.v.Image(t.Context(), facts.Subject{Digest: image}, items, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Signatures()) != 1 || f.Signatures()[0].ID != facts.Digest(ours) {
+		t.Errorf("%+v", f.Signatures())
+	}
+	codes := map[string]string{}
+	for _, r := range f.Rejections() {
+		codes[r.ID] = r.Code
+		if r.Where != evidence.GivenWhere {
+			t.Errorf("%+v", r)
+		}
+	}
+	if len(codes) != 2 || codes[facts.Digest(theirs)] != facts.CodeSubjectMismatch {
+		t.Errorf("%+v", f.Rejections())
+	}
 }
