@@ -128,6 +128,10 @@ func TestVerdictRequestReachesTheEngine(t *testing.T) {
 			},
 		},
 		{
+			"evidence, byte for byte", "verifier", `{"image":"nginx","evidence":[{"a": [1, {"b":null}]}, {}]}`,
+			engine.Request{Image: "nginx", Evidence: [][]byte{[]byte(`{"a": [1, {"b":null}]}`), []byte(`{}`)}, Roles: []string{"verifier"}, Principal: "verifier-token"},
+		},
+		{
 			"escapes, which the quick reader leaves alone", "admin", ` {"image":"ng\u0069nx","context":{"stage":"pr\u00f6d"},"refresh":false} `,
 			engine.Request{Image: "nginx", Context: map[string]string{"stage": "pröd"}, Roles: []string{"admin"}, Principal: "admin-token"},
 		},

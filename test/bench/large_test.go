@@ -21,7 +21,7 @@ const (
 	// largeBytes is the size of one bill of materials; a bundle has it in base64.
 	largeBytes   = 50 << 20
 	manyLarge    = 11
-	largePackage = 4000
+	largePackage = 500
 )
 
 // BenchmarkLargePredicates verifies an image with eleven attested bills of materials
