@@ -122,6 +122,8 @@ type field struct {
 	key   *ast.Term
 	index []int
 	inner step
+	// optional: left out where there is nothing in it (omitempty).
+	optional bool
 }
 
 func planStruct(t reflect.Type) step {
@@ -131,18 +133,33 @@ func planStruct(t reflect.Type) step {
 		if f.Anonymous || !f.IsExported() {
 			continue
 		}
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		size += len(name) + 2
-		fields = append(fields, field{key: ast.StringTerm(name), index: f.Index, inner: planFor(f.Type)})
+		fields = append(fields, field{key: ast.StringTerm(name), index: f.Index, inner: planFor(f.Type), optional: options == "omitempty"})
 	}
 	return func(e *encoder, v reflect.Value) *ast.Term {
 		e.spend(size)
 		object := ast.NewObjectWithCapacity(len(fields))
 		for _, f := range fields {
-			object.Insert(f.key, f.inner(e, v.FieldByIndex(f.index)))
+			value := v.FieldByIndex(f.index)
+			if f.optional && nothing(value) {
+				continue
+			}
+			object.Insert(f.key, f.inner(e, value))
 		}
 		return ast.NewTerm(object)
 	}
+}
+
+// nothing is what encoding/json leaves out for omitempty.
+func nothing(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Slice, reflect.Map:
+		return v.Len() == 0
+	case reflect.Struct:
+		return false
+	}
+	return v.IsZero()
 }
 
 func (e *encoder) text(s string) *ast.Term {

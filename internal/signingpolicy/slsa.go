@@ -75,7 +75,7 @@ func (s TrustedSource) compile() (builders.TrustedSource, error) {
 // what is not there.
 type slsaDraft struct {
 	require, level, sources, parameters *yaml.Node
-	required                            bool
+	required, named                     bool // named: there are trusted builders, in order or not
 	want                                int
 	buildersAt                          []*yaml.Node
 	section                             SLSA
@@ -109,6 +109,7 @@ func (d *draft) trustedBuilders(n *yaml.Node, field string) {
 	if asksNothing(n) {
 		return
 	}
+	d.slsa.named = true
 	items := d.sequence(n, field)
 	if len(items) > maxTrustedBuilders {
 		d.fail(n, field, "are %d, of at most %d", len(items), maxTrustedBuilders)
@@ -268,7 +269,7 @@ func (d *draft) finishSLSA(n *yaml.Node) {
 	case s.require == nil && s.want < 1 && given:
 		d.fail(place(s.level, s.parameters, firstOf(s.buildersAt)), "slsa.require_attestation",
 			"is missing; write true to require provenance, or false where the verdict shall only tell what these builders prove")
-	case required && len(s.section.Builders) == 0 && len(s.buildersAt) == 0 && len(d.errs) == 0:
+	case required && !s.named:
 		d.fail(place(s.level, s.require), "slsa.trusted_builders",
 			"is missing: provenance counts only when its builder is trusted; name it, for example https://github.com/slsa-framework/slsa-github-generator")
 	case !required && s.sources != nil:
