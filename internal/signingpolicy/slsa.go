@@ -126,7 +126,7 @@ func (d *draft) trustedBuilder(n *yaml.Node, at string) {
 	before := len(d.errs)
 	list := func(to *[]string, name string) func(*yaml.Node) {
 		return func(n *yaml.Node) {
-			*to = d.strings(n, at+"."+name)
+			*to = d.words(n, at+"."+name)
 			if len(*to) == 0 && n.Kind == yaml.SequenceNode {
 				d.fail(n, at+"."+name, "is an empty list, which nothing meets; leave it out")
 			}
@@ -138,10 +138,7 @@ func (d *draft) trustedBuilder(n *yaml.Node, at string) {
 		d.mapping(n, at+".", map[string]func(*yaml.Node){
 			"builder": func(n *yaml.Node) { b.Builder = d.str(n, at+".builder") },
 			"version": func(n *yaml.Node) {
-				var ok bool
-				if b.Version, ok = d.text(n, at+".version"); ok && b.Version == "" {
-					d.fail(n, at+".version", "is empty; leave it out or write such as \">=2.0.0\"")
-				}
+				b.Version = d.word(n, at+".version")
 			},
 			"commits":     list(&b.Commits, "commits"),
 			"signers":     list(&b.Signers, "signers"),
@@ -161,6 +158,27 @@ func (d *draft) trustedBuilder(n *yaml.Node, at string) {
 	}
 	d.slsa.section.Builders = append(d.slsa.section.Builders, b)
 	d.slsa.buildersAt = append(d.slsa.buildersAt, n)
+}
+
+// word is text on one line that says something.
+func (d *draft) word(n *yaml.Node, at string) string {
+	s, ok := d.text(n, at)
+	switch {
+	case !ok:
+	case s == "":
+		d.fail(n, at, "is empty; leave it out or fill it in")
+	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		d.fail(n, at, "has a line break or another control character; write it on one line")
+	}
+	return s
+}
+
+func (d *draft) words(n *yaml.Node, at string) []string {
+	var out []string
+	for i, item := range d.sequence(n, at) {
+		out = append(out, d.word(item, fmt.Sprintf("%s[%d]", at, i)))
+	}
+	return out
 }
 
 // problem is what package builders says, without what every error of it begins
@@ -192,9 +210,9 @@ func (d *draft) trustedSource(n *yaml.Node, at string) {
 		return func(n *yaml.Node) {
 			switch {
 			case n.Kind == yaml.ScalarNode:
-				*to = []string{d.str(n, at+"."+name)}
+				*to = []string{d.word(n, at+"."+name)}
 			default:
-				if *to = d.strings(n, at+"."+name); len(*to) == 0 && n.Kind == yaml.SequenceNode {
+				if *to = d.words(n, at+"."+name); len(*to) == 0 && n.Kind == yaml.SequenceNode {
 					d.fail(n, at+"."+name, "is an empty list, which nothing meets; leave it out")
 				}
 			}

@@ -18,7 +18,9 @@ needs["provenance"] := lib.build_proofs if lib.params.slsa.require_attestation =
 
 # METADATA
 # title: Provenance that is not met is explained
-# description: Provenance is there, and it is said what it lacks; or the search was complete, and it is said that there is none.
+# description: >-
+#   Provenance is there, and it is said what it lacks; or the search was complete, and
+#   it is said that there is none.
 # custom:
 #   code: explained_provenance
 #   severity: none
