@@ -1,10 +1,15 @@
 package attacks
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/testkit/ocitest"
+	"github.com/signet-policy/signet/internal/testkit/registrytest"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
 	"github.com/signet-policy/signet/internal/verdict"
 )
@@ -224,4 +229,48 @@ func (w *world) provenance() []byte {
 	return must(sigstack.Statement{
 		Subjects: []sigstack.Subject{sigstack.SubjectOf("", w.digest())}, PredicateType: sigstack.PredicateSLSA1, Predicate: sigstack.Provenance{}.V1(),
 	}.JSON())(w)
+}
+
+// Provenance of one platform speaks for that platform: the index is not known to be
+// built so, and is not what the verdict pins. What was decided on is kept, and gives
+// the same bytes again.
+func TestProvenanceOfOnePlatform(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, registrytest.Options{})
+	w.wantsBuilds()
+	amd64 := w.image
+	arm64 := ocitest.Image(ocitest.ImageOptions{Content: "arm64", Platform: ocitest.Platform{OS: "linux", Architecture: "arm64"}})
+	w.server.Attach(repo, amd64, w.sign(w.built(nil)))
+	w.image = ocitest.Index(amd64, arm64)
+	w.server.Push(repo, tag, w.image)
+
+	for _, tt := range []struct {
+		platform, reason, pinned string
+		decision                 verdict.Decision
+	}{
+		{"", "provenance_missing", w.image.Digest(), verdict.Deny},
+		{"linux/arm64", "provenance_missing", w.image.Digest(), verdict.Deny},
+		{"linux/amd64", "", amd64.Digest(), verdict.Allow},
+	} {
+		t.Run("asked for "+tt.platform, func(t *testing.T) {
+			w.T = t
+			req := w.ask
+			req.Platform = tt.platform
+			a, v := w.decide(req)
+			if v.Decision != tt.decision || !strings.HasSuffix(v.Pinned, "@"+tt.pinned) {
+				t.Errorf("%s, pinned %s: %+v", v.Decision, v.Pinned, v.Reasons)
+			}
+			if tt.reason != "" && v.Reasons[0].Code != tt.reason {
+				t.Errorf("%+v", v.Reasons)
+			}
+			rec := w.record.last()
+			again, err := w.signet.Engine.Reproduce(t.Context(), w.signet.State, engine.Kept{Basis: rec.Basis, Facts: rec.Facts}, v.ID, v.EvaluatedAt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(a.Body), string(again)); diff != "" {
+				t.Errorf("decided again (-first +again):\n%s", diff)
+			}
+		})
+	}
 }
