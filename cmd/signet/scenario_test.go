@@ -66,7 +66,7 @@ func TestScenarios(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": cmdExitCode, "push": cmdPush, "break": cmdBreak, "ready": cmdReady, "http": cmdHTTP, "lastline": cmdLastLine,
-			"key": cmdKey, "eventually": cmdEventually,
+			"key": cmdKey, "eventually": cmdEventually, "build": cmdBuild,
 		},
 	})
 }

@@ -93,6 +93,7 @@ func TestInputValueIsWhatJSONWouldBe(t *testing.T) {
 		"every field set": full,
 		"zero value":      {},
 		"no evidence":     emptyInput(),
+		"no provenance":   {Attestations: []facts.InputAttestation{{}}},
 		"signed":          signedInput(),
 		"projected":       projected,
 		"strange strings": strange,

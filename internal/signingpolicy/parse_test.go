@@ -432,6 +432,8 @@ line 4: exceptions[0].images[2]: "*/org/app" is for images of every registry`},
 		{"a version that is none", asking("trusted_builders: [{builder: github.com/a/b, version: \"2\"}]"), "version \"2\": \"2\" should be one of >=, >, =, <, <= and a version such as 2.0.0"},
 		{"a version that is empty", asking("trusted_builders: [{builder: github.com/a/b, version: \"\"}]"), "slsa.trusted_builders[0].version: is empty"},
 		{"a short commit", asking("trusted_builders: [{builder: github.com/a/b, commits: [abc]}]"), "commit \"abc\" should have 40 or 64"},
+		{"a version of two lines", asking("trusted_builders: [{builder: github.com/a/b, version: \">=1.0.0,\\n<2.0.0\"}]"), "slsa.trusted_builders[0].version: has a line break"},
+		{"a trust root without a name", asking("trusted_builders: [{builder: github.com/a/b, trust_roots: [\"\"]}]"), "slsa.trusted_builders[0].trust_roots[0]: is empty"},
 		{"no commits", asking("trusted_builders: [{builder: github.com/a/b, commits: []}]"), "slsa.trusted_builders[0].commits: is an empty list, which nothing meets"},
 		{"a signer that is nobody", asking("trusted_builders: [{builder: https://tekton.dev/chains/v2, signers: [other/1]}]"), "slsa.trusted_builders[0].signers: \"other/1\" is no trusted signer of this policy; its own are named default/1"},
 		{"no sources of builds", asking("trusted_builders: [github.com/a/b]", "trusted_sources: []"), "slsa.trusted_sources: is an empty list"},
@@ -607,6 +609,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"signing_policy": {"images": ["ghcr.io/**"], "trusted_signers": [{"type": "registry"}]}}`))
 	f.Add([]byte("trusted_signers:\n  - {type: kms, key_ref: 'awskms:///alias/a', auto_rotate: true}\n  - {type: keyless, issuer: https://a.example, subject: x, claims: {build_trigger: '*'}, trust_roots: [a], signed_until: 2027-01-01T00:00:00Z}\n"))
 	f.Add([]byte("a: &a [*a]\n"))
+	f.Add([]byte(wholeSLSA))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		p, err := Parse(body)
 		if err != nil {
@@ -615,7 +618,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if !p.RequireSignature || p.Threshold < 1 || len(p.Inline) == 0 && !p.UseRegistered {
+		if p.Threshold < 1 || p.RequireSignature && len(p.Inline) == 0 && !p.UseRegistered || !p.RequireSignature && (p.SLSA == nil || !p.SLSA.Required) {
 			t.Fatalf("a policy that asks for nothing: %+v", p)
 		}
 		text, err := p.Canonical()

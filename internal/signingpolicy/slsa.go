@@ -75,7 +75,7 @@ func (s TrustedSource) compile() (builders.TrustedSource, error) {
 // what is not there.
 type slsaDraft struct {
 	require, level, sources, parameters *yaml.Node
-	required                            bool
+	required, named                     bool // named: there are trusted builders, in order or not
 	want                                int
 	buildersAt                          []*yaml.Node
 	section                             SLSA
@@ -109,6 +109,7 @@ func (d *draft) trustedBuilders(n *yaml.Node, field string) {
 	if asksNothing(n) {
 		return
 	}
+	d.slsa.named = true
 	items := d.sequence(n, field)
 	if len(items) > maxTrustedBuilders {
 		d.fail(n, field, "are %d, of at most %d", len(items), maxTrustedBuilders)
@@ -125,7 +126,7 @@ func (d *draft) trustedBuilder(n *yaml.Node, at string) {
 	before := len(d.errs)
 	list := func(to *[]string, name string) func(*yaml.Node) {
 		return func(n *yaml.Node) {
-			*to = d.strings(n, at+"."+name)
+			*to = d.words(n, at+"."+name)
 			if len(*to) == 0 && n.Kind == yaml.SequenceNode {
 				d.fail(n, at+"."+name, "is an empty list, which nothing meets; leave it out")
 			}
@@ -137,10 +138,7 @@ func (d *draft) trustedBuilder(n *yaml.Node, at string) {
 		d.mapping(n, at+".", map[string]func(*yaml.Node){
 			"builder": func(n *yaml.Node) { b.Builder = d.str(n, at+".builder") },
 			"version": func(n *yaml.Node) {
-				var ok bool
-				if b.Version, ok = d.text(n, at+".version"); ok && b.Version == "" {
-					d.fail(n, at+".version", "is empty; leave it out or write such as \">=2.0.0\"")
-				}
+				b.Version = d.word(n, at+".version")
 			},
 			"commits":     list(&b.Commits, "commits"),
 			"signers":     list(&b.Signers, "signers"),
@@ -160,6 +158,27 @@ func (d *draft) trustedBuilder(n *yaml.Node, at string) {
 	}
 	d.slsa.section.Builders = append(d.slsa.section.Builders, b)
 	d.slsa.buildersAt = append(d.slsa.buildersAt, n)
+}
+
+// word is text on one line that says something.
+func (d *draft) word(n *yaml.Node, at string) string {
+	s, ok := d.text(n, at)
+	switch {
+	case !ok:
+	case s == "":
+		d.fail(n, at, "is empty; leave it out or fill it in")
+	case strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		d.fail(n, at, "has a line break or another control character; write it on one line")
+	}
+	return s
+}
+
+func (d *draft) words(n *yaml.Node, at string) []string {
+	var out []string
+	for i, item := range d.sequence(n, at) {
+		out = append(out, d.word(item, fmt.Sprintf("%s[%d]", at, i)))
+	}
+	return out
 }
 
 // problem is what package builders says, without what every error of it begins
@@ -191,9 +210,9 @@ func (d *draft) trustedSource(n *yaml.Node, at string) {
 		return func(n *yaml.Node) {
 			switch {
 			case n.Kind == yaml.ScalarNode:
-				*to = []string{d.str(n, at+"."+name)}
+				*to = []string{d.word(n, at+"."+name)}
 			default:
-				if *to = d.strings(n, at+"."+name); len(*to) == 0 && n.Kind == yaml.SequenceNode {
+				if *to = d.words(n, at+"."+name); len(*to) == 0 && n.Kind == yaml.SequenceNode {
 					d.fail(n, at+"."+name, "is an empty list, which nothing meets; leave it out")
 				}
 			}
@@ -268,7 +287,7 @@ func (d *draft) finishSLSA(n *yaml.Node) {
 	case s.require == nil && s.want < 1 && given:
 		d.fail(place(s.level, s.parameters, firstOf(s.buildersAt)), "slsa.require_attestation",
 			"is missing; write true to require provenance, or false where the verdict shall only tell what these builders prove")
-	case required && len(s.section.Builders) == 0 && len(s.buildersAt) == 0 && len(d.errs) == 0:
+	case required && !s.named:
 		d.fail(place(s.level, s.require), "slsa.trusted_builders",
 			"is missing: provenance counts only when its builder is trusted; name it, for example https://github.com/slsa-framework/slsa-github-generator")
 	case !required && s.sources != nil:

@@ -344,8 +344,8 @@ func TestBinding(t *testing.T) {
 					switch {
 					case trusted != (len(a.TrustedSigners) > 0), trusted != bytes.Contains(a.Predicate, []byte(`"trusted"`)), bytes.Contains(a.Predicate, []byte("stranger")):
 						w.Errorf("%s, trusted signers %v, predicate %s", a.Signer.Subject, a.TrustedSigners, a.Predicate)
-					case trusted != (a.Provenance != nil), trusted && a.Provenance.BuilderID != "trusted", a.BuilderProfile != nil:
-						w.Errorf("%s: provenance %+v under profile %v, and no profile is there", a.Signer.Subject, a.Provenance, a.BuilderProfile)
+					case trusted != (a.Provenance != nil), trusted && a.Provenance.BuilderID != "trusted", a.Build == nil || a.Build.Level > 0 || a.Build.Believed():
+						w.Errorf("%s: provenance %+v that proves %+v", a.Signer.Subject, a.Provenance, a.Build)
 					}
 				}
 			},

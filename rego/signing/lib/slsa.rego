@@ -10,7 +10,7 @@ package signing.lib
 #   example: 'lib.provenances with input as fixture.built'
 provenances contains i if {
 	some i, attestation in input.attestations
-	attestation.build
+	is_object(attestation.build)
 	about_image(attestation.subject_digest)
 }
 

@@ -20,7 +20,9 @@ needs["provenance"] := lib.build_proofs | lib.provenance_summaries(lib.params.sl
 
 # METADATA
 # title: Provenance that is not met is explained
-# description: Provenance is there, and it is said what it lacks; or the search was complete, and it is said that there is none.
+# description: >-
+#   Provenance is there, and it is said what it lacks; or the search was complete, and
+#   it is said that there is none.
 # custom:
 #   code: explained_provenance
 #   severity: none

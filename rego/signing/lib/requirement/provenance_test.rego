@@ -100,7 +100,11 @@ test_no_provenance_in_an_incomplete_search if {
 # An attestation of another type, and provenance of another image, are none.
 test_attestation_that_is_no_provenance if {
 	one := fixture.provenance("sbom", {})
-	others := fixture.attested([object.remove(one, ["build"]), object.union(one, {"subject_digest": "sha256:ff"})])
+	others := fixture.attested([
+		object.remove(one, ["build"]),
+		object.union(one, {"build": null}),
+		object.union(one, {"subject_digest": "sha256:ff"}),
+	])
 	verdict := data.signing.verdict with input as others with data.params as fixture.building
 	[violation.code | some violation in verdict.violations] == ["provenance_missing"]
 }
