@@ -535,6 +535,9 @@ type BundleAttempt struct {
 	// looked at; Examples are some of them.
 	Flips    *int     `json:"flips,omitempty"`
 	Examples []string `json:"examples,omitempty"`
+	// Warnings are about what counts no more under these rules, such as exceptions
+	// whose codes no rule has.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // BundleVersion is a state that a bundle has had.

@@ -87,6 +87,9 @@ func (c bundlesShowCmd) Run(ctx context.Context, std streams) error {
 			if a.Flips != nil {
 				rows = append(rows, []string{"flips", strings.Join(append([]string{strconv.Itoa(*a.Flips)}, a.Examples...), " ")})
 			}
+			for _, w := range a.Warnings {
+				rows = append(rows, []string{"warning", w})
+			}
 		}
 		return printTable(std.out, []string{"FIELD", "VALUE"}, rows)
 	})

@@ -217,7 +217,8 @@ func (l *preparedPolicies) take(made string) (inForcePolicy, bool) {
 	return p, true
 }
 
-// check compiles a policy that is about to be in force, and keeps it.
+// check compiles a policy that is about to be in force, and keeps it. A
+// [*signingpolicy.CodesError] is about one that was compiled and kept all the same.
 func (l *preparedPolicies) check(ctx context.Context, sp *signingpolicy.Policy, archive []byte, limits evidenceLimits) error {
 	var bundle fs.FS
 	digest := ""
@@ -238,6 +239,9 @@ func (l *preparedPolicies) check(ctx context.Context, sp *signingpolicy.Policy, 
 	}
 	p.made = madeOf(sp.Name, facts.Digest(body), digest)
 	l.keep(p)
+	if rules, ok := p.set.(policySet); ok {
+		return sp.CheckCodes(rules.Codes())
+	}
 	return nil
 }
 

@@ -63,6 +63,8 @@ type attempt struct {
 	// Flips are the recent verdicts that it changes, nil where that was not asked.
 	Flips    *int     `json:"flips,omitempty"`
 	Examples []string `json:"examples,omitempty"`
+	// Warnings are about what counts no more, and was not refused.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // errUnchanged says that an archive is in force already.
@@ -134,6 +136,8 @@ type proposal struct {
 	// compiledWith are the digests of the archives that the policies were compiled
 	// with, by the bundle's name; the bundle that changes is not among them.
 	compiledWith map[string]string
+	// warnings were found when the policies were compiled.
+	warnings []string
 	// within is asked, within the change, whether it still may be made; nil: it may.
 	within func(ctx context.Context, tx *store.Tx) error
 }
@@ -165,6 +169,7 @@ func (s *Service) activate(ctx context.Context, p *proposal) (tried attempt, err
 			return tried, err
 		}
 	}
+	tried.Warnings = p.warnings
 	if p.archive != nil { // before it is named: a server that sees it named finds it
 		if err := s.changeBy(ctx, p.by, p.why, func(tx *store.Tx) error {
 			return tx.PutObject(ctx, store.ObjectBundle, p.bundle.Digest, p.archive)
@@ -225,8 +230,11 @@ func (s *Service) compiles(ctx context.Context, p *proposal, snap store.Snapshot
 	if err != nil {
 		return err
 	}
-	err = s.checkPolicy(ctx, t.policy, archive)
 	own := slices.ContainsFunc(p.policies, func(o proposedPolicy) bool { return o.row.Name == t.row.Name })
+	warning, err := s.codesOf(ctx, s.checkPolicy(ctx, t.policy, archive), t.row.Name, own)
+	if warning != "" {
+		p.warnings = append(p.warnings, warning)
+	}
 	switch {
 	case err == nil || ctx.Err() != nil:
 		return err

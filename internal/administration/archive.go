@@ -633,8 +633,13 @@ func (s *Service) planPolicies(ctx context.Context, p *importPlan, list []archiv
 		if err := s.checkExceptions(pol, old.Body); err != nil {
 			return nil, fieldError(field, "%s", err)
 		}
+		if err := checkShadow(pol, old.Body, func(name string) bool {
+			return have[name].Name != "" || slices.ContainsFunc(list, func(o archivedPolicy) bool { return o.Name == name })
+		}); err != nil {
+			return nil, fieldError(field, "%s", err)
+		}
 		row := store.PolicyRow{Name: ap.Name, Source: sourceAPI, Owner: ap.Owner, Body: string(body), Digest: facts.Digest(body), Version: old.Version}
-		if err := s.tryArchived(ctx, p, proposedPolicy{row, pol}); err != nil {
+		if err := s.tryArchived(ctx, p, proposedPolicy{row, pol}, true); err != nil {
 			if ctx.Err() != nil {
 				return nil, err
 			}

@@ -113,8 +113,14 @@ func sameBundle(a, b store.BundleRow) (bool, error) {
 	return string(x) == string(y), err
 }
 
-// tryArchived compiles a policy with the bundle that it names, as it would be.
-func (s *Service) tryArchived(ctx context.Context, p *importPlan, t proposedPolicy) error {
+// tryArchived compiles a policy with the bundle that it names, as it would be; own
+// says that the policy is imported too.
+func (s *Service) tryArchived(ctx context.Context, p *importPlan, t proposedPolicy, own bool) error {
+	_, err := s.codesOf(ctx, s.compileArchived(ctx, p, t), t.row.Name, own)
+	return err
+}
+
+func (s *Service) compileArchived(ctx context.Context, p *importPlan, t proposedPolicy) error {
 	for i := range p.bundles {
 		if b := &p.bundles[i]; b.row.Name == t.policy.Bundle {
 			if err := ofSameOwner(t.row, b.row); err != nil {
@@ -159,7 +165,7 @@ func (s *Service) tryBundles(ctx context.Context, p *importPlan) error {
 			}
 			t := proposedPolicy{r, policy}
 			b.touched = append(b.touched, t)
-			if err := s.tryArchived(ctx, p, t); err != nil {
+			if err := s.tryArchived(ctx, p, t, false); err != nil {
 				if ctx.Err() != nil {
 					return err
 				}

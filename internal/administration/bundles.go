@@ -110,7 +110,7 @@ func shownAttempt(u store.Upkeep) *client.BundleAttempt {
 	_ = json.Unmarshal(u.Detail, &tried) // of another version: the time and the error are what matters
 	return &client.BundleAttempt{
 		At: u.CheckedAt, Outcome: tried.Outcome, Error: u.Error, Sequence: tried.Sequence, Revision: tried.Revision,
-		Flips: tried.Flips, Examples: tried.Examples,
+		Flips: tried.Flips, Examples: tried.Examples, Warnings: tried.Warnings,
 	}
 }
 

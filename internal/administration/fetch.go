@@ -113,7 +113,8 @@ func (s *Service) TryPolicies(ctx context.Context, list []*signingpolicy.Policy)
 		if err != nil {
 			return err
 		}
-		if err := s.checkPolicy(ctx, p, archive); err != nil {
+		// What a bundle has dropped since must not keep a server from starting.
+		if _, err := s.codesOf(ctx, s.checkPolicy(ctx, p, archive), p.Name, false); err != nil {
 			return err
 		}
 	}

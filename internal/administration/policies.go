@@ -306,6 +306,11 @@ func (s *Service) SeedPolicies(ctx context.Context, list []*signingpolicy.Policy
 			if err := s.checkExceptions(p, have[p.Name].Body); err != nil {
 				return fmt.Errorf("%s of the configuration: %w", policyNamed(p.Name), err)
 			}
+			if err := checkShadow(p, have[p.Name].Body, func(name string) bool {
+				return have[name].Source == sourceAPI || slices.ContainsFunc(list, func(o *signingpolicy.Policy) bool { return o.Name == name })
+			}); err != nil {
+				return fmt.Errorf("%s of the configuration: %w", policyNamed(p.Name), err)
+			}
 			if err := seedPolicy(ctx, tx, p, sourceConfiguration, have); err != nil {
 				return err
 			}

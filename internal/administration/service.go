@@ -29,7 +29,8 @@ type Config struct {
 	// CheckPolicy compiles a policy whole before it is stored; its error is shown
 	// to the author. nil checks no more than the policy's form.
 	// archive is that of the bundle that it names, nil where it names none. An error
-	// that wraps [signingpolicy.ErrInvalid] names lines.
+	// that wraps [signingpolicy.ErrInvalid] names lines; a [*signingpolicy.CodesError]
+	// is about a policy that can be in force all the same.
 	CheckPolicy func(ctx context.Context, p *signingpolicy.Policy, archive []byte) error
 	// LongestException is how far ahead an exception may end; 0 is 90 days.
 	LongestException time.Duration

@@ -2,7 +2,7 @@ package administration
 
 import (
 	"context"
-	"errors"
+	"slices"
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/auth"
@@ -17,17 +17,27 @@ const modeShadow = "shadow"
 // be compared with something else. before is the body that is replaced, "" for none;
 // what stands there already is not asked again.
 func (s *Service) checkShadow(ctx context.Context, p *signingpolicy.Policy, before string) error {
+	rows, err := s.in.Policies(ctx)
+	if err != nil {
+		return err
+	}
+	return checkShadow(p, before, func(name string) bool {
+		return slices.ContainsFunc(rows, func(r store.PolicyRow) bool { return r.Name == name })
+	})
+}
+
+// checkShadow is the method, with those that are there.
+func checkShadow(p *signingpolicy.Policy, before string, there func(name string) bool) error {
 	if p.ShadowOf == "" {
 		return nil
 	}
 	if old, err := signingpolicy.Parse([]byte(before)); err == nil && old.ShadowOf == p.ShadowOf {
 		return nil
 	}
-	_, err := s.store.Policy(ctx, p.ShadowOf)
-	if errors.Is(err, store.ErrNotFound) {
+	if !there(p.ShadowOf) {
 		return fieldError("shadow_of", "there is no policy %q; name one that is there, or leave it out to compare with the whole verdict", p.ShadowOf)
 	}
-	return err
+	return nil
 }
 
 // Shadow tells how a policy of mode shadow compares since it was last changed: how

@@ -65,18 +65,9 @@ func logInfo(s *facts.Signature, st *State) verdict.LogInfo {
 	return verdict.LogInfo{Reason: "the signature has no entry of a log that we know"}
 }
 
-// coverageOf names the policy in what a result says of digests.
-func coverageOf(policy string, res verdict.Result) []verdict.Covered {
-	list := slices.Clone(res.Coverage)
-	for i := range list {
-		list[i].Policy = policy
-	}
-	return list
-}
-
 // coverage lists the subject and its platforms; a signature that counts on the
 // index speaks for each of them, unless a policy asks for them apart.
-func coverage(s facts.Subject, sigs []facts.Signature, counting map[string]bool, apart bool, covered []verdict.Covered) []verdict.Coverage {
+func coverage(s facts.Subject, sigs []facts.Signature, counting map[string]bool, apart bool, required map[string][]verdict.Requirement) []verdict.Coverage {
 	signed := map[string]bool{}
 	for _, sig := range sigs {
 		if counting[facts.FactKey(sig)] {
@@ -91,12 +82,7 @@ func coverage(s facts.Subject, sigs []facts.Signature, counting map[string]bool,
 		out = append(out, verdict.Coverage{Digest: p.Digest, Platform: p.String(), Signed: signed[p.Digest] || !apart && signed[s.Digest]})
 	}
 	for i, o := range out {
-		for _, c := range covered {
-			if c.Digest == o.Digest {
-				c.Digest = ""
-				out[i].Requirements = append(out[i].Requirements, c)
-			}
-		}
+		out[i].Requirements = required[o.Digest]
 	}
 	return out
 }

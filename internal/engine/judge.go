@@ -55,8 +55,8 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	v.ExpiresAt = expiry(st, b, now)
 	d := decided{verdict: v, frames: map[string]facts.Frame{}, alarms: map[string]error{}}
 	counting := map[string]bool{}
-	var covered []verdict.Covered
-	apart, platformOnly := false, false // see coverage and pin
+	required := map[string][]verdict.Requirement{} // by digest
+	apart, platformOnly := false, false            // see coverage and pin
 
 	policies := st.scope(subject.Name())
 	for _, p := range policies {
@@ -70,7 +70,9 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 			d.alarms[p.Name] = j.alarm
 		}
 		maps.Copy(counting, j.counting)
-		covered = append(covered, j.coverage...)
+		for _, c := range j.coverage {
+			required[c.Digest] = append(required[c.Digest], verdict.Requirement{Policy: p.Name, Requirement: c.Requirement, Met: c.Met})
+		}
 		apart = apart || p.Platforms == facts.PlatformsRequested || p.Platforms == facts.PlatformsEvery
 		platformOnly = platformOnly || p.Platforms == facts.PlatformsRequested && p.Mode == verdict.Enforce
 		v.Reasons = append(v.Reasons, j.verdict.Reasons...)
@@ -86,7 +88,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	}
 	combine(v, st, policies, b)
 	sumUp(v, st, b, f, counting, facts.Frame{EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew, StaleRoots: staleRoots(st, b, now)})
-	v.Coverage = coverage(b.Subject, f.Signatures(), counting, apart, covered)
+	v.Coverage = coverage(b.Subject, f.Signatures(), counting, apart, required)
 	pin(v, b.Subject, b.Platform, platformOnly)
 	if v.Decision == verdict.Unknown {
 		v.ExpiresAt = now
@@ -168,7 +170,7 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 	j.verdict.SatisfiedBy = append(j.verdict.SatisfiedBy, res.SatisfiedBy...)
 	j.slsa, j.validUntil = res.SLSA, res.ValidUntil
 	j.exceptions, j.platformOnly = exceptionsOf(p.Name, res), provenForPlatform(in, res.SatisfiedBy)
-	j.coverage = coverageOf(p.Name, res)
+	j.coverage = res.Coverage
 	allows := res.Allow && len(res.Violations) == 0
 	monotone := p.Set.Monotone() && !waives(res)
 	switch {

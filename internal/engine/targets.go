@@ -57,7 +57,7 @@ func notSearched(p Policy, b *Basis) bool {
 // notRead says that a policy speaks of platforms, and that nobody knows whether the
 // image has any: evidence alone was asked for, and its manifest is not there.
 func notRead(p Policy, s facts.Subject) bool {
-	return p.Platforms != "" && p.Platforms != facts.PlatformsIndex && s.MediaType == "" && s.MayHavePlatforms()
+	return p.Platforms != "" && p.Platforms != facts.PlatformsIndex && s.MediaType == "" && len(s.Platforms) == 0 && s.MayHavePlatforms()
 }
 
 func platformsProblem(p Policy, b *Basis) *evidence.Problem {

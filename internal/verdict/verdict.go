@@ -78,12 +78,16 @@ type Result struct {
 	Coverage []Covered `json:"coverage,omitempty"`
 }
 
-// Covered says whether a digest of the image meets one requirement.
+// Covered says whether a digest of the image meets one requirement of a policy.
 type Covered struct {
-	// Policy whose requirement it is; "" within a [Result].
-	Policy string `json:"policy,omitempty"`
-	// Digest is "" within a [Coverage], which has it.
-	Digest      string `json:"digest,omitempty"`
+	Digest      string `json:"digest"`
+	Requirement string `json:"requirement"`
+	Met         bool   `json:"met"`
+}
+
+// Requirement of a policy, and whether it is met.
+type Requirement struct {
+	Policy      string `json:"policy"`
 	Requirement string `json:"requirement"`
 	Met         bool   `json:"met"`
 }
@@ -199,7 +203,7 @@ type Coverage struct {
 	Signed bool `json:"signed"`
 	// Requirements are those of policies that say what they ask of an index; absent
 	// where none speaks of this digest.
-	Requirements []Covered `json:"requirements,omitempty"`
+	Requirements []Requirement `json:"requirements,omitempty"`
 }
 
 // Active names everything in force: policy sets, parameters, signers, trust

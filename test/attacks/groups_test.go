@@ -247,8 +247,8 @@ func TestPlatformsAreNamed(t *testing.T) {
 	a := multi(t, "every", ocitest.BuildKitAttestation(ocitest.Image(ocitest.ImageOptions{Content: "attested"}), []byte("{}")))
 	a.signs(a.image, a.amd)
 	v := a.wants("", verdict.Deny, "platform_not_signed")
-	met := func(is bool) []verdict.Covered {
-		return []verdict.Covered{{Policy: "default", Requirement: "signature", Met: is}}
+	met := func(is bool) []verdict.Requirement {
+		return []verdict.Requirement{{Policy: "default", Requirement: "signature", Met: is}}
 	}
 	want := []verdict.Coverage{
 		{Digest: a.image.Digest(), Signed: true, Requirements: met(true)},

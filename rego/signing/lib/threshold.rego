@@ -38,8 +38,9 @@ _matched_on(match) := object.get(match, "subject_digest", "")
 # custom:
 #   example: 'lib.vouching with input as fixture.good with data.params as fixture.params'
 vouching[principal] contains i if {
-	some principal, positions in vouching_of(assignment, "")
-	some i in positions
+	some n, principal in assignment.principals
+	some i, signature in input.signatures
+	_vouches(assignment, n, signature, "")
 }
 
 # METADATA
@@ -55,13 +56,18 @@ vouching_of(match, digest) := {principal: positions |
 	some n, principal in match.principals
 	positions := {i |
 		some i, signature in input.signatures
-		signature.principal == principal
-		match.signers[n] in signature.trusted_signers
-		_speaks_for(digest, signature.subject_digest)
-		logged(signature)
-		sourced(signature)
+		_vouches(match, n, signature, digest)
 	}
 	count(positions) > 0
+}
+
+# The signature is one by the n-th of the match, and meets every condition.
+_vouches(match, n, signature, digest) if {
+	signature.principal == match.principals[n]
+	match.signers[n] in signature.trusted_signers
+	_speaks_for(digest, signature.subject_digest)
+	logged(signature)
+	sourced(signature)
 }
 
 # Where the policy does not say, the assignment alone knows which platform was
