@@ -41,7 +41,7 @@ default verdict := {
 	"slsa": {"level": 0, "builder": null},
 }
 
-verdict := object.union(
+verdict := object.union_n([
 	{
 		"allow": allow,
 		"violations": [lib.standing(finding) | some finding in _found; not _is_waived(finding)],
@@ -52,8 +52,9 @@ verdict := object.union(
 		"satisfied_by": satisfied_by,
 		"slsa": {"level": 0, "builder": null},
 	},
-	object.union(_waivers, _until),
-) if {
+	_waivers,
+	_until,
+]) if {
 	input.schema == "signet/input/v1"
 }
 
@@ -89,7 +90,10 @@ _waivers := {
 
 # When something that this rests on ends: an exception, or what meets a requirement
 # for a while.
-_ends := {[time.parse_rfc3339_ns(exception.expires_at), exception.expires_at] | some exception, _ in _used} | requirement.lapse
+_ends := requirement.lapse | {[ns, exception.expires_at] |
+	some exception, _ in _used
+	ns := time.parse_rfc3339_ns(exception.expires_at)
+}
 
 default _until := {}
 

@@ -25,15 +25,13 @@ test_the_last_to_be_too_old_counts if {
 	verdict.valid_until == "2026-06-08T00:00:00Z"
 }
 
-_messages(given, params) := {[finding.code, finding.message] | some finding in verdict.violations} if {
-	verdict := data.signing.verdict with input as given with data.params as params
-	not verdict.allow
-}
+_told(verdict) := {[finding.code, finding.message] | some finding in verdict.violations; not verdict.allow}
 
 _who := "verifier@example.com (issuer https://accounts.example)"
 
 test_none_at_all if {
-	_messages(fixture.nothing, fixture.summarised) == {[
+	verdict := data.signing.verdict with input as fixture.nothing with data.params as fixture.summarised
+	_told(verdict) == {[
 		"summary_missing",
 		"Image ghcr.io/org/server:v1 has no verification summary by https://verifier.example.",
 	]}
@@ -41,56 +39,64 @@ test_none_at_all if {
 
 test_only_by_strangers if {
 	given := fixture.attested([object.union(fixture.summary_attestation, {"trusted_signers": [], "projection": null})])
-	_messages(given, fixture.summarised) == {[
-		"summary_missing",
-		sprintf(
-			"Image ghcr.io/org/server:v1 has no verification summary by https://verifier.example; there is one by %s, who is not trusted.",
-			[_who],
-		),
-	]}
+	verdict := data.signing.verdict with input as given with data.params as fixture.summarised
+	_told(verdict) == {["summary_missing", concat("", [
+		"Image ghcr.io/org/server:v1 has no verification summary by https://verifier.example; ",
+		sprintf("there is one by %s, who is not trusted.", [_who]),
+	])]}
 }
 
+# What is said begins so for most of them.
+_of_image := sprintf("The verification summary of image ghcr.io/org/server:v1 by %s ", [_who])
+
 _faults := {
-	"summary_not_trusted": [{"verifier_id": "https://other.example"}, sprintf(
-		"The verification summary of image ghcr.io/org/server:v1 by %s for the verifier https://other.example does not count: %s.",
-		[_who, "the policy wants the verifier https://verifier.example"],
-	)],
-	"summary_other_image": [{"resource_uri": "ghcr.io/org/other"}, sprintf(
-		"The verification summary by %s is about ghcr.io/org/other (sha256:aa), not about image ghcr.io/org/server:v1 (sha256:aa).",
-		[_who],
-	)],
-	"summary_other_policy": [{"policy_digest": ""}, sprintf(
-		"The verification summary of image ghcr.io/org/server:v1 by %s was made under the policy %s (none given), not under %s, %s.",
-		[_who, "https://verifier.example/policies/release", "https://verifier.example/policies/release", "sha256:9a"],
-	)],
-	"summary_not_passed": [{"result": "FAILED", "verified_levels": ["FAILED", "SLSA_BUILD_LEVEL_2"]}, sprintf(
-		"The verification summary of image ghcr.io/org/server:v1 by %s says FAILED, with the levels FAILED, SLSA_BUILD_LEVEL_2.",
-		[_who],
-	)],
-	"summary_level_too_low": [{"verified_levels": ["SLSA_BUILD_LEVEL_1"]}, sprintf(
-		"The verification summary of image ghcr.io/org/server:v1 by %s gives SLSA level 1, which does not meet the required level 2.",
-		[_who],
-	)],
-	"summary_too_old": [{"time_verified": "2026-05-20T00:00:00Z"}, sprintf(
-		"The verification summary of image ghcr.io/org/server:v1 by %s is not of the last 7 days: it gives %s as its time%s, and now it is %s.",
-		[_who, "2026-05-20T00:00:00Z", ", and was signed at 2026-05-30T12:00:00Z", "2026-06-01T12:00:00Z"],
-	)],
+	"summary_not_trusted": [{"verifier_id": "https://other.example"}, concat("", [
+		_of_image,
+		"for the verifier https://other.example does not count: the policy wants the verifier https://verifier.example.",
+	])],
+	"summary_other_image": [{"resource_uri": "ghcr.io/org/other"}, concat("", [
+		sprintf("The verification summary by %s is about ghcr.io/org/other (sha256:aa), ", [_who]),
+		"not about image ghcr.io/org/server:v1 (sha256:aa).",
+	])],
+	"summary_other_policy": [{"policy_digest": ""}, concat("", [
+		_of_image,
+		"was made under the policy https://verifier.example/policies/release (none given), ",
+		"not under https://verifier.example/policies/release, sha256:9a.",
+	])],
+	"summary_not_passed": [
+		{"result": "FAILED", "verified_levels": ["FAILED", "SLSA_BUILD_LEVEL_2"]},
+		concat("", [_of_image, "says FAILED, with the levels FAILED, SLSA_BUILD_LEVEL_2."]),
+	],
+	"summary_level_too_low": [
+		{"verified_levels": ["SLSA_BUILD_LEVEL_1"]},
+		concat("", [_of_image, "gives SLSA level 1, which does not meet the required level 2."]),
+	],
+	"summary_too_old": [{"time_verified": "2026-05-20T00:00:00Z"}, concat("", [
+		_of_image,
+		"is not of the last 7 days: it gives 2026-05-20T00:00:00Z as its time, ",
+		"and was signed at 2026-05-30T12:00:00Z, and now it is 2026-06-01T12:00:00Z.",
+	])],
 }
 
 test_each_fault_is_said if {
 	every code, fault in _faults {
-		_messages(fixture.verified_as(fault[0]), fixture.summarised) == {[code, fault[1]]}
+		verdict := data.signing.verdict with input as fixture.verified_as(fault[0]) with data.params as fixture.summarised
+		_told(verdict) == {[code, fault[1]]}
 	}
 }
 
-test_other_reasons_not_to_trust if {
-	stranger := fixture.attested([object.union(fixture.summary_attestation, {"trusted_signers": ["release"]})])
-	unlogged := fixture.attested([object.union(fixture.summary_attestation, {"transparency": []})])
-	{code | some [code, _] in _messages(stranger, fixture.summarised)} == {"summary_not_trusted"}
-	some [_, signer] in _messages(stranger, fixture.summarised)
-	endswith(signer, "the policy wants it signed by verifier.")
-	some [_, entry] in _messages(unlogged, fixture.summarised)
-	endswith(entry, "it has no entry in a transparency log.")
+test_a_signer_that_is_no_verifier if {
+	given := fixture.attested([object.union(fixture.summary_attestation, {"trusted_signers": ["release"]})])
+	verdict := data.signing.verdict with input as given with data.params as fixture.summarised
+	some ["summary_not_trusted", message] in _told(verdict)
+	endswith(message, "the policy wants it signed by verifier.")
+}
+
+test_a_verifier_without_a_log_entry if {
+	given := fixture.attested([object.union(fixture.summary_attestation, {"transparency": []})])
+	verdict := data.signing.verdict with input as given with data.params as fixture.summarised
+	some ["summary_not_trusted", message] in _told(verdict)
+	endswith(message, "it has no entry in a transparency log.")
 }
 
 test_an_age_that_is_no_days_and_no_time if {
@@ -98,7 +104,8 @@ test_an_age_that_is_no_days_and_no_time if {
 		"signed_at": null,
 		"projection": {"summary": {"time_verified": null}},
 	})])
-	some [_, message] in _messages(given, fixture.summarised_with({"max_age": 90}))
+	verdict := data.signing.verdict with input as given with data.params as fixture.summarised_with({"max_age": 90})
+	some ["summary_too_old", message] in _told(verdict)
 	contains(message, "is not of the last 90 seconds: it gives none given as its time, and now it is")
 }
 
