@@ -37,7 +37,11 @@ func attesting(t *testing.T) (*bed, *fakeAttester) {
 		Result: verdict.AttestedPassed, VerifierID: "v", Policy: &verdict.AttestedPolicy{URI: "u", Digest: "d"},
 		Bundle: []byte(`{"mediaType":"m","dsseEnvelope":{"payload":"cA==","signatures":[{"sig":"c2ln"}]}}`),
 	}}
-	return newBed(t, func(cfg *Config) { cfg.Attester = a }), a
+	b := newBed(t, func(cfg *Config) { cfg.Attester = a })
+	b.verdicts.verdict = func(context.Context, string) ([]byte, error) {
+		return answer(t, verdict.Allow, true, engine.FromMiss).Body, nil
+	}
+	return b, a
 }
 
 func TestAttestation(t *testing.T) {

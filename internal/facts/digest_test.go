@@ -83,6 +83,12 @@ func populate(r *rand.Rand, v reflect.Value, odd bool) {
 			texts = append(texts, "é", "\"q\\", "\u2028", "\xff", "a\nb", "\x7f", "�", "日本")
 		}
 		v.SetString(texts[r.IntN(len(texts))])
+	case reflect.Bool:
+		v.SetBool(r.IntN(2) == 0)
+	case reflect.Float64:
+		v.SetFloat(float64(r.IntN(101)) / 10)
+	case reflect.Int:
+		v.SetInt(int64(r.IntN(1000)))
 	case reflect.Int64:
 		v.SetInt(r.Int64() - r.Int64())
 	default:
