@@ -74,7 +74,7 @@ func TestBodyProblems(t *testing.T) {
 		{"a label with a long value", `{"image":"nginx","labels":{"a":"` + strings.Repeat("x", 257) + `"}}`, told{400, codeInvalidField, "labels.a", `The label "a" should have a value of 256 bytes at most, all of them printable.`}},
 		{"a label that is a number", `{"image":"nginx","labels":{"a":1}}`, told{400, codeInvalidField, "labels", `Every value in the field "labels" should be a string; one is a number.`}},
 		{"attest without a key", `{"image":"nginx","attest":true}`, told{409, codeNoAttester, "attest", noAttester("").detail}},
-		{"attest is a string", `{"image":"nginx","attest":"yes"}`, told{400, codeInvalidField, "attest", `The field "attest" should be a boolean, not a string.`}},
+		{"attest is a string", `{"image":"nginx","attest":"yes"}`, told{400, codeInvalidField, "attest", `The field "attest" should be true or false, not a string.`}},
 		{"evidence is an object", `{"image":"nginx","evidence":{}}`, told{400, codeInvalidField, "evidence", `The field "evidence" should be a list, not an object.`}},
 		{"labels in the context are a key like others", `{"image":5,"context":{"labels":"x"}}`, told{400, codeInvalidField, "image", `The field "image" should be a string, not a number.`}},
 		{"platform", `{"image":"nginx","platform":"linux"}`, notPlatform("linux")},

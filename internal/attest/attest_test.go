@@ -318,6 +318,11 @@ func TestPush(t *testing.T) {
 	if a.Push(t.Context(), excepted, at, true); at.Push != nil {
 		t.Errorf("nothing was pushed: %+v", at.Push)
 	}
+	denied := verdictOf(verdict.Deny, false, policy("default", verdict.Enforce, verdict.Deny))
+	at = a.Attest(t.Context(), denied)
+	if a.Push(t.Context(), denied, at, true); at.Result != verdict.AttestedFailed || at.Push != nil {
+		t.Errorf("a denial was pushed: %+v", at.Push)
+	}
 }
 
 func TestNewRefuses(t *testing.T) {

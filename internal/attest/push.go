@@ -40,9 +40,10 @@ type pushes struct {
 // Push puts the attestation of v beside its image, unless one that says the same was
 // put there within PushEvery, and notes in a how it went. With wait it is done when
 // this returns; else it is done behind the answer. It does nothing where nothing is
-// to be pushed, or nothing is attested.
+// to be pushed, and for all but passes: a denial beside an unsigned image would only
+// make it look as if somebody had signed it.
 func (a *Attester) Push(ctx context.Context, v *verdict.Verdict, at *verdict.Attestation, wait bool) {
-	if a.cfg.Push == nil || at == nil || len(at.Bundle) == 0 {
+	if a.cfg.Push == nil || at == nil || at.Result != verdict.AttestedPassed || len(at.Bundle) == 0 {
 		return
 	}
 	if !strings.Contains(at.ResourceURI, "@") { // a layout or a file

@@ -401,7 +401,7 @@ type Attest struct {
 	// KeyRef is a key in a KMS instead: awskms://, azurekms://, gcpkms://,
 	// hashivault://.
 	KeyRef string `yaml:"key_ref"`
-	// Push puts each summary beside its image, in the image's own repository, as
+	// Push puts each summary of a pass beside its image, in the image's own repository, as
 	// cosign attaches attestations.
 	Push bool `yaml:"push"`
 	// PushEvery is how long one that says the same is not put there again.

@@ -137,10 +137,10 @@ summary_counts(attestation, wanted) if {
 #     lib.summary_by_verifier(fixture.summary_attestation, fixture.wanted_summary) with input
 #     as fixture.verified_elsewhere with data.params as fixture.summarised
 summary_by_verifier(attestation, wanted) if {
-	some name in attestation.trusted_signers
-	name in wanted.verifiers
 	attestation.projection.summary.verifier_id == wanted.verifier_id
 	logged(attestation)
+	some name in attestation.trusted_signers
+	name in wanted.verifiers
 }
 
 # METADATA
@@ -158,19 +158,19 @@ summary_about_image(attestation, wanted) if {
 	_names_image(attestation.projection.summary.resource_uri, wanted)
 }
 
-_names_image(uri, _) if uri == input.subject.digest
+_names_image(resource, _) if resource == input.subject.digest
 
-_names_image(uri, wanted) if {
-	name := trim_suffix(uri, sprintf("@%s", [input.subject.digest]))
+_names_image(resource, wanted) if {
+	name := trim_suffix(resource, sprintf("@%s", [input.subject.digest]))
 	_wanted_name(name, wanted)
 }
 
 _wanted_name(name, _) if name == _name
 
 _wanted_name(name, wanted) if {
+	not contains(name, "@")
 	some pattern in object.get(wanted, "resources", [])
 	regex.match(image_pattern(pattern), name)
-	not contains(name, "@")
 }
 
 # METADATA
@@ -246,7 +246,7 @@ _summary_times(attestation) := {verified} | {signed |
 # custom:
 #   example: 'lib.summary_requirement with data.params as fixture.summarised'
 summary_requirement := "provenance" if {
-	data.params.slsa.require_attestation == true
+	object.get(data.params, ["slsa", "require_attestation"], false)
 } else := "summary" if {
 	count(wanted_summaries) > 0
 }

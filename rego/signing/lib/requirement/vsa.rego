@@ -1,5 +1,7 @@
 package signing.lib.requirement
 
+# The package above this one, not this one:
+# regal ignore:pointless-import
 import data.signing.lib
 
 # METADATA
@@ -14,7 +16,7 @@ import data.signing.lib
 #   example: >-
 #     signing.lib.requirement.needs.summary with input as fixture.verified_elsewhere with
 #     data.params as fixture.summarised
-needs["summary"] := {id | some id, _ in lib.summaries} if {
+needs["summary"] := object.keys(lib.summaries) if {
 	lib.params
 	lib.summary_requirement == "summary"
 }
@@ -52,12 +54,6 @@ ends contains ns if {
 	ns := max({lib.summary_ends[id] | some id in ids})
 }
 
-_summary_lacking if {
-	lib.params
-	count(lib.wanted_summaries) > 0
-	count(object.get(needs, lib.summary_requirement, set())) == 0
-}
-
 # METADATA
 # title: A summary is there
 # description: Nobody who is trusted has said that the image was verified.
@@ -74,12 +70,6 @@ violation contains _summary_finding(50, "summary_missing", {
 	_summary_lacking
 	count(lib.told_summaries) == 0
 }
-
-_verifiers := concat(" or ", {wanted.verifier_id | some wanted in lib.wanted_summaries})
-
-_strangers := sprintf("; there is one by %s, who is not trusted", [lib.few({lib.who(a) | some a in lib.strange_summaries})]) if {
-	count(lib.strange_summaries) > 0
-} else := ""
 
 # METADATA
 # title: Summary by a verifier that is named
@@ -102,12 +92,6 @@ violation contains _summary_violation(51, "summary_not_trusted", attestation, {
 	why := _why_not_trusted(attestation, wanted)
 }
 
-_why_not_trusted(attestation, wanted) := sprintf("the policy wants it signed by %s", [concat(" or ", wanted.verifiers)]) if {
-	count({name | some name in attestation.trusted_signers; name in wanted.verifiers}) == 0
-} else := sprintf("the policy wants the verifier %s", [wanted.verifier_id]) if {
-	attestation.projection.summary.verifier_id != wanted.verifier_id
-} else := "it has no entry in a transparency log"
-
 # METADATA
 # title: Summary about this image
 # description: The summary is about another resource, or about one platform of the index that was asked for.
@@ -120,7 +104,11 @@ _why_not_trusted(attestation, wanted) := sprintf("the policy wants it signed by 
 #     with data.params as fixture.summarised
 violation contains _summary_violation(52, "summary_other_image", attestation, {
 	"message": sprintf("The verification summary by %s is about %s (%s), not about image %s (%s).", [
-		lib.who(attestation), attestation.projection.summary.resource_uri, attestation.subject_digest, lib.image, input.subject.digest,
+		lib.who(attestation),
+		attestation.projection.summary.resource_uri,
+		attestation.subject_digest,
+		lib.image,
+		input.subject.digest,
 	]),
 	"remediation": "Have the verifier verify this image; resources in the policy allow the names that it was copied from.",
 }) if {
@@ -152,15 +140,6 @@ violation contains _summary_violation(53, "summary_other_policy", attestation, {
 	not lib.summary_under_policy(attestation.projection.summary, wanted)
 }
 
-_or_none(text) := text if {
-	text != ""
-} else := "none given"
-
-_policy_wanted(wanted) := concat(", ", [text |
-	some field in ["policy_uri", "policy_digest"]
-	text := wanted[field]
-])
-
 # METADATA
 # title: Summary of a pass
 # description: The verifier found that the image does not meet its policy.
@@ -173,7 +152,10 @@ _policy_wanted(wanted) := concat(", ", [text |
 #     as fixture.summarised
 violation contains _summary_violation(54, "summary_not_passed", attestation, {
 	"message": sprintf("The verification summary of image %s by %s says %s, with the levels %s.", [
-		lib.image, lib.who(attestation), attestation.projection.summary.result, _or_none(concat(", ", attestation.projection.summary.verified_levels)),
+		lib.image,
+		lib.who(attestation),
+		attestation.projection.summary.result,
+		_or_none(concat(", ", attestation.projection.summary.verified_levels)),
 	]),
 	"remediation": "Ask the verifier why, mend it, and have the image verified again.",
 }) if {
@@ -194,9 +176,10 @@ violation contains _summary_violation(54, "summary_not_passed", attestation, {
 #     signing.verdict with input as fixture.verified_as({"verified_levels":
 #     ["SLSA_BUILD_LEVEL_1"]}) with data.params as fixture.summarised
 violation contains _summary_violation(55, "summary_level_too_low", attestation, {
-	"message": sprintf("The verification summary of image %s by %s gives SLSA level %d, which does not meet the required level %d.", [
-		lib.image, lib.who(attestation), level, minimum,
-	]),
+	"message": sprintf(
+		"The verification summary of image %s by %s gives SLSA level %d, which does not meet the required level %d.",
+		[lib.image, lib.who(attestation), level, minimum],
+	),
 	"remediation": "Build the image where a higher level can be proven, and have it verified again.",
 }) if {
 	some [attestation, wanted] in _told
@@ -207,10 +190,6 @@ violation contains _summary_violation(55, "summary_level_too_low", attestation, 
 	minimum := max([wanted.minimum_level, _minimum_of_provenance])
 	level < minimum
 }
-
-_minimum_of_provenance := max([1, object.get(data.params.slsa, "minimum_level", 1)]) if {
-	lib.summary_requirement == "provenance"
-} else := 0
 
 # METADATA
 # title: Summary that is not too old
@@ -223,8 +202,13 @@ _minimum_of_provenance := max([1, object.get(data.params.slsa, "minimum_level", 
 #     signing.verdict with input as fixture.verified_as({"time_verified":
 #     "2026-05-01T00:00:00Z"}) with data.params as fixture.summarised
 violation contains _summary_violation(56, "summary_too_old", attestation, {
-	"message": sprintf("The verification summary of image %s by %s is not of the last %s: it gives %s as its time%s, and now it is %s.", [
-		lib.image, lib.who(attestation), _age(wanted.max_age), _or_none(_time_verified(attestation)), _signed(attestation), input.evaluated_at,
+	"message": sprintf("%s by %s is not of the last %s: it gives %s as its time%s, and now it is %s.", [
+		sprintf("The verification summary of image %s", [lib.image]),
+		lib.who(attestation),
+		_age(wanted.max_age),
+		_or_none(_time_verified(attestation)),
+		_signed(attestation),
+		input.evaluated_at,
 	]),
 	"remediation": "Have the verifier verify the image again.",
 }) if {
@@ -272,6 +256,45 @@ _summary_finding(place, code, texts) := [at, object.union(finding, {"requirement
 	[at, finding] := lib.finding(place, code, "signing.rules.summaries", texts)
 }
 
-_summary_violation(place, code, attestation, texts) := [at, object.union(finding, {"requirement": lib.summary_requirement})] if {
-	[at, finding] := lib.finding_of(place, code, "signing.rules.summaries", object.union(texts, {"fact": attestation.id}))
+_summary_violation(place, code, attestation, texts) := [at, told] if {
+	about := object.union(texts, {"fact": attestation.id})
+	[at, finding] := lib.finding_of(place, code, "signing.rules.summaries", about)
+	told := object.union(finding, {"requirement": lib.summary_requirement})
+}
+
+_summary_lacking if {
+	lib.params
+	count(lib.wanted_summaries) > 0
+	count(object.get(needs, lib.summary_requirement, set())) == 0
+}
+
+_verifiers := concat(" or ", {wanted.verifier_id | some wanted in lib.wanted_summaries})
+
+default _strangers := ""
+
+_strangers := sprintf("; there is one by %s, who is not trusted", [lib.few(who)]) if {
+	count(lib.strange_summaries) > 0
+	who := {lib.who(attestation) | some attestation in lib.strange_summaries}
+}
+
+_why_not_trusted(attestation, wanted) := sprintf("the policy wants it signed by %s", [names]) if {
+	count({name | some name in attestation.trusted_signers; name in wanted.verifiers}) == 0
+	names := concat(" or ", wanted.verifiers)
+} else := sprintf("the policy wants the verifier %s", [wanted.verifier_id]) if {
+	attestation.projection.summary.verifier_id != wanted.verifier_id
+} else := "it has no entry in a transparency log"
+
+_or_none(text) := text if {
+	text != ""
+} else := "none given"
+
+_policy_wanted(wanted) := concat(", ", [text |
+	some field in ["policy_uri", "policy_digest"]
+	text := wanted[field]
+])
+
+default _minimum_of_provenance := 0
+
+_minimum_of_provenance := max([1, object.get(data.params, ["slsa", "minimum_level"], 1)]) if {
+	lib.summary_requirement == "provenance"
 }
