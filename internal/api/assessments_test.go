@@ -34,7 +34,7 @@ func (b *bed) kept(t *testing.T, list ...string) {
 		if err := json.Unmarshal(answer(t, d, d == verdict.Allow, engine.FromMiss).Body, &v); err != nil {
 			t.Fatal(err)
 		}
-		v.ID, v.Image = fmt.Sprintf("01JZ5X3F8Q00000000000000%02d", i), "registry.example/org/"+image+":v1"
+		v.ID, v.Image = fmt.Sprintf("01JZ5X3F8Q%016d", i), "registry.example/org/"+image+":v1"
 		v.Coverage[0].Signed = one[0] == 'a'
 		body, err := encode(v)
 		if err != nil {
