@@ -329,6 +329,9 @@ func (q *Queue) events(r store.VerdictRequest, ans pep.Answer) []store.NewEvent 
 		After: string(r.Decision), AfterAllowed: ans.Allowed, Reasons: []string{}, ReliedOnBy: client.EventReliance{Principals: []string{r.Principal}, Assessments: []string{}, Environments: []string{}},
 		VerdictID: r.VerdictID, Request: &client.EventRequest{ID: r.ID, AssessmentID: r.AssessmentID},
 	}
+	if r.AssessmentID != "" {
+		e.ReliedOnBy.Assessments = append(e.ReliedOnBy.Assessments, r.AssessmentID)
+	}
 	for _, reason := range ans.Verdict.Reasons {
 		e.Reasons = append(e.Reasons, reason.Code)
 	}
