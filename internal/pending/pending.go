@@ -79,7 +79,7 @@ type Queue struct {
 	work sync.WaitGroup
 	// ended says that no more work is begun.
 	mu    sync.Mutex
-	ctx   context.Context //nolint:containedctx // the life of the work that requests leave behind
+	ctx   context.Context // of the work that requests leave behind
 	stop  context.CancelFunc
 	ended bool
 }
