@@ -12,6 +12,7 @@ import (
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/testkit/ocitest"
+	"github.com/signet-policy/signet/internal/testkit/pgtest"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
 	"github.com/signet-policy/signet/internal/webhook"
 )
@@ -158,6 +159,33 @@ func TestVerdictFetchedLater(t *testing.T) {
 	if want := webhook.Sign(raw, sent.header.Get(webhook.HeaderTimestamp), sent.body); sent.header.Get(webhook.HeaderSignature) != want {
 		t.Errorf("signature %q, want %q", sent.header.Get(webhook.HeaderSignature), want)
 	}
+}
+
+// Any server on the store tells of a verdict that was asked for elsewhere, and takes up
+// what the other one left.
+func TestVerdictFetchedFromAnotherServer(t *testing.T) {
+	url := pgtest.Database(t)
+	w := newWorld(t, "database: {url_file: database}")
+	w.file("database", []byte(url+"\n"))
+	w.admin()
+	image, trusted := w.keyless("acme/app")
+	one, two := w.serve(), w.serve()
+	one.create(trusted)
+	w.registry.On(registrytest.Any(), registrytest.Status(http.StatusServiceUnavailable))
+	got, err := one.VerifyLater(t.Context(), client.VerdictRequest{Image: image})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := two.VerdictRequest(t.Context(), got.ID); err != nil || s.Image != image {
+		t.Errorf("%+v, %v", s, err)
+	}
+	one.stop(syscall.SIGTERM)
+	w.registry.Behave()
+	eventually(t, "the other server answers", func() bool {
+		s, err := two.VerdictRequest(t.Context(), got.ID)
+		v, verr := s.Answer()
+		return err == nil && verr == nil && v.Allowed
+	})
 }
 
 // An unsigned image does not make an assessment signed, and a stranger's signature

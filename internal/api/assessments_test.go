@@ -34,7 +34,7 @@ func (b *bed) kept(t *testing.T, list ...string) {
 		if err := json.Unmarshal(answer(t, d, d == verdict.Allow, engine.FromMiss).Body, &v); err != nil {
 			t.Fatal(err)
 		}
-		v.ID, v.Image = fmt.Sprintf("01JZ5X3F8Q00000000000000%02d", i), "registry.example/org/"+image+":v1"
+		v.ID, v.Image = fmt.Sprintf("01JZ5X3F8Q%016d", i), "registry.example/org/"+image+":v1"
 		v.Coverage[0].Signed = one[0] == 'a'
 		body, err := encode(v)
 		if err != nil {
@@ -256,9 +256,9 @@ func TestImageSigningSigners(t *testing.T) {
 	if made.ID == "" || !made.Enabled || *made.OIDCIssuer != "https://accounts.google.com" || made.SubjectRegex != nil || w.Result().Header.Get("Location") != at+"/"+made.ID {
 		t.Errorf("%+v %v", made, w.Result().Header)
 	}
-	var real client.Signer
-	if b.ask(t, "viewer", "GET", v1+"/signers/"+made.ID, nil, "", 200, &real); real.Type != "keyless" || real.Subject != "ci@example.com" {
-		t.Errorf("as Signet has it: %+v", real)
+	var own client.Signer
+	if b.ask(t, "viewer", "GET", v1+"/signers/"+made.ID, nil, "", 200, &own); own.Type != "keyless" || own.Subject != "ci@example.com" {
+		t.Errorf("as Signet has it: %+v", own)
 	}
 	if p := problemOf(b.ask(t, "root", "POST", at, nil, `{"name":"x","signer_type":"keyless","oidc_issuer":"http://x y","subject":"a"}`, 422, nil)); p.Field != "oidc_issuer" {
 		t.Errorf("a mistake: %+v", p)

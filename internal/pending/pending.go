@@ -79,7 +79,7 @@ type Queue struct {
 	work sync.WaitGroup
 	// ended says that no more work is begun.
 	mu    sync.Mutex
-	ctx   context.Context //nolint:containedctx // the life of the work that requests leave behind
+	ctx   context.Context // of the work that requests leave behind
 	stop  context.CancelFunc
 	ended bool
 }
@@ -328,6 +328,9 @@ func (q *Queue) events(r store.VerdictRequest, ans pep.Answer) []store.NewEvent 
 		At: *r.FinishedAt, Kind: client.EventVerdict, Image: r.ImageRef, ImageName: r.ImageName, Digest: ans.Verdict.Digest,
 		After: string(r.Decision), AfterAllowed: ans.Allowed, Reasons: []string{}, ReliedOnBy: client.EventReliance{Principals: []string{r.Principal}, Assessments: []string{}, Environments: []string{}},
 		VerdictID: r.VerdictID, Request: &client.EventRequest{ID: r.ID, AssessmentID: r.AssessmentID},
+	}
+	if r.AssessmentID != "" {
+		e.ReliedOnBy.Assessments = append(e.ReliedOnBy.Assessments, r.AssessmentID)
 	}
 	for _, reason := range ans.Verdict.Reasons {
 		e.Reasons = append(e.Reasons, reason.Code)

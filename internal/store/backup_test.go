@@ -113,7 +113,24 @@ func fill(t testing.TB, s *store.Store) {
 	}
 }
 
+// fillRequests puts a request for a verdict that waits, and one that is done.
+func fillRequests(ctx context.Context, s *store.Store, now time.Time) error {
+	r := store.VerdictRequest{ID: "r", Principal: "ci", Role: "verifier", Images: []string{"ghcr.io/x/**"}, ImageRef: "nginx", Context: map[string]string{"a": "<&>"}, CreatedAt: now, NextAt: now}
+	for _, id := range []string{"r", "done"} {
+		r.ID = id
+		if err := s.AddVerdictRequest(ctx, r, "holder", now.Add(time.Minute), 10); err != nil {
+			return err
+		}
+	}
+	r.Decision, r.Verdict, r.FinishedAt = "deny", []byte(`{"decision":"deny"}`), &now
+	_, err := s.FinishVerdictRequest(ctx, r, "holder", nil)
+	return err
+}
+
 func fillWatch(ctx context.Context, s *store.Store, now time.Time) error {
+	if err := fillRequests(ctx, s, now); err != nil {
+		return err
+	}
 	_, told, err := s.SaveWatched(ctx, []store.WatchedChange{{
 		Watched: store.Watched{ID: "w", ImageRef: "ghcr.io/acme/app:v1", Context: map[string]string{"b": "2", "a": "<&>"}, Decision: "allow", Signers: []string{"builder"}, AskedAt: &now, DueAt: now},
 		Events: []store.NewEvent{{

@@ -164,10 +164,10 @@ func (f *face) serve(ctx context.Context, r *pep.Request) pep.Reply {
 	}
 	member, defined := f.place(r.Rest)
 	if !defined {
-		return f.reply(r, response{DecisionID: r.ID, Warning: missing(raw)})
+		return f.reply(r, response{DecisionID: r.ID, Warning: missing(r, raw)})
 	}
 	res, given, image := f.decide(ctx, r, raw)
-	out := response{DecisionID: res.ID, Warning: missing(raw)}
+	out := response{DecisionID: res.ID, Warning: missing(r, raw)}
 	if out.DecisionID == "" {
 		out.DecisionID = r.ID
 	}
@@ -177,9 +177,9 @@ func (f *face) serve(ctx context.Context, r *pep.Request) pep.Reply {
 	return reply
 }
 
-// missing is OPA's warning for a request without input.
-func missing(input json.RawMessage) *warning {
-	if input != nil {
+// missing is OPA's warning for a body without input.
+func missing(r *pep.Request, input json.RawMessage) *warning {
+	if input != nil || r.HTTP.Method != http.MethodPost {
 		return nil
 	}
 	return &warning{Code: "api_usage_warning", Message: "'input' key missing from the request"}
@@ -256,9 +256,13 @@ func resultOf(ans pep.Answer) result {
 
 // refused is a question that cannot be asked so.
 func refused(m *pep.Mistake) result {
+	remediation := `Ask with {"input": {"image": "ghcr.io/org/app:v1"}}.`
+	if m.Code == pep.OutOfScope {
+		remediation = "Ask as a principal that may ask about this image; the operator makes one."
+	}
 	return result{
 		Deny: []string{m.Detail}, Decision: verdict.Deny, Warnings: []verdict.Reason{},
-		Reasons: []verdict.Reason{{Code: m.Code, Message: m.Detail, Remediation: "Ask with {\"input\": {\"image\": \"ghcr.io/org/app:v1\"}}.", Rule: "opa"}},
+		Reasons: []verdict.Reason{{Code: m.Code, Message: m.Detail, Remediation: remediation, Rule: "opa"}},
 	}
 }
 

@@ -61,7 +61,7 @@ func testVerdictRequests(t *testing.T, f *fixture) {
 	}
 
 	// It is given back to be tried later, by who has it alone.
-	r.Attempts, r.NextAt, r.Message = 1, late.Add(time.Minute), "The registry is down."
+	r.Attempts, r.NextAt, r.Message = 1, late.Add(time.Second), "The registry is down."
 	for _, holder := range []string{"one", "three"} {
 		if err := s.DeferVerdictRequest(ctx, r, holder); err != nil {
 			t.Fatal(err)
