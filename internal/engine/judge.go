@@ -72,14 +72,20 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 		if j.slsa.Level > v.SLSA.Level {
 			v.SLSA = j.slsa
 		}
-		if j.validUntil != nil && j.validUntil.Before(v.ExpiresAt) {
+		if j.validUntil == nil {
+			continue
+		}
+		if j.validUntil.Before(v.ExpiresAt) {
 			v.ExpiresAt = *j.validUntil
+		}
+		if v.ValidUntil == nil || j.validUntil.Before(*v.ValidUntil) {
+			v.ValidUntil = j.validUntil
 		}
 	}
 	combine(v, st, policies, b)
 	sumUp(v, st, b, f, counting, facts.Frame{EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew, StaleRoots: staleRoots(st, b, now)})
 	if v.Decision == verdict.Unknown {
-		v.ExpiresAt = now
+		v.ExpiresAt, v.ValidUntil = now, nil
 		v.RetryAfter = retryAfter(b.RetryAfter)
 	}
 	return d
