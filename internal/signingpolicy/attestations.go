@@ -185,6 +185,7 @@ func (d *draft) attestation(n *yaml.Node, at string) {
 	d.named = append(d.named, s)
 	if len(d.errs) == before {
 		d.policy.Attestations = append(d.policy.Attestations, a)
+		d.attestationsAt = append(d.attestationsAt, n)
 	}
 }
 
