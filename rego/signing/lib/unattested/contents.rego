@@ -41,8 +41,11 @@ _outcome(attestation) := concat("", [
 
 default _list(_, _) := ""
 
-_list(before, names) := sprintf("%s%s", [before, lib.few({name | some name in names})]) if some _ in names # METADATA
+_list(before, names) := sprintf("%s%s", [before, lib.few({name | some name in names})]) if {
+	some _ in names
+}
 
+# METADATA
 # title: Contents are read to their end
 # description: >-
 #   An attestation whose contents are judged is too long to be read to its end, or of a form that is not understood, so
