@@ -41,7 +41,7 @@ const (
 func Library() (map[string][]byte, error) {
 	files := map[string][]byte{"schemas/input.json": rego.InputSchema, "capabilities.json": rego.Capabilities}
 	err := fs.WalkDir(rego.Modules, "signing", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || strings.HasSuffix(name, "_test.rego") && path.Base(name) != "fixture_test.rego" {
+		if err != nil || d.IsDir() || strings.HasSuffix(name, "_test.rego") && path.Base(path.Dir(name)) != "fixture" {
 			return err
 		}
 		files[name], err = rego.Modules.ReadFile(name)
