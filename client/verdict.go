@@ -50,6 +50,9 @@ type Verdict struct {
 	EvaluatedAt time.Time `json:"evaluated_at"`
 	// ExpiresAt is when the answer must be asked for again.
 	ExpiresAt time.Time `json:"expires_at"`
+	// ValidUntil is when time alone may end what the policies say: an exception ends, or
+	// an attestation gets too old. Nil where nothing of the kind has a part in it.
+	ValidUntil *time.Time `json:"valid_until,omitempty"`
 	// RetryAfter is in seconds, set for unknown only.
 	RetryAfter int `json:"retry_after,omitempty"`
 	// Link is the verdict's page, where the server knows its own address.

@@ -292,7 +292,7 @@ func (p watchPDP) Decide(ctx context.Context, st watch.State, q watch.Question) 
 	}
 	out := watch.Answer{
 		VerdictID: v.ID, Decision: a.Decision, Allowed: a.Allowed, Digest: v.Digest, Reasons: []string{}, At: v.EvaluatedAt,
-		RetryAfter: time.Duration(a.RetryAfter) * time.Second,
+		RetryAfter: time.Duration(a.RetryAfter) * time.Second, ValidUntil: v.ValidUntil,
 	}
 	for _, r := range v.Reasons {
 		if !slices.Contains(out.Reasons, r.Code) {

@@ -82,8 +82,14 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 			v.SLSA = j.slsa
 		}
 		platformOnly = platformOnly || j.platformOnly
-		if j.validUntil != nil && j.validUntil.Before(v.ExpiresAt) {
+		if j.validUntil == nil {
+			continue
+		}
+		if j.validUntil.Before(v.ExpiresAt) {
 			v.ExpiresAt = *j.validUntil
+		}
+		if v.ValidUntil == nil || j.validUntil.Before(*v.ValidUntil) {
+			v.ValidUntil = j.validUntil
 		}
 	}
 	combine(v, st, policies, b)
@@ -91,7 +97,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	v.Coverage = coverage(b.Subject, f.Signatures(), counting, apart, required)
 	pin(v, b.Subject, b.Platform, platformOnly)
 	if v.Decision == verdict.Unknown {
-		v.ExpiresAt = now
+		v.ExpiresAt, v.ValidUntil = now, nil
 		v.RetryAfter = retryAfter(b.RetryAfter)
 	}
 	return d

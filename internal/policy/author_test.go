@@ -109,6 +109,7 @@ func TestCheck(t *testing.T) {
 		{"threat 37: deny if found", ruleOf(t, "\tsome a in input.attestations\n\ta.predicate_type == _image"), []string{at + ":13 warning deny_if_found"}, "not _passed"},
 		{"threat 37: through a helper", ruleFile(t, "_bad contains s.id if some s in input.signatures\n"+metadata+head+"\tsome id in _bad\n\tid != \"\"\n}\n"), []string{at + ":13 warning deny_if_found"}, "input.signatures"},
 		{"threat 37: through a function", ruleFile(t, "_bad(x) if input.rejections[_].id == x\n"+metadata+head+"\t_bad(\"x\")\n}\n"), []string{at + ":13 warning deny_if_found"}, "input.rejections"},
+		{"threat 37: through the library", ruleOf(t, "\tsome _, found in lib.base.facts({\"allowed\": []})\n\tcount(found) > 1"), []string{at + ":13 warning deny_if_found"}, "input.attestations"},
 		{"threat 37: in a monotone policy", func() fstest.MapFS {
 			dir := ruleOf(t, "\tsome a in input.attestations\n\ta.id != _image")
 			dir[".manifest"] = file(`{"roots":["signing"],"metadata":{"signet":{"monotone":true}}}`)

@@ -363,11 +363,32 @@ func finds(m *ast.Module, x any, seen map[ast.Var]bool) (list string) {
 		if list == "" {
 			list = evidenceList(r)
 		}
+		if list == "" && libraryEvidence(m, r) {
+			list = "attestations"
+		}
 		if head, ok := r[0].Value.(ast.Var); ok {
 			helper(head)
 		}
 	})
 	return list
+}
+
+// evidenceOfLibrary is what the library says of attestations that are there.
+var evidenceOfLibrary = []string{
+	"attested.about", "attested.counting", "attested.passing", "base.facts", "base.named", "sbom.denied", "sbom.packages", "sbom.unstated",
+	"scan.denied", "scan.findings", "vex.documents",
+}
+
+// libraryEvidence says whether a reference, as lib.sbom.denied, is to one of those.
+func libraryEvidence(m *ast.Module, r ast.Ref) bool {
+	if len(r) < 3 {
+		return false
+	}
+	topic, _ := r[1].Value.(ast.String)
+	name, _ := r[2].Value.(ast.String)
+	head, _ := r[0].Value.(ast.Var)
+	return slices.Contains(evidenceOfLibrary, string(topic)+"."+string(name)) &&
+		slices.ContainsFunc(m.Imports, func(i *ast.Import) bool { return i.Name() == head && i.Path.String() == "data.signing.lib" })
 }
 
 // evidenceList is the list that a reference into the input iterates over.

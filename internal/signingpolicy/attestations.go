@@ -185,6 +185,7 @@ func (d *draft) attestation(n *yaml.Node, at string) {
 	d.named = append(d.named, s)
 	if len(d.errs) == before {
 		d.policy.Attestations = append(d.policy.Attestations, a)
+		d.attestationsAt = append(d.attestationsAt, n)
 	}
 }
 
@@ -239,31 +240,41 @@ func (d *draft) finishNamed() {
 		there = append(there, s.Name)
 	}
 	there = append(there, p.RegisteredNames...)
-	any := p.UseRegistered && len(p.RegisteredNames) == 0
+	open := p.UseRegistered && len(p.RegisteredNames) == 0
 	for _, s := range d.named {
 		for i, name := range s.names {
 			n, at := s.list.Content[i], fmt.Sprintf("%s.signers[%d]", s.at, i)
 			inline := strings.Contains(name, "/")
 			switch {
-			case slices.Contains(there, name) || any && !inline && name != "":
+			case slices.Contains(there, name) || open && !inline && name != "":
 			case len(there) == 0:
 				d.fail(n, at, "%q is no signer of this policy, which takes the registered signers only: write the name of one", name)
 			default:
 				d.fail(n, at, "%q is no trusted signer of this policy; the nearest is %q (its own are called %s/1, %s/2 and so on; registered ones count through {type: registry})",
-					name, nearest(name, there), p.Name, p.Name)
+					name, nearest(name, alike(there, inline)), p.Name, p.Name)
 			}
 		}
 		most, of := len(s.names), "signers that are named"
-		if len(s.names) == 0 && !any {
+		if len(s.names) == 0 && !open {
 			most, of = len(there), "trusted signers there are"
 		}
-		if (len(s.names) > 0 || !any) && s.count != nil && s.want > most {
+		if (len(s.names) > 0 || !open) && s.count != nil && s.want > most {
 			d.fail(s.count, s.at+".count", "%d is more than the %d %s", s.want, most, of)
 		}
 	}
 }
 
-// names are those of the requirements, in the order of the attestations.
+// alike are those of names that are a policy's own, or that are registered, and all of
+// them where there are none.
+func alike(names []string, inline bool) []string {
+	same := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return strings.Contains(name, "/") != inline })
+	if len(same) == 0 {
+		return names
+	}
+	return same
+}
+
+// attestationNames are those of the requirements, in the order of the attestations.
 func (p *Policy) attestationNames() []string {
 	times := map[string]int{}
 	names := make([]string, 0, len(p.Attestations))

@@ -272,11 +272,12 @@ func (d *draft) finishContents() {
 		for _, i := range required[c.kind] {
 			at := fmt.Sprintf("attestations[%d]", i)
 			if c.section == "vulnerabilities" && p.Attestations[i].MaxAge == 0 {
-				d.fail(n, at+".max_age", "is missing: contents.vulnerabilities judges this scan, and one that never gets too old says nothing about what is found later")
+				d.fail(d.attestationsAt[i], at+".max_age", "is missing: contents.vulnerabilities judges this scan, and one that never gets too old says nothing about what is found later")
 			}
-			// Which two of many a scan lets pass is found out by counting; of three it is not.
+			// One of each for two signers is found out by counting; for three it takes the
+			// assignment, which is computed before contents are judged.
 			if p.Attestations[i].Count > 2 {
-				d.fail(n, at+".count", "%d is more than the 2 that can be asked for where contents.%s judges what each of them says", p.Attestations[i].Count, c.section)
+				d.fail(d.attestationsAt[i], at+".count", "%d is more than the 2 that can be asked for where contents.%s judges what each of them says", p.Attestations[i].Count, c.section)
 			}
 		}
 	}
@@ -285,11 +286,12 @@ func (d *draft) finishContents() {
 // empty says that nothing is asked for.
 func (c Contents) empty() bool { return c == Contents{} }
 
-// names of everything that is required, for the sentence that nothing is.
+// requiresSomething says that there is anything that an image could satisfy.
 func (p *Policy) requiresSomething() bool {
 	return p.RequireSignature || len(p.Attestations) > 0 || p.Contents.BaseImages != nil || len(p.Summaries) > 0 || p.SLSA != nil && p.SLSA.Required
 }
 
+// pointer is nil where nothing is asked for, so that nothing is written.
 func (c *Contents) pointer() *Contents {
 	if c.empty() {
 		return nil

@@ -115,6 +115,8 @@ type draft struct {
 	lines      map[string]int // of entries, by name
 	named      []namedSigners
 	contentsAt map[string]*yaml.Node // sections of contents, where written
+	// attestationsAt are where the required attestations stand.
+	attestationsAt []*yaml.Node
 	written    map[string]string     // what was said, and by which field
 	slsa       slsaDraft
 }

@@ -441,6 +441,8 @@ type AskedVerdict struct {
 	// Given says that evidence came with the request, so that asking the same again
 	// would be another question.
 	Given bool
+	// ValidUntil is the verdict's own.
+	ValidUntil *time.Time
 }
 
 // AskedVerdicts reads verdicts with the questions that they answer, in the order
@@ -454,7 +456,7 @@ func (s *Store) AskedVerdicts(ctx context.Context, ids []string) ([]AskedVerdict
 	for i, id := range ids {
 		args[i] = id
 	}
-	rows, err := s.read.QueryContext(ctx, `SELECT `+verificationColumns+`, frames FROM signature_verifications
+	rows, err := s.read.QueryContext(ctx, `SELECT `+verificationColumns+`, frames, verdict FROM signature_verifications
 		WHERE id IN (?`+strings.Repeat(", ?", len(ids)-1)+`) ORDER BY created_at, id`, args...)
 	if err != nil {
 		return nil, wrap(op, err)
@@ -462,11 +464,14 @@ func (s *Store) AskedVerdicts(ctx context.Context, ids []string) ([]AskedVerdict
 	var unread error
 	list, err := collect(op, rows, func(r rower) (AskedVerdict, error) {
 		var v AskedVerdict
-		var packed []byte
-		if err := r.Scan(append(v.dest(), &packed)...); err != nil {
+		var packed, body []byte
+		if err := r.Scan(append(v.dest(), &packed, &body)...); err != nil {
 			return v, err
 		}
 		raw, err := s.unpack(packed)
+		if err == nil {
+			v.ValidUntil, err = s.validUntil(body)
+		}
 		if err != nil {
 			unread, v.ID = err, ""
 			return v, nil //nolint:nilerr // one that is damaged hides no other
@@ -489,6 +494,19 @@ func (s *Store) AskedVerdicts(ctx context.Context, ids []string) ([]AskedVerdict
 		list = slices.DeleteFunc(list, func(v AskedVerdict) bool { return v.ID == "" })
 	}
 	return list, nil
+}
+
+// validUntil reads that field of a verdict that is kept.
+func (s *Store) validUntil(packed []byte) (*time.Time, error) {
+	raw, err := s.unpack(packed)
+	if err != nil {
+		return nil, err
+	}
+	var v struct {
+		ValidUntil *time.Time `json:"valid_until"`
+	}
+	err = json.Unmarshal(raw, &v)
+	return v.ValidUntil, err
 }
 
 // relianceRows bounds what is read to find out who relies on an image.

@@ -154,6 +154,9 @@ type Verdict struct {
 	// ExpiresAt is when the answer must be asked for again; an unknown expires
 	// at once.
 	ExpiresAt time.Time `json:"expires_at"`
+	// ValidUntil is when time alone may end what the policies say: an exception ends, or
+	// an attestation gets too old. Nil where nothing of the kind has a part in it.
+	ValidUntil *time.Time `json:"valid_until,omitempty"`
 	// RetryAfter is in seconds, set for unknown only.
 	RetryAfter int `json:"retry_after,omitempty"`
 	// Attestation is there where it was asked for, by the caller or a policy, and

@@ -111,6 +111,8 @@ type Answer struct {
 	Reasons    []string // codes
 	At         time.Time
 	RetryAfter time.Duration
+	// ValidUntil is when time alone may end it, nil for never.
+	ValidUntil *time.Time
 }
 
 // Listed is an image that is watched though nobody asks.

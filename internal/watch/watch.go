@@ -464,7 +464,7 @@ func (w *Watcher) observe(ctx context.Context, st State, row *store.Watched, o o
 	if o.refreshed || row.RefreshedAt == nil {
 		row.RefreshedAt = &o.At
 	}
-	row.BoundaryAt, row.DueAt = nextBoundary(st, row, now), row.RefreshedAt.Add(w.cfg.Refresh)
+	row.BoundaryAt, row.DueAt = nextBoundary(st, row, o.ValidUntil, now), row.RefreshedAt.Add(w.cfg.Refresh)
 	if before.UnknownTold {
 		if err := add(client.EventRecovered, string(verdict.Unknown)); err != nil {
 			return nil, err
@@ -488,7 +488,7 @@ func (w *Watcher) unknown(ctx context.Context, st State, row *store.Watched, o o
 	row.UnknownReasons = o.Reasons
 	age := now.Sub(*row.UnknownSince)
 	row.DueAt = now.Add(max(min(max(age, retryLeast), retryMost), o.RetryAfter))
-	row.BoundaryAt = nextBoundary(st, row, now)
+	row.BoundaryAt = nextBoundary(st, row, nil, now)
 	if row.UnknownTold || age < w.cfg.UnknownAfter {
 		if left := w.cfg.UnknownAfter - age; left > 0 && !row.UnknownTold { // so that it is told in time
 			row.DueAt = now.Add(min(row.DueAt.Sub(now), max(left, time.Second)))
@@ -505,9 +505,13 @@ func (w *Watcher) unknown(ctx context.Context, st State, row *store.Watched, o o
 
 // nextBoundary is when time itself may change the decision of row: the end of a
 // signer that it stands on, or of an exception; for a denial, the beginning of
-// something that may mend it. nil for never.
-func nextBoundary(st State, row *store.Watched, now time.Time) *time.Time {
+// something that may mend it; and what the answer itself says (an attestation that
+// gets too old). nil for never.
+func nextBoundary(st State, row *store.Watched, validUntil *time.Time, now time.Time) *time.Time {
 	var next *time.Time
+	if validUntil != nil && validUntil.After(now) {
+		next = validUntil
+	}
 	for _, b := range st.Boundaries {
 		if b.At.After(now) && (next == nil || b.At.Before(*next)) && matters(b, row) {
 			next = &b.At
@@ -869,7 +873,7 @@ func (w *Watcher) asked(ctx context.Context, st State, row *store.Watched, v sto
 	}
 	before := *row
 	o := observation{
-		Answer: Answer{VerdictID: v.ID, Decision: v.Decision, Allowed: v.Allowed, Digest: v.ImageDigest, Reasons: codes(v.Reasons), At: v.CreatedAt},
+		Answer: Answer{VerdictID: v.ID, Decision: v.Decision, Allowed: v.Allowed, Digest: v.ImageDigest, Reasons: codes(v.Reasons), At: v.CreatedAt, ValidUntil: v.ValidUntil},
 		key:    key, revision: v.Active.Revision, signers: v.Signers,
 	}
 	if events, err = w.observe(ctx, st, row, o); err != nil {

@@ -156,7 +156,10 @@ _speaks_of(finding, name) if object.get(finding, "requirement", name) == name
 #     signing.satisfied_by with input as fixture.good with data.params as fixture.params
 satisfied_by := array.flatten([
 	[{"requirement": name, "facts": sort(ids)} | some name, ids in requirement.needs; count(ids) > 0],
-	[{"requirement": name, "exception": exception} | some name, exceptions in _waivers_of_need; some exception in exceptions],
+	[{"requirement": name, "exception": exception} |
+		some name, exceptions in _waivers_of_need
+		some exception in exceptions
+	],
 	[entry | some [_, entry] in sort(_satisfied_by_rules)],
 ])
 

@@ -44,4 +44,4 @@ passes(attestation, demands) if {
 	count(missing(attestation, demands)) == 0
 }
 
-_failed(outcome) if count(outcome.failed) > 0
+_failed(outcome) if some _ in outcome.failed

@@ -41,7 +41,9 @@ _outcome(attestation) := concat("", [
 
 default _list(_, _) := ""
 
-_list(before, names) := sprintf("%s%s", [before, lib.few({name | some name in names})]) if count(names) > 0
+_list(before, names) := sprintf("%s%s", [before, lib.few({name | some name in names})]) if {
+	some _ in names
+}
 
 # METADATA
 # title: Contents are read to their end

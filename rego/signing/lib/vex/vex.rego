@@ -88,7 +88,7 @@ _product(statement, _, digests) if {
 	_image(item, digests)
 }
 
-_names_products(statement) if count(statement.products) > 0
+_names_products(statement) if some _ in statement.products
 
 # An image: a package URL of the type oci, a name with a digest, or the digest alone.
 _image(item, digests) if {
