@@ -264,6 +264,8 @@ type apiParts struct {
 	// collectors are metrics of other parts.
 	collectors []prometheus.Collector
 	previews   api.Previews
+	// faces are other protocols.
+	faces []api.Face
 }
 
 func newAPI(p apiParts) (*api.Server, error) {
@@ -284,6 +286,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 			return asked.Name(), err
 		},
 		Previews:       p.previews,
+		Faces:          p.faces,
 		Checks:         checks(p),
 		MoreChecks:     moreChecks(p.admin),
 		Collectors:     p.collectors,

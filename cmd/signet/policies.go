@@ -37,6 +37,8 @@ type inForcePolicy struct {
 	// made names the stored body and archive that it was made of, "" where there is
 	// no store.
 	made string
+	// fallback says that nobody has written it.
+	fallback bool
 }
 
 // madeOf names a policy's body and its bundle's archive, "" for none.
@@ -89,6 +91,7 @@ func compilePolicies(ctx context.Context, rows []store.PolicyRow, with compiling
 				return nil, err
 			}
 		}
+		p.fallback = r.Source == sourceEmbedded
 		out = append(out, p)
 	}
 	return out, nil
@@ -293,16 +296,19 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	}
 	return engine.Policy{
 		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts,
-		RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
+		RequireSignature: p.RequireSignature, Registered: p.UseRegistered, When: p.Context, Fallback: p.fallback,
 		Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil
 }
 
 func digestOf(st *engine.State) (string, error) {
-	type part struct{ Name, Policy, Params, Signers string }
+	type part struct {
+		Name, Policy, Params, Signers string
+		When                          map[string]string `json:",omitempty"`
+	}
 	list := []part{}
 	for _, p := range st.Policies {
-		list = append(list, part{p.Name, p.Set.Digest(), p.Set.ParamsDigest(), p.Signers.Digest()})
+		list = append(list, part{p.Name, p.Set.Digest(), p.Set.ParamsDigest(), p.Signers.Digest(), p.When})
 	}
 	body, err := facts.Canonical(map[string]any{"policies": list, "roots": st.Roots})
 	if err != nil {

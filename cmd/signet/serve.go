@@ -18,6 +18,7 @@ import (
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/decisionlog"
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/pluginfile"
 	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
@@ -27,8 +28,9 @@ type serveCmd struct {
 	commonFlags
 	sourceFlags
 	policyFlags
-	Listen string `help:"Address of the HTTP server (default 127.0.0.1:8090)." placeholder:"ADDR" env:"SIGNET_LISTEN"`
-	Demo   bool   `help:"Serve sample images from an in-process registry, on a data directory that goes at exit."`
+	Listen  string `help:"Address of the HTTP server (default 127.0.0.1:8090)." placeholder:"ADDR" env:"SIGNET_LISTEN"`
+	Plugins string `help:"Plugin file of an MCP gateway, whose plugins for image signatures are served at /mcp." placeholder:"FILE" type:"path"`
+	Demo    bool   `help:"Serve sample images from an in-process registry, on a data directory that goes at exit."`
 }
 
 // shutdownTime is what requests under way may take when the server stops.
@@ -48,6 +50,12 @@ func (c serveCmd) Run(ctx context.Context, std streams) error {
 		if err := f.CheckListen(); err != nil {
 			return &exit{code: exitUsage, err: err}
 		}
+	}
+	if c.Plugins != "" {
+		f.MCP.Plugins = c.Plugins
+	}
+	if err := addPluginsServer(&f); err != nil {
+		return err
 	}
 	if c.Demo {
 		return c.demo(ctx, std, f)
@@ -105,7 +113,9 @@ type server struct {
 	decisions *decisionlog.Log
 	file      config.File
 	faces     []face
-	stop      []func()
+	// plugins are those of an MCP gateway.
+	plugins pluginfile.File
+	stop    []func()
 }
 
 // newServer connects the parts. The caller closes it.
@@ -123,6 +133,9 @@ func (s *server) later(f func()) { s.stop = append(s.stop, f) }
 
 func (s *server) connect(ctx context.Context, parts serverParts) (err error) {
 	f := parts.file
+	if s.plugins, err = loadPlugins(f); err != nil {
+		return err
+	}
 	if s.store, err = openStore(ctx, f); err != nil {
 		return err
 	}
@@ -176,6 +189,12 @@ func (s *server) seed(ctx context.Context, parts serverParts) error {
 	list, fallback := []*signingpolicy.Policy{policy}, (*signingpolicy.Policy)(nil)
 	if parts.source == sourceEmbedded {
 		list, fallback = nil, policy
+	}
+	for _, p := range pluginPolicies(s.plugins) {
+		if p, err = pinKMS(ctx, s.file, s.store, p); err != nil {
+			return err
+		}
+		list = append(list, p)
 	}
 	bundles, err := bundleSeeds(s.file)
 	if err != nil {
@@ -255,8 +274,13 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		return err
 	}
 	s.later(s.watching.feed.Close)
+	plugin, err := newMCP(f, s.plugins, nil, s.log)
+	if err != nil {
+		return err
+	}
 	s.api, err = newAPI(apiParts{
-		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(), shadows: s.engine.ShadowCounts,
+		faces: []api.Face{asFace(plugin)},
+		file:  f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(), shadows: s.engine.ShadowCounts,
 		cache: s.cache, batch: batch, recorder: record, source: source, decisions: s.decisions, watching: s.watching,
 		past:       pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
 		previews:   &previewer{inForce: s.inForce, admin: s.admin, engine: s.engine},

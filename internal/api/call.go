@@ -115,6 +115,9 @@ func (s *Server) steps(r *http.Request, c *call) (reply, error) {
 	if rt.open {
 		return s.openSteps(r, c)
 	}
+	if rt.face != nil {
+		return s.faceSteps(r, c)
+	}
 	token, err := s.credential(c)
 	if err != nil {
 		return reply{}, err

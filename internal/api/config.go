@@ -104,6 +104,8 @@ type Config struct {
 	// ImageName gives the normalised name of an image, as facts.Subject.Name
 	// does. Nil: who is bound to some images may ask about none.
 	ImageName func(image string) (string, error)
+	// Faces are other protocols that are spoken here.
+	Faces []Face
 	// Checks are run by /readyz, beside reading what is in force.
 	Checks []Check
 	// MoreChecks gives outcomes of checks that come and go; nil: none. It is

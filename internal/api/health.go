@@ -52,6 +52,11 @@ func getHealth(context.Context, *call) (reply, error) {
 	return reply{status: http.StatusOK, contentType: mediaJSON, body: []byte(`{"status":"ok"}` + "\n")}, nil
 }
 
+// getHealthy is [getHealth] as MCP gateways ask for it.
+func getHealthy(context.Context, *call) (reply, error) {
+	return reply{status: http.StatusOK, contentType: mediaJSON, body: []byte(`{"status":"healthy"}` + "\n")}, nil
+}
+
 // getReady tells whether a request would be answered: what is in force can be
 // read, and every check passes. A token that is good shows the details; one
 // that is not shows none, and fails no probe.

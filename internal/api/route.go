@@ -38,6 +38,8 @@ type route struct {
 	// quiet keeps what went well out of the log at info.
 	quiet bool
 	serve func(ctx context.Context, c *call) (reply, error)
+	// face answers instead of serve, where it is not nil.
+	face *Face
 
 	timing *timings
 }

@@ -127,10 +127,11 @@ func (s *Server) routes(registry *prometheus.Registry) []*route {
 		{method: http.MethodGet, path: "/docs", anyRole: true, quiet: true, page: true, serve: getDocs()},
 		{method: http.MethodGet, path: "/docs/style.css", anyRole: true, quiet: true, page: true, serve: getDocsStyle},
 		{method: http.MethodGet, path: "/metrics", need: auth.Read, quiet: true, serve: exposition(registry)},
+		{method: http.MethodGet, path: "/health", open: true, anyQuery: true, quiet: true, serve: getHealthy},
 		{method: http.MethodGet, path: "/healthz", open: true, anyQuery: true, quiet: true, serve: getHealth},
 		{method: http.MethodGet, path: "/readyz", open: true, anyQuery: true, quiet: true, serve: s.getReady},
 	}
-	return slices.Concat(verdicts, s.administrationRoutes(), operation)
+	return slices.Concat(verdicts, s.administrationRoutes(), operation, s.faceRoutes())
 }
 
 // administrationRoutes are the paths that change what is in force, and show it.

@@ -47,32 +47,17 @@ func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) 
 // policy lets pass; an unknown that does not is 503 with the same body. It
 // changes nothing of c, so that the items of a batch can share one.
 func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (reply, verdict.Decision, error) {
-	if scoped(c.principal) {
-		if p := s.inScope(c.principal, req.Image); p != nil {
-			return reply{}, "", p
-		}
-	}
-	ans, err := s.cfg.Decider.Decide(ctx, c.state, engine.Request{
-		Image: req.Image, Platform: req.Platform, Context: req.Context, Refresh: req.Refresh,
-		Roles: s.roles[c.principal.Role], Principal: c.principal.Name,
-		AssessmentID: req.AssessmentID, Labels: req.Labels, RequestID: c.id, BatchID: c.batch,
-	})
+	ans, err := s.ask(ctx, c, req)
 	if err != nil {
-		return reply{}, "", decideProblem(err, req)
+		return reply{}, "", err
 	}
 	out := reply{contentType: mediaJSON, body: ans.Body, cache: ans.From}
-	switch {
-	case len(ans.Body) == 0:
-		return reply{}, "", errors.New("the engine gave an answer without a body")
-	case ans.Allowed && known(ans.Decision), ans.Decision == verdict.Deny:
+	if ans.Allowed || ans.Decision == verdict.Deny {
 		// Whatever is answered with 200 was recorded, so it can be read again.
 		out.status, out.location = http.StatusOK, locationOf(ans.Body)
-	case ans.Decision == verdict.Unknown:
+	} else {
 		out.status, out.retryAfter = http.StatusServiceUnavailable, max(ans.RetryAfter, 1)
-	default:
-		return reply{}, "", fmt.Errorf("the engine gave decision %q with allowed %t, which is no answer", ans.Decision, ans.Allowed)
 	}
-	s.metrics.verdict(ans.Decision, ans.From)
 	return out, ans.Decision, nil
 }
 

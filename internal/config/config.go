@@ -77,6 +77,7 @@ func Default() File {
 			Recent: Duration(14 * day), Rate: 5, Refresh: Duration(day), WarnBefore: []Duration{Duration(30 * day), Duration(7 * day), Duration(day)},
 			UnknownAfter: Duration(time.Hour),
 		},
+		Deadlines:    Deadlines{MCP: Duration(25 * time.Second)},
 		MaxStaleness: Duration(14 * day),
 		Limits:       evidence.DefaultLimits(),
 

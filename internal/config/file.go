@@ -24,6 +24,13 @@ type File struct {
 	// Listeners are more addresses, each with the authentication of its own, for
 	// callers that cannot send a token.
 	Listeners []Listener `yaml:"listeners"`
+	// ExternalURL is where people find this server, such as https://signet.example.com:
+	// denials link to the pages of their verdicts there. Absent: they have no link.
+	ExternalURL string `yaml:"external_url"`
+	// MCP is about MCP gateways.
+	MCP MCP `yaml:"mcp"`
+	// Deadlines are what an answer may take.
+	Deadlines Deadlines `yaml:"deadlines"`
 	// TrustedProxies are the networks whose X-Forwarded-For is believed, for the
 	// log, for the audit log and for tokens that are bound to networks.
 	TrustedProxies []string `yaml:"trusted_proxies"`
@@ -144,8 +151,8 @@ type TLS struct {
 type Listener struct {
 	// Address is host:port, or unix:/path/to.sock for authentication socket.
 	Address string `yaml:"address"`
-	// Protocols are those that it speaks: rest. (mcp, opa, authzen and admission
-	// come with a later version.)
+	// Protocols are those that it speaks: rest, mcp. (opa, authzen and admission come
+	// with a later version.)
 	Protocols []string `yaml:"protocols"`
 	// Authentication is token (as on the main address), mtls (a client
 	// certificate of client_ca_file), socket (whoever can open the socket's file,

@@ -46,6 +46,7 @@ func (f *File) validate() error {
 	f.checkBundles(&p)
 	f.checkCache(&p)
 	f.DecisionLog.check(&p)
+	f.checkMCP(&p)
 	f.checkWatch(&p)
 	f.checkWebhooks(&p)
 	if f.SigningPolicy.Kind != 0 && f.PolicyFile != "" {
@@ -148,15 +149,15 @@ func (l Listener) SocketPath() string {
 func (l Listener) check(p *problems, at string) {
 	l.checkAddress(p, at)
 	if len(l.Protocols) == 0 {
-		p.bad(at+".protocols", "is missing; write [rest]")
+		p.bad(at+".protocols", "is missing; write [rest], [mcp] or both")
 	}
 	for _, name := range l.Protocols {
 		switch name {
-		case "rest":
-		case "mcp", "opa", "authzen", "admission":
-			p.bad(at+".protocols", "%s comes with a later version; write [rest]", name)
+		case "rest", "mcp":
+		case "opa", "authzen", "admission":
+			p.bad(at+".protocols", "%s comes with a later version; write [rest], [mcp] or both", name)
 		default:
-			p.bad(at+".protocols", "%q is not known; write [rest]", name)
+			p.bad(at+".protocols", "%q is not known; write [rest], [mcp] or both", name)
 		}
 	}
 	l.TLS.check(p, at+".tls")

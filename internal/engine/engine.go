@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -361,7 +362,7 @@ func (e *Engine) check(st *State, req Request) (Asked, error) {
 		return Asked{}, fmt.Errorf("%w: image: %w", ErrInvalid, err)
 	}
 	for k, v := range req.Context {
-		if err := declared(st.scope(asked.Name()), k, v); err != nil {
+		if err := declared(st.named(asked.Name()), k, v); err != nil {
 			return Asked{}, err
 		}
 	}
@@ -373,6 +374,9 @@ func declared(in []Policy, key, value string) error {
 	known := false
 	for _, p := range in {
 		values, ok := p.Set.Context()[key]
+		if v, wanted := p.When[key]; wanted {
+			values, ok = append(slices.Clone(values), v), true
+		}
 		known = known || ok
 		for _, v := range values {
 			if v == value {

@@ -49,7 +49,7 @@ func (g *gathered) mistake() error {
 func (e *Engine) gather(ctx context.Context, st *State, req Request, asked Asked) *gathered {
 	g := &gathered{Asked: asked}
 	q := evidence.Query{Image: req.Image, Platform: req.Platform, EvidenceOnly: req.EvidenceOnly, Refresh: req.Refresh}
-	policies := st.scope(asked.Name())
+	policies := st.scope(asked.Name(), req.Context)
 	for _, p := range policies {
 		q.AllPlatforms = q.AllPlatforms || p.AllPlatforms
 	}

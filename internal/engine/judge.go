@@ -54,7 +54,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	d := decided{verdict: v, frames: map[string]facts.Frame{}, alarms: map[string]error{}}
 	counting := map[string]bool{}
 
-	policies := st.scope(subject.Name())
+	policies := st.scope(subject.Name(), b.Context)
 	for _, p := range policies {
 		j := judgeOne(ctx, st, p, b, f, now)
 		v.Policies = append(v.Policies, j.verdict)

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto"
+	"slices"
 	"time"
 
 	"github.com/signet-policy/signet/internal/auth"
@@ -73,7 +74,13 @@ type Policy struct {
 	Document string
 	// Applies says whether the policy speaks of an image by its name.
 	Applies func(name string) bool
-	Set     PolicySet
+	// When is what a question's context must say for the policy to speak of it; none:
+	// it speaks of every question. What is said there is declared.
+	When map[string]string
+	// Fallback stands in for policies that nobody has written: it is silent where one
+	// with When speaks.
+	Fallback bool
+	Set      PolicySet
 	// Signers are the signers in force for this policy: its own, and the
 	// registered ones it asks for.
 	Signers *signers.Set
@@ -120,8 +127,26 @@ type State struct {
 	GraceNote string
 }
 
-// scope returns the policies that speak of name, in order.
-func (st *State) scope(name string) []Policy {
+// scope returns the policies that speak of a question, in order: about an image of
+// this name, with this context.
+func (st *State) scope(name string, context map[string]string) []Policy {
+	var in []Policy
+	special := false
+	for _, p := range st.Policies {
+		if p.Applies(name) && p.when(context) {
+			in = append(in, p)
+			special = special || len(p.When) > 0 && p.Mode != verdict.Disabled
+		}
+	}
+	if special {
+		in = slices.DeleteFunc(in, func(p Policy) bool { return p.Fallback })
+	}
+	return in
+}
+
+// named returns the policies that speak of an image of this name, whatever else a
+// question says.
+func (st *State) named(name string) []Policy {
 	var in []Policy
 	for _, p := range st.Policies {
 		if p.Applies(name) {
@@ -129,4 +154,13 @@ func (st *State) scope(name string) []Policy {
 		}
 	}
 	return in
+}
+
+func (p Policy) when(context map[string]string) bool {
+	for k, v := range p.When {
+		if context[k] != v {
+			return false
+		}
+	}
+	return true
 }

@@ -129,6 +129,7 @@ func FromNode(n *yaml.Node) (*Policy, error) {
 		"verify_transparency_log": d.flag(&p.VerifyTransparencyLog, "verify_transparency_log", ""),
 		"threshold":               func(n *yaml.Node) { p.Threshold = d.count(n) },
 		"images":                  func(n *yaml.Node) { d.images(n) },
+		"context":                 d.context,
 		"trusted_signers":         func(n *yaml.Node) { d.signers(n, "trusted_signers", d.typedSigner) },
 		"trusted_keys":            func(n *yaml.Node) { d.signers(n, "trusted_keys", d.keyOrKeyless) },
 		"trusted_sources":         func(n *yaml.Node) { d.sources(n, "trusted_sources") },
