@@ -46,6 +46,7 @@ type commands struct {
 	Verdicts verdictsCmd `cmd:"" aliases:"verdict" help:"Verdicts of the past."`
 	Watch    watchCmd    `cmd:"" help:"Images that are decided again without being asked for."`
 	Events   eventsCmd   `cmd:"" help:"What happened to watched images."`
+	Gateways gatewaysCmd `cmd:"" help:"Images behind the gateways of an MCP gateway."`
 	Webhooks webhooksCmd `cmd:"" help:"Where events are sent."`
 	Audit    auditCmd    `cmd:"" help:"Who changed what is in force, and when."`
 	Secret   secretCmd   `cmd:"" help:"The secret that keys are derived from."`

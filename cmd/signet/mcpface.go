@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/pep/mcp"
@@ -89,6 +90,24 @@ func facePlugin(p pluginfile.Plugin, unmapped string) mcp.Plugin {
 		out.Context = p.Policy.Context
 	}
 	return out
+}
+
+// mappedGateways are the images behind gateways, as the store has them now.
+type mappedGateways struct{ admin *administration.Service }
+
+func (m mappedGateways) Images(ctx context.Context, g mcp.Gateway) ([]string, error) {
+	return m.admin.GatewayImages(ctx, g.ID, g.URL, g.Tags)
+}
+
+// gatewaySeeds are those of the configuration.
+func gatewaySeeds(f config.File) []administration.GatewaySeed {
+	list := make([]administration.GatewaySeed, 0, len(f.MCP.Gateways))
+	for _, g := range f.MCP.Gateways {
+		list = append(list, administration.GatewaySeed{Name: g.Name, PutGateway: client.PutGateway{
+			GatewayID: g.GatewayID, URL: g.URL, Tag: g.Tag, Image: g.Image, Note: g.Note,
+		}})
+	}
+	return list
 }
 
 // asFace puts an MCP server behind the API's authentication.

@@ -213,6 +213,12 @@ func (s *server) seed(ctx context.Context, parts serverParts) error {
 	if err := s.admin.DropBundles(ctx, bundles); err != nil {
 		return err
 	}
+	if err := s.admin.SeedGateways(ctx, gatewaySeeds(s.file)); err != nil {
+		if errors.Is(err, administration.ErrUnavailable) {
+			return err
+		}
+		return &exit{code: exitUsage, err: prefixed(s.file.Path, err)}
+	}
 	roots, err := parts.roots(ctx, s.store)
 	if err != nil {
 		return err
@@ -274,7 +280,7 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		return err
 	}
 	s.later(s.watching.feed.Close)
-	plugin, err := newMCP(f, s.plugins, nil, s.log)
+	plugin, err := newMCP(f, s.plugins, mappedGateways{s.admin}, s.log)
 	if err != nil {
 		return err
 	}

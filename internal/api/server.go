@@ -203,6 +203,11 @@ func (s *Server) administrationRoutes() []*route {
 		{method: http.MethodDelete, path: v1 + "/watch/:id", need: auth.Policy, serve: s.by(s.deleteWatched)},
 		{method: http.MethodGet, path: v1 + "/webhooks/:name/key", need: auth.Administer, serve: s.by(s.webhookKey)},
 
+		{method: http.MethodGet, path: v1 + "/gateways", need: auth.Read, query: page, serve: s.by(listOf(a.Gateways))},
+		{method: http.MethodGet, path: v1 + "/gateways/:name", need: auth.Read, serve: s.by(s.getGateway)},
+		{method: http.MethodPut, path: v1 + "/gateways/:name", need: auth.Administer, body: true, serve: byJSON(s, gatewayExample, s.putGateway)},
+		{method: http.MethodDelete, path: v1 + "/gateways/:name", need: auth.Administer, serve: s.by(s.deleteGateway)},
+
 		{method: http.MethodGet, path: v1 + "/audit", need: auth.Read, query: []string{"object", "before", "limit"}, serve: s.by(s.listAudit)},
 		{method: http.MethodGet, path: v1 + "/audit/head", need: auth.Read, serve: s.by(s.auditHead)},
 		{method: http.MethodPost, path: v1 + "/audit/verify", need: auth.Read, body: true, serve: byJSON(s, verifyAuditExample, s.verifyAudit)},

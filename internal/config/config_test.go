@@ -123,7 +123,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 		{"insecure with a CA", "registries: {a.test: {insecure: true, ca_file: f}}\n", []string{"plain HTTP"}},
 		{"half a certificate", "tls: {cert_file: a}\n", []string{"tls", "key_file"}},
 		{"listener without protocols", "listeners: [{address: \"127.0.0.1:1\", authentication: token}]\n", []string{"listeners[0].protocols", "[rest]"}},
-		{"listener of a later version", "listeners: [{address: \"127.0.0.1:1\", authentication: token, protocols: [mcp]}]\n", []string{"mcp", "later version"}},
+		{"listener of a later version", "listeners: [{address: \"127.0.0.1:1\", authentication: token, protocols: [admission]}]\n", []string{"admission", "later version"}},
 		{"listener with a protocol of nobody", "listeners: [{address: \"127.0.0.1:1\", authentication: token, protocols: [soap]}]\n", []string{"soap", "not known"}},
 		{"listener with a token in clear text", "listeners: [{address: \"10.0.0.1:1\", authentication: token, protocols: [rest]}]\n", []string{"listeners[0].tls", "clear text"}},
 		{"no authentication where others can reach it", "listeners: [{address: \"0.0.0.0:1\", authentication: none_on_loopback, protocols: [rest], principal: {name: a, role: verifier}}]\n", []string{"listeners[0].authentication", "loopback"}},
