@@ -36,6 +36,7 @@ type commands struct {
 	Verify   verifyCmd   `cmd:"" help:"Verify images, or a file with --bundle, and give a verdict."`
 	Facts    factsCmd    `cmd:"" help:"Print the input document of an image: everything that verification proved."`
 	Serve    serveCmd    `cmd:"" help:"Answer verdicts over HTTP."`
+	Plugin   pluginCmd   `cmd:"" help:"Answer an MCP gateway that starts its plugins itself."`
 	Setup    setupCmd    `cmd:"" help:"Get the first administrator's token of a server."`
 	Token    tokenCmd    `cmd:"" help:"API tokens."`
 	Signers  signersCmd  `cmd:"" help:"Registered trusted signers."`

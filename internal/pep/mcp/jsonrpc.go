@@ -23,6 +23,7 @@ const (
 	codeInvalidRequest = -32600
 	codeNoMethod       = -32601
 	codeInvalidParams  = -32602
+	codeInternal       = -32603
 )
 
 // mostInBatch bounds a batch, which protocol version 2025-03-26 has.
@@ -215,4 +216,32 @@ func (s *Server) initialize(params map[string]json.RawMessage) initializeResult 
 		version = versions()[0]
 	}
 	return initializeResult{version, json.RawMessage(`{"tools":{"listChanged":false}}`), serverInfo{"signet", s.cfg.Version}}
+}
+
+// Unreachable answers a message for which no server could be asked: for a hook an
+// error of the plugin, which the gateway takes for no pass; nil where the message
+// wants no answer.
+func Unreachable(message []byte) []byte {
+	const why = "Signet cannot be reached. Ask again; the operator finds the cause in the plugin's output."
+	m, err := object(bytes.TrimSpace(message))
+	if err != nil || !validID(m["id"]) {
+		return nil
+	}
+	out := failed(m["id"], codeInternal, why)
+	if params, err := object(m["params"]); err == nil {
+		if tool, _ := text(params["name"]); tool == "invoke_hook" {
+			args, _ := object(params["arguments"])
+			plugin, _ := text(args["plugin_name"])
+			body, err := encode(trouble(plugin, CodeUnavailable, why, nil))
+			if err != nil {
+				return nil
+			}
+			out = done(m["id"], toolResult{Content: []content{{"text", string(body)}}})
+		}
+	}
+	body, err := encode(out)
+	if err != nil {
+		return nil
+	}
+	return body
 }
