@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/testkit/ocitest"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
+	"github.com/signet-policy/signet/internal/testkit/require"
 )
 
 // pluginFile is what a gateway's users have: a policy of its own for the plugin.
@@ -310,4 +312,96 @@ func freeLoopback(w *world) string {
 	}
 	w.Fatal("no free port")
 	return ""
+}
+
+// A second opinion: the real cosign agrees, and a program that does not makes what
+// it disagrees about unknown.
+func TestSecondOpinion(t *testing.T) {
+	w := newWorld(t, "")
+	image, signer := w.keyless("org/app")
+	unsigned := w.registry.Host() + "/org/other@" + w.registry.Push("org/other", "", ocitest.Image(ocitest.ImageOptions{Content: "other"}))
+	w.admin()
+	ask := func(d *daemon, image string) (client.Verdict, string) {
+		t.Helper()
+		v, err := d.Verify(t.Context(), client.VerdictRequest{Image: image, Context: map[string]string{"plugin": "ImageSigningPlugin"}, Refresh: true})
+		if err != nil {
+			t.Fatalf("asking for %s: %v", image, err)
+		}
+		var codes []string
+		for _, r := range v.Reasons {
+			codes = append(codes, r.Code)
+		}
+		return v, string(v.Decision) + " " + strings.Join(codes, " ")
+	}
+	with := func(path string) *daemon {
+		t.Helper()
+		w.file("plugins.yaml", []byte(strings.Replace(string(pluginFile(signer, "")), "      unmapped: deny\n", "      unmapped: deny\n      cosign: {path: \""+path+"\", timeout_seconds: 20}\n", 1)))
+		return w.serve("--plugins", w.path("plugins.yaml"))
+	}
+	d := with(require.Cosign(t))
+	if v, got := ask(d, image); got != "allow " {
+		t.Errorf("both find it: %s %+v", got, v.Reasons)
+	}
+	if _, got := ask(d, unsigned); !strings.HasPrefix(got, "deny unsigned") {
+		t.Errorf("both find nothing: %s", got)
+	}
+	v, _ := ask(d, image)
+	if r, err := d.ReproduceVerdict(t.Context(), v.ID); err != nil || !r.Same {
+		t.Errorf("the verdict is not reproduced: %+v, %v", r, err)
+	}
+	d.stop(syscall.SIGTERM)
+
+	d = with(scripted(t, `echo "Error: no matching signatures" >&2; exit 12`))
+	v, got := ask(d, image)
+	if got != "unknown verifiers_disagree" || v.Allowed {
+		t.Errorf("only Signet finds it: %s", got)
+	} else if n := v.Reasons[0].Nearest; n == nil || !strings.Contains(n.Have, "no matching signatures") || !strings.Contains(n.Want, signer.Subject) {
+		t.Errorf("both outputs: %+v", n)
+	}
+	d.stop(syscall.SIGTERM)
+
+	d = with(scripted(t, `echo '[{"critical":{}}]'`))
+	if _, got := ask(d, image); got != "allow " {
+		t.Errorf("both find it: %s", got)
+	}
+	if _, got := ask(d, unsigned); got != "unknown verifiers_disagree" {
+		t.Errorf("only cosign finds it: %s", got)
+	}
+	d.stop(syscall.SIGTERM)
+
+	d = with(scripted(t, `kill -9 $$`))
+	if _, got := ask(d, image); got != "unknown second_opinion_unavailable" {
+		t.Errorf("cosign is broken: %s", got)
+	}
+	if _, got := ask(d, unsigned); !strings.HasPrefix(got, "deny unsigned") {
+		t.Errorf("denied all the same: %s", got)
+	}
+	d.stop(syscall.SIGTERM)
+
+	w.file("plugins.yaml", []byte(strings.Replace(string(pluginFile(signer, "")), "      unmapped: deny\n", "      unmapped: deny\n      cosign: {path: \""+w.file("cosign", []byte("#!/bin/sh\n"))+"\"}\n", 1)))
+	if code, _, errs := w.run("serve", "--plugins", w.path("plugins.yaml")); code != exitUsage || !strings.Contains(errs, "cosign.path") {
+		t.Errorf("a program that is none: exit code %d: %s", code, errs)
+	}
+}
+
+// scripted is a program in a folder of which nobody else can change anything.
+func scripted(t *testing.T, script string) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(cache, "signet-cosign-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := dir + "/cosign"
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o700); err != nil { //nolint:gosec // it is to be run
+		t.Fatal(err)
+	}
+	return path
 }

@@ -15,9 +15,11 @@ import (
 	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/config"
+	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/pep/mcp"
 	"github.com/signet-policy/signet/internal/pluginfile"
 	"github.com/signet-policy/signet/internal/signingpolicy"
+	"github.com/signet-policy/signet/internal/trust"
 )
 
 // mcpPath is where MCP gateways ask, and mcpBody the largest message: the gateway
@@ -176,4 +178,19 @@ func onlyHealth(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// rootFiles gives those of roots that may vouch for an image.
+func rootFiles(roots []*trust.Root) func(name string) []engine.RootFile {
+	return func(name string) []engine.RootFile {
+		var files []engine.RootFile
+		for _, r := range roots {
+			if !r.Covers(name) {
+				continue
+			}
+			req := r.Requires()
+			files = append(files, engine.RootFile{Name: r.Name(), Body: r.Bytes(), SCT: req.SCT, Log: req.Log, Timestamp: req.Timestamp})
+		}
+		return files
+	}
 }

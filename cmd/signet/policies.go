@@ -296,7 +296,7 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	}
 	return engine.Policy{
 		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts,
-		RequireSignature: p.RequireSignature, Registered: p.UseRegistered, When: p.Context, Fallback: p.fallback,
+		RequireSignature: p.RequireSignature, Registered: p.UseRegistered, When: p.Context, Fallback: p.fallback, KeysWithoutLog: !p.VerifyTransparencyLog,
 		Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil
 }

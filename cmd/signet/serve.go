@@ -254,6 +254,13 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 	if err != nil {
 		return err
 	}
+	second, err := newSecondOpinions(s.plugins, client)
+	if err != nil {
+		return err
+	}
+	if configured, err = second.settings(configured); err != nil {
+		return err
+	}
 	batch := store.NewBatch(store.BatchConfig{Store: s.store, Log: s.log})
 	s.later(batch.Close)
 	record := newRecorder(s.store, s.log)
@@ -270,6 +277,9 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 	if s.decisions != nil {
 		s.later(func() { closeDecisionLog(s.decisions, s.log) })
 		cfg.Decisions = decisions{s.decisions}
+	}
+	if second != nil {
+		cfg.Second = second
 	}
 	if s.engine, err = engine.New(cfg); err != nil {
 		return err

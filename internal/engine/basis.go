@@ -28,6 +28,8 @@ type Basis struct {
 	// OldSignature: among the evidence was one of cosign's old signatures, verified
 	// or not.
 	OldSignature bool `json:"old_signature,omitempty"`
+	// Second is what another verifier found; nil where none was asked.
+	Second *Second `json:"second,omitempty"`
 	// Problem is why the image could not be resolved or its evidence not be read.
 	Problem *Problem `json:"problem,omitempty"`
 	// RetryAfter is the longest wait, in nanoseconds, that a registry asked for.
@@ -99,7 +101,7 @@ func DecodeBasis(body []byte) (Basis, error) {
 func (e *Engine) basis(st *State, req Request, g *gathered) Basis {
 	b := Basis{
 		Image: req.Image, Platform: req.Platform, EvidenceOnly: req.EvidenceOnly, Context: req.Context, Roles: req.Roles,
-		Asked: g.Asked, Subject: g.Subject, Search: g.Search, Problem: keptProblem(g.Problem), RetryAfter: g.RetryAfter,
+		Asked: g.Asked, Subject: g.Subject, Search: g.Search, Second: g.second, Problem: keptProblem(g.Problem), RetryAfter: g.RetryAfter,
 		TagUntil: g.tagUntil, SearchUntil: g.searchUntil, GraceNote: st.GraceNote, Offline: st.Offline,
 		Terms: Terms{
 			DecisionMaxAge: e.cfg.DecisionMaxAge, MaxStaleness: e.cfg.MaxStaleness,

@@ -103,7 +103,9 @@ type Config struct {
 	Decisions Decisions
 	// Shadows keeps what policies of mode shadow said; nil: they are not evaluated.
 	Shadows ShadowRecorder
-	Limits  evidence.Limits
+	// Second gives second opinions; nil: nobody does.
+	Second SecondVerifier
+	Limits evidence.Limits
 	// Settings is a digest of what this process was configured with and active
 	// does not name: processes that differ in it share no cached results.
 	Settings string
@@ -404,6 +406,7 @@ func (e *Engine) compute(ctx context.Context, st *State, req Request, asked Aske
 	if err := g.mistake(); err != nil {
 		return Answer{}, err
 	}
+	g.second = e.second(ctx, st, req, g)
 	b, d := e.judge(ctx, st, req, g)
 	return e.finish(ctx, st, req, key, g, Record{Verdict: d.verdict, Basis: b, Facts: g.Facts, Frames: d.frames}), nil
 }

@@ -24,6 +24,8 @@ type gathered struct {
 	// RetryAfter is the longest wait that a registry asked for.
 	RetryAfter time.Duration
 
+	// second is what another verifier found; nil where none was asked.
+	second    *Second
 	search    evidence.Search
 	items     []evidence.Item
 	itemBytes int64

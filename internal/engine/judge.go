@@ -177,6 +177,7 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 		}
 		explain(j.verdict.Reasons, p, in, now)
 	}
+	j.secondOpinion(p, b, f, now)
 	return j
 }
 

@@ -92,6 +92,8 @@ type Policy struct {
 	Counts func(s facts.Signature, trust []facts.TrustInfo) bool
 	// RequireSignature is false for a policy that wants none.
 	RequireSignature bool
+	// KeysWithoutLog says that a key's signature counts without a log entry.
+	KeysWithoutLog bool
 	// AllPlatforms asks for the evidence of every platform of an index.
 	AllPlatforms bool
 	// ShadowOf names the policy that one of mode shadow is compared with, "" for the
@@ -120,6 +122,9 @@ type State struct {
 	Roots   []Root
 	Verify  VerifyFunc
 	Tokens  *auth.Tokens
+	// RootFiles gives the trust roots that may vouch for an image, as other programs
+	// read them; nil: they are not at hand.
+	RootFiles func(name string) []RootFile
 	// Offline says that the roots are not to be refreshed, whatever they say.
 	Offline bool
 	// GraceNote is set when the state could not be confirmed and the operator

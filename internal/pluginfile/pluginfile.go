@@ -208,6 +208,9 @@ func (r *reader) entry(f *File, n *yaml.Node, at string) {
 	if p.Policy != nil && slices.ContainsFunc(f.Plugins, func(o Plugin) bool { return o.Policy != nil && o.Policy.Name == p.Policy.Name }) {
 		r.fail(name, at+".name", "%q gives its policy the name %s, as that of another plugin; choose names that differ in letters or digits", p.Name, p.Policy.Name)
 	}
+	if p.Cosign.Path != "" && p.Policy == nil && len(r.errs) == 0 {
+		r.fail(n, at+".config.cosign.path", "a second opinion is on a policy of the plugin's own; name its trusted_signers")
+	}
 	f.Plugins = append(f.Plugins, p)
 }
 
