@@ -18,6 +18,7 @@ import (
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/pep/mcp"
 	"github.com/signet-policy/signet/internal/pluginfile"
+	"github.com/signet-policy/signet/internal/registry"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/trust"
 )
@@ -55,6 +56,22 @@ func pluginPolicies(list pluginfile.File) []*signingpolicy.Policy {
 		}
 	}
 	return out
+}
+
+// checkPlugins makes sure that a server can serve the plugins of the configuration,
+// and gives their policies.
+func checkPlugins(f config.File, client *registry.Client) ([]*signingpolicy.Policy, error) {
+	list, err := loadPlugins(f)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := newMCP(f, list, nil, nil); err != nil {
+		return nil, err
+	}
+	if _, err := newSecondOpinions(list, client); err != nil {
+		return nil, err
+	}
+	return pluginPolicies(list), nil
 }
 
 // newMCP is the face of MCP gateways.
@@ -130,6 +147,8 @@ func (a mcpAsker) Decide(ctx context.Context, q mcp.Question) (mcp.Answer, error
 	ans, err := a.ask.Decide(ctx, api.Question{Image: q.Image, Platform: q.Platform, Context: q.Context, AssessmentID: q.AssessmentID})
 	var refused *api.AskError
 	switch {
+	case errors.As(err, &refused) && refused.Field == "image":
+		return mcp.Answer{}, fmt.Errorf("%w: %w", mcp.ErrImage, refused)
 	case errors.As(err, &refused):
 		return mcp.Answer{}, fmt.Errorf("%w: %w", mcp.ErrMistake, refused)
 	case err != nil:

@@ -83,7 +83,11 @@ type Question struct {
 
 // AskError says that a question was refused: what is wrong with it, in words for
 // its caller.
-type AskError struct{ detail string }
+type AskError struct {
+	// Field is what is wrong, "image" for one; "" where it is no field.
+	Field  string
+	detail string
+}
 
 func (e *AskError) Error() string { return e.detail }
 
@@ -112,7 +116,7 @@ func (a *Asker) Decide(ctx context.Context, q Question) (engine.Answer, error) {
 		c.decision, c.cache = worse(c.decision, ans.Decision), ans.From
 		return ans, nil
 	case errors.As(err, &p) && p.status() < http.StatusInternalServerError && p.code != codeRateLimited:
-		return engine.Answer{}, &AskError{p.detail}
+		return engine.Answer{}, &AskError{p.field, p.detail}
 	}
 	a.s.cfg.Log.WarnContext(ctx, "a question of a face was not answered", "request_id", c.id, "route", c.route.path, "error", causeOf(err).Error())
 	return engine.Answer{}, err

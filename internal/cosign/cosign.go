@@ -47,6 +47,8 @@ const (
 	// mostRuns bounds the runs for one question, and sideBySide those at a time.
 	mostRuns   = 64
 	sideBySide = 2
+	// mostAtOnce bounds the runs at a time over all questions.
+	mostAtOnce = 8
 	// longestOutput is how much of what the program says is kept, in bytes.
 	longestOutput = 2 << 10
 	largestFile   = 512 << 20
@@ -57,9 +59,12 @@ type CLI struct {
 	cfg    Config
 	digest string
 	seen   fs.FileInfo
-	// offline says that the program has the flag.
+	// slots are taken by runs, over all questions.
+	slots chan struct{}
+	// offline says that the program has the flag, once it is known.
+	flags   sync.Mutex
+	known   bool
 	offline bool
-	flags   sync.Once
 }
 
 // New checks the program. Errors wrap [ErrProgram].
@@ -84,7 +89,7 @@ func New(cfg Config) (*CLI, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrProgram, err)
 	}
-	return &CLI{cfg: cfg, digest: sum, seen: info}, nil
+	return &CLI{cfg: cfg, digest: sum, seen: info, slots: make(chan struct{}, mostAtOnce)}, nil
 }
 
 // Digest names the program: results of another one are others.
@@ -204,7 +209,8 @@ func (c *CLI) Verify(ctx context.Context, q Question) ([]Answer, error) {
 		return nil, err
 	}
 	defer evidence.close()
-	if err := c.readFlags(ctx, home); err != nil {
+	offline, err := c.readFlags(ctx, home)
+	if err != nil {
 		return nil, err
 	}
 	answers := make([]Answer, len(q.Signers))
@@ -220,7 +226,7 @@ func (c *CLI) Verify(ctx context.Context, q Question) ([]Answer, error) {
 				return nil
 			}
 			args := append([]string{"verify", "--allow-http-registry=true", "--output=json", "--max-workers=1"}, r.args...)
-			if c.offline {
+			if offline {
 				args = append(args, "--offline=true")
 			}
 			out, err := c.run(ctx, home, append(args, "--", evidence.reference(r.digest))...)
@@ -243,14 +249,18 @@ func (c *CLI) Verify(ctx context.Context, q Question) ([]Answer, error) {
 
 // readFlags finds out, once, whether the program can be told to stay offline; one
 // that cannot does so when it has a trusted root.
-func (c *CLI) readFlags(ctx context.Context, home string) (err error) {
-	c.flags.Do(func() {
-		var out output
-		if out, err = c.run(ctx, home, "verify", "--help"); err == nil {
-			c.offline = strings.Contains(out.all, "--offline")
-		}
-	})
-	return err
+func (c *CLI) readFlags(ctx context.Context, home string) (offline bool, err error) {
+	c.flags.Lock()
+	defer c.flags.Unlock()
+	if c.known {
+		return c.offline, nil
+	}
+	out, err := c.run(ctx, home, "verify", "--help")
+	if err != nil {
+		return false, err
+	}
+	c.known, c.offline = true, strings.Contains(out.all, "--offline")
+	return c.offline, nil
 }
 
 // one is a run of the program.

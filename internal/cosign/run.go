@@ -33,6 +33,12 @@ func (b *bounded) Write(p []byte) (int, error) {
 // run runs the program once. An end by itself is an answer, whatever its code; an
 // end by a signal or a time limit is an error.
 func (c *CLI) run(ctx context.Context, home string, args ...string) (output, error) {
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return output{}, fmt.Errorf("cosign: too many questions at once; it was not this one's turn within %s", c.cfg.Timeout)
+	}
 	cmd := exec.CommandContext(ctx, c.cfg.Path, args...) //nolint:gosec // what the operator names, without a shell
 	cmd.Dir = home
 	cmd.Env = []string{"HOME=" + home}

@@ -243,8 +243,8 @@ func (s *Server) unmapped(p Plugin, g Gateway) Reply {
 type outcome struct {
 	verdict *client.Verdict
 	trouble string
-	// mistake says that the trouble is the caller's.
-	mistake bool
+	// mistake is the code of a trouble that is the caller's, "" for others.
+	mistake string
 }
 
 // rank orders outcomes from what passes to what says most clearly why not.
@@ -263,8 +263,10 @@ func (o outcome) rank() int {
 func (s *Server) decide(ctx context.Context, ask Decider, q Question) outcome {
 	a, err := ask.Decide(ctx, q)
 	switch {
+	case errors.Is(err, ErrImage):
+		return outcome{trouble: strings.TrimPrefix(err.Error(), ErrImage.Error()+": "), mistake: CodeImageMissing}
 	case errors.Is(err, ErrMistake):
-		return outcome{trouble: strings.TrimPrefix(err.Error(), ErrMistake.Error()+": "), mistake: true}
+		return outcome{trouble: strings.TrimPrefix(err.Error(), ErrMistake.Error()+": "), mistake: CodeInvalid}
 	case err != nil:
 		return outcome{trouble: "Signet could not decide now. Ask again; the operator finds the cause in its log."}
 	}

@@ -119,8 +119,8 @@ func passes(v *client.Verdict) bool {
 func (s *Server) answer(p Plugin, o outcome) Reply {
 	v := o.verdict
 	switch {
-	case o.mistake:
-		return trouble(p.Name, CodeImageMissing, o.trouble, nil)
+	case o.mistake != "":
+		return trouble(p.Name, o.mistake, o.trouble, nil)
 	case v == nil && p.Mode == Permissive:
 		return Reply{PluginName: p.Name, Result: &Result{Continue: true, Metadata: metadata{&signing{Verdict: client.Unknown, WouldRefuse: true, Message: o.trouble}}}}
 	case v == nil:
@@ -155,6 +155,12 @@ func firstMessage(v *client.Verdict) string {
 func (s *Server) link(v *client.Verdict) string {
 	if s.cfg.ExternalURL == "" || v.ID == "" {
 		return ""
+	}
+	for _, r := range v.Reasons {
+		switch r.Code {
+		case "still_verifying", "store_unavailable", "internal_error": // see package engine
+			return ""
+		}
 	}
 	return s.cfg.ExternalURL + "/admin/security/signing?verdict=" + v.ID
 }

@@ -13,13 +13,17 @@ import (
 
 // Decider answers for one caller, whose rights it knows.
 type Decider interface {
-	// Decide answers one question. An error that wraps [ErrMistake] is the caller's;
-	// any other means that it could not be found out.
+	// Decide answers one question. An error that wraps [ErrImage] or [ErrMistake] is
+	// the caller's; any other means that it could not be found out.
 	Decide(ctx context.Context, q Question) (Answer, error)
 }
 
-// ErrMistake wraps what the caller can mend. The message behind it is for people.
-var ErrMistake = errors.New("the question cannot be asked")
+// What the caller can mend: the image, or anything else of the question. The message
+// behind it is for people.
+var (
+	ErrImage   = errors.New("the image cannot be asked about")
+	ErrMistake = errors.New("the question cannot be asked")
+)
 
 // Question is about one image.
 type Question struct {

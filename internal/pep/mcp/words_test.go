@@ -85,7 +85,10 @@ func newDecider() *decider {
 		image + ":zero":          says(client.Verdict{}),
 		image + ":panics":        func(context.Context) (Answer, error) { panic("oh") },
 		image + ":mistaken": func(context.Context) (Answer, error) {
-			return Answer{}, fmt.Errorf("%w: The image is not right.", ErrMistake)
+			return Answer{}, fmt.Errorf("%w: The image is not right.", ErrImage)
+		},
+		image + ":forbidden": func(context.Context) (Answer, error) {
+			return Answer{}, fmt.Errorf("%w: The platform is not right.", ErrMistake)
 		},
 		image + ":slow":                func(ctx context.Context) (Answer, error) { <-ctx.Done(); return Answer{}, ctx.Err() },
 		"ghcr.io/org/app:v1@" + digest: says(allow(image)),
@@ -216,6 +219,7 @@ func TestHooks(t *testing.T) {
 		{"an empty answer", scan, `{"image_ref":"` + app + `:zero"}`, noContext, "error IMAGE_SIGNING_UNAVAILABLE", "pass, would refuse "},
 		{"audited", scan, `{"image_ref":"` + app + `:audited"}`, noContext, "pass", "pass"},
 		{"a bad reference", scan, `{"image_ref":"` + app + `:mistaken"}`, noContext, "error IMAGE_MISSING", "error IMAGE_MISSING"},
+		{"a bad question", scan, `{"image_ref":"` + app + `:forbidden"}`, noContext, "error IMAGE_SIGNING_INVALID", "error IMAGE_SIGNING_INVALID"},
 		{"no image", scan, `{}`, noContext, "error IMAGE_MISSING", "error IMAGE_MISSING"},
 		{"no image in a registration", "server_pre_register", `{"name":"x"}`, noContext, "error IMAGE_MISSING", "error IMAGE_MISSING"},
 		{"an empty image", scan, `{"image_ref":""}`, noContext, "error IMAGE_MISSING", "error IMAGE_MISSING"},
