@@ -165,6 +165,14 @@ func TestMCPGateway(t *testing.T) {
 	}
 	w.registry.Behave()
 
+	// What is not found in time is found for the next question.
+	slow, _ := w.keyless("org/slow")
+	w.registry.Times(1, registrytest.Path(http.MethodGet, "/org/slow/manifests/"), registrytest.Delay(4*time.Second))
+	g.hook(scan, scanned(slow), noGateway(), `"reasons":["still_verifying"]`)
+	eventually(t, "what took long passes", func() bool {
+		return strings.Contains(g.call("invoke_hook", map[string]any{"hook_type": scan, "plugin_name": "ImageSigningPlugin", "payload": scanned(slow), "context": noGateway()}), passes)
+	})
+
 	// Tools, by the image behind their gateway; a change counts at once.
 	g.hook("tool_pre_invoke", map[string]any{"name": "t", "args": map[string]any{"secret": "payload-secret"}}, callOf("g1"), "gateway_not_mapped")
 	w.do("gateways", "put", "tools", "--gateway-id", "g1", "--image", image)

@@ -37,8 +37,8 @@ type inForcePolicy struct {
 	// made names the stored body and archive that it was made of, "" where there is
 	// no store.
 	made string
-	// fallback says that nobody has written it.
-	fallback bool
+	// source is where it is from, "" where there is no store.
+	source string
 }
 
 // madeOf names a policy's body and its bundle's archive, "" for none.
@@ -91,7 +91,7 @@ func compilePolicies(ctx context.Context, rows []store.PolicyRow, with compiling
 				return nil, err
 			}
 		}
-		p.fallback = r.Source == sourceEmbedded
+		p.source = r.Source
 		out = append(out, p)
 	}
 	return out, nil
@@ -296,7 +296,8 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	}
 	return engine.Policy{
 		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts,
-		RequireSignature: p.RequireSignature, Registered: p.UseRegistered, When: p.Context, Fallback: p.fallback, KeysWithoutLog: !p.VerifyTransparencyLog,
+		RequireSignature: p.RequireSignature, Registered: p.UseRegistered, When: p.Context,
+		Fallback: p.source == sourceEmbedded, Replaces: p.source == sourceConfiguration && len(p.Context) > 0, KeysWithoutLog: !p.VerifyTransparencyLog,
 		Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil
 }

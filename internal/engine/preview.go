@@ -79,7 +79,7 @@ func (st *State) Alike(other *State, name string) bool {
 	return slices.EqualFunc(st.named(name), other.named(name), func(a, b Policy) bool {
 		return a.Name == b.Name && a.Mode == b.Mode && a.Set == b.Set && a.Signers.Digest() == b.Signers.Digest() &&
 			a.RequireSignature == b.RequireSignature && a.Registered == b.Registered && a.AllPlatforms == b.AllPlatforms &&
-			maps.Equal(a.When, b.When) && a.Fallback == b.Fallback && a.same(b)
+			maps.Equal(a.When, b.When) && a.Fallback == b.Fallback && a.Replaces == b.Replaces && a.same(b)
 	})
 }
 

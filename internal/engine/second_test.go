@@ -46,7 +46,7 @@ func withPlugin(t *testing.T, second SecondVerifier) *world {
 	w := newWorld(t)
 	w.engine.cfg.Second = second
 	p := w.state.Policies[0]
-	p.Name, p.When = "plugin-p", map[string]string{"plugin": "P"}
+	p.Name, p.When, p.Replaces = "plugin-p", map[string]string{"plugin": "P"}, true
 	w.state.Policies[0].Fallback = true
 	w.state.Policies = append(w.state.Policies, p)
 	w.state.RootFiles = func(string) []RootFile { return []RootFile{{Name: "test", Body: []byte("{}")}} }
@@ -77,6 +77,11 @@ func TestPolicyWithContext(t *testing.T) {
 	w.state.Policies[0].Fallback = false
 	if diff := cmp.Diff([]string{"default", "plugin-p"}, w.policies(asPlugin)); diff != "" {
 		t.Errorf("beside one that was written (-want +got):\n%s", diff)
+	}
+	w = withPlugin(t, nil)
+	w.state.Policies[1].Replaces = false // it came by the API, from whom may write for a few images
+	if diff := cmp.Diff([]string{"default", "plugin-p"}, w.policies(asPlugin)); diff != "" {
+		t.Errorf("beside one that only adds (-want +got):\n%s", diff)
 	}
 	w = withPlugin(t, nil)
 	w.state.Policies[1].Mode = verdict.Disabled // nobody else would decide

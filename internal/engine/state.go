@@ -78,8 +78,11 @@ type Policy struct {
 	// it speaks of every question. What is said there is declared.
 	When map[string]string
 	// Fallback stands in for policies that nobody has written: it is silent where one
-	// with When speaks.
+	// that Replaces it speaks.
 	Fallback bool
+	// Replaces says that the operator has written it, for questions of its When, in
+	// the fallback's place. What comes by the API only ever adds.
+	Replaces bool
 	Set      PolicySet
 	// Signers are the signers in force for this policy: its own, and the
 	// registered ones it asks for.
@@ -136,14 +139,14 @@ type State struct {
 // this name, with this context.
 func (st *State) scope(name string, context map[string]string) []Policy {
 	var in []Policy
-	special := false
+	replaced := false
 	for _, p := range st.Policies {
 		if p.Applies(name) && p.when(context) {
 			in = append(in, p)
-			special = special || len(p.When) > 0 && p.Mode != verdict.Disabled
+			replaced = replaced || p.Replaces && p.Mode != verdict.Disabled
 		}
 	}
-	if special {
+	if replaced {
 		in = slices.DeleteFunc(in, func(p Policy) bool { return p.Fallback })
 	}
 	return in

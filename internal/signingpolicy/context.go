@@ -11,6 +11,7 @@ import (
 const (
 	longestContextKey   = 63
 	longestContextValue = 200
+	mostContext         = 16
 )
 
 // ContextPlugin is the key under which a question names the gateway's plugin that
@@ -23,6 +24,10 @@ func (d *draft) context(n *yaml.Node) {
 	}
 	if n.Kind != yaml.MappingNode {
 		d.fail(n, "context", "is %s, and must be a mapping of what a question must say, such as {plugin: ImageSigningPlugin}", kindName(n))
+		return
+	}
+	if len(n.Content) > 2*mostContext {
+		d.fail(n, "context", "has more than %d keys", mostContext)
 		return
 	}
 	out := map[string]string{}
