@@ -110,7 +110,7 @@ func TestMCPGateway(t *testing.T) {
 	w.file("plugins.yaml", pluginFile(signer, ""))
 	w.admin()
 	address := freeLoopback(w)
-	w.configure(fmt.Sprintf("external_url: https://signet.example.com\ndeadlines: {mcp: 2s}\nlisteners: [{address: %q, protocols: [mcp], authentication: none_on_loopback, principal: {name: gateway, role: verifier}}]", address))
+	w.configure(fmt.Sprintf("external_url: https://signet.example.com\nlisteners: [{address: %q, protocols: [mcp], authentication: none_on_loopback, principal: {name: gateway, role: verifier}}]", address))
 	d := w.serve("--plugins", w.path("plugins.yaml"))
 	g := w.session(&sdk.StreamableClientTransport{Endpoint: "http://" + address + "/mcp"})
 
@@ -148,30 +148,18 @@ func TestMCPGateway(t *testing.T) {
 	g.hook(scan, scanned(unsigned), noGateway(), "is not signed. Signature required.")
 	g.hook(scan, scanned(unsigned), noGateway(), `"link":"https://signet.example.com/admin/security/signing?verdict=`)
 
-	// Down, slow, hostile: never a pass.
+	// Down and hostile: never a pass.
 	for name, action := range map[string]registrytest.Action{
-		"down": registrytest.Status(http.StatusServiceUnavailable), "hangs": registrytest.Hang(), "hangs up": registrytest.Hangup(),
+		"down": registrytest.Status(http.StatusServiceUnavailable), "hangs up": registrytest.Hangup(),
 		"an endless manifest": registrytest.Endless("application/vnd.oci.image.manifest.v1+json"),
 		"forbidden":           registrytest.Status(http.StatusForbidden), "gone": registrytest.Status(http.StatusNotFound),
 	} {
 		repository := "org/" + strings.ReplaceAll(strings.TrimPrefix(name, "an "), " ", "-")
 		w.registry.On(registrytest.Path(http.MethodGet, "/"+repository+"/"), action)
 		w.registry.On(registrytest.Path(http.MethodHead, "/"+repository+"/"), action)
-		begun := time.Now()
 		g.hook(scan, scanned(w.registry.Host()+"/"+repository+":v1"), noGateway(), cannot)
-		if took := time.Since(begun); took > 20*time.Second {
-			t.Errorf("%s: answered after %s", name, took)
-		}
 	}
 	w.registry.Behave()
-
-	// What is not found in time is found for the next question.
-	slow, _ := w.keyless("org/slow")
-	w.registry.Times(1, registrytest.Path(http.MethodGet, "/org/slow/manifests/"), registrytest.Delay(4*time.Second))
-	g.hook(scan, scanned(slow), noGateway(), `"reasons":["still_verifying"]`)
-	eventually(t, "what took long passes", func() bool {
-		return strings.Contains(g.call("invoke_hook", map[string]any{"hook_type": scan, "plugin_name": "ImageSigningPlugin", "payload": scanned(slow), "context": noGateway()}), passes)
-	})
 
 	// Tools, by the image behind their gateway; a change counts at once.
 	g.hook("tool_pre_invoke", map[string]any{"name": "t", "args": map[string]any{"secret": "payload-secret"}}, callOf("g1"), "gateway_not_mapped")
@@ -211,6 +199,26 @@ func TestMCPGateway(t *testing.T) {
 	}
 	a, err = w.ask(http.DefaultClient, http.MethodGet, "http://"+address+"/mcp", "", "")
 	w.wants("GET", a, err, http.StatusMethodNotAllowed, "")
+}
+
+// A slow registry is no pass either; what is not found in time is found for a later
+// question, because the work goes on.
+func TestMCPDeadline(t *testing.T) {
+	w := newWorld(t, "")
+	slow, signer := w.keyless("org/slow")
+	w.file("plugins.yaml", pluginFile(signer, ""))
+	address := freeLoopback(w)
+	w.configure(fmt.Sprintf("deadlines: {mcp: 500ms}\nlisteners: [{address: %q, protocols: [mcp], authentication: none_on_loopback, principal: {name: gateway, role: verifier}}]", address))
+	w.serve("--plugins", w.path("plugins.yaml"))
+	g := w.session(&sdk.StreamableClientTransport{Endpoint: "http://" + address + "/mcp"})
+	scan := "assessment_post_container_scan"
+	w.registry.On(registrytest.Path(http.MethodGet, "/org/hangs/"), registrytest.Hang())
+	g.hook(scan, scanned(w.registry.Host()+"/org/hangs:v1"), noGateway(), cannot)
+	w.registry.Times(1, registrytest.Path(http.MethodGet, "/org/slow/manifests/"), registrytest.Delay(3*time.Second))
+	g.hook(scan, scanned(slow), noGateway(), `"reasons":["still_verifying"]`)
+	eventually(t, "what took long passes", func() bool {
+		return strings.Contains(g.call("invoke_hook", map[string]any{"hook_type": scan, "plugin_name": "ImageSigningPlugin", "payload": scanned(slow), "context": noGateway()}), passes)
+	})
 }
 
 // A gateway starts the plugin itself.
@@ -343,7 +351,7 @@ func TestSecondOpinion(t *testing.T) {
 	}
 	with := func(path string) *daemon {
 		t.Helper()
-		w.file("plugins.yaml", []byte(strings.Replace(string(pluginFile(signer, "")), "      unmapped: deny\n", "      unmapped: deny\n      cosign: {path: \""+path+"\", timeout_seconds: 20}\n", 1)))
+		w.file("plugins.yaml", []byte(strings.Replace(string(pluginFile(signer, "")), "      unmapped: deny\n", "      unmapped: deny\n      cosign: {path: \""+path+"\", timeout_seconds: 25}\n", 1)))
 		return w.serve("--plugins", w.path("plugins.yaml"))
 	}
 	d := with(require.Cosign(t))

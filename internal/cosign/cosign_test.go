@@ -182,7 +182,7 @@ func TestRun(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			timeout := 30 * time.Second
-			if tt.fails {
+			if tt.says == "did not end within" {
 				timeout = time.Second
 			}
 			cli, err := New(Config{Path: program(t, tt.script), Timeout: timeout, Manifest: fixed})
