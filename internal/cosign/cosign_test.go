@@ -152,7 +152,7 @@ const manifestBody = `{"schemaVersion":2}`
 
 func question(t *testing.T) Question {
 	t.Helper()
-	dev := signers.Signer{Type: signers.Keyless, Issuer: "https://issuer.test", Subject: "$(touch /tmp/x); dev"}
+	dev := signers.Signer{Type: signers.Keyless, Issuer: "https://issuer.test", Subject: "$(touch x); dev"}
 	return Question{Image: "a.b/c", Digests: []string{digestOf([]byte(manifestBody))}, Signers: identities(t, dev), Roots: []Root{{Name: "test", Body: []byte("{}")}}}
 }
 
@@ -173,7 +173,7 @@ func TestRun(t *testing.T) {
 		{"says no", `echo no >&2; exit 1`, false, "no", false},
 		{"environment", `env | grep -v -e ^HOME= -e ^PWD= -e ^SHLVL= -e ^_= -e ^OLDPWD= >&2; test -n "$SECRET_OF_OURS" && exit 0; echo clean >&2; exit 1`, false, "clean", false},
 		{"its own home", `case "$HOME" in */signet-cosign-*) test "$(pwd)" = "$HOME" && echo at home >&2;; esac; exit 1`, false, "at home", false},
-		{"no shell", `for a in "$@"; do case "$a" in *'$(touch /tmp/x); dev') echo as it is >&2;; esac; done; exit 1`, false, "as it is", false},
+		{"no shell", `for a in "$@"; do case "$a" in *'$(touch x); dev') echo as it is >&2;; esac; done; exit 1`, false, "as it is", false},
 		{"hangs", `sleep 600`, false, "did not end within", true},
 		{"leaves a child that hangs", `sleep 600 & sleep 600`, false, "did not end within", true},
 		{"kills itself", `kill -9 $$`, false, "ended by", true},
