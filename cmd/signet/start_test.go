@@ -103,7 +103,7 @@ func TestFirstStartTogether(t *testing.T) {
 }
 
 // latest is the number of the newest schema.
-const latest = "7"
+const latest = "8"
 
 // oldSQLite makes a store of schema 1 in the data directory.
 func (w *world) oldSQLite() {
