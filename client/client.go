@@ -157,6 +157,8 @@ type call struct {
 	repeatable bool
 	// token is sent instead of the client's.
 	token string
+	// root says that path follows the server's own, and not /api/v1.
+	root bool
 }
 
 // answer is what came back, read whole.
@@ -243,7 +245,11 @@ func (c *Client) bytes(ctx context.Context, r call, parts ...string) (answer, er
 
 // request makes an HTTP request of a call.
 func (c *Client) request(ctx context.Context, r call, accept string) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, r.method, c.base.String()+"/api/v1"+r.path, bytes.NewReader(r.body))
+	under := "/api/v1"
+	if r.root {
+		under = ""
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, c.base.String()+under+r.path, bytes.NewReader(r.body))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}

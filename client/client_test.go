@@ -240,6 +240,25 @@ func TestRequests(t *testing.T) {
 			sent{Method: "POST", Path: "/api/v1/bundles/b/rollback", ContentType: "application/json", Body: `{}`}},
 		{"fetch bundle", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.FetchBundle(ctx, "b")) },
 			sent{Method: "POST", Path: "/api/v1/bundles/b/fetch"}},
+		{"gateways", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.Gateways(ctx, 0, "")) },
+			sent{Method: "GET", Path: "/api/v1/gateways"}},
+		{"all gateways", `{"items":[]}`, func(ctx context.Context, c *client.Client) error {
+			for _, err := range c.AllGateways(ctx) {
+				return err
+			}
+			return nil
+		}, sent{Method: "GET", Path: "/api/v1/gateways", Query: "limit=500"}},
+		{"gateway", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.Gateway(ctx, "g")) },
+			sent{Method: "GET", Path: "/api/v1/gateways/g"}},
+		{"put gateway", `{}`, func(ctx context.Context, c *client.Client) error {
+			return only(c.PutGateway(ctx, "g", client.PutGateway{GatewayID: "1", Image: "a"}, nil))
+		}, sent{Method: "PUT", Path: "/api/v1/gateways/g", IfNoneMatch: "*", ContentType: "application/json", Body: `{"gateway_id":"1","image":"a"}`}},
+		{"delete gateway", ``, func(ctx context.Context, c *client.Client) error { return c.DeleteGateway(ctx, "g", 3) },
+			sent{Method: "DELETE", Path: "/api/v1/gateways/g", IfMatch: `"3"`}},
+		{"mcp", `{"x":1}`, func(ctx context.Context, c *client.Client) error {
+			b, err := c.MCP(ctx, []byte(`{"jsonrpc":"2.0"}`))
+			return expect(`{"x":1}`, string(b), err)
+		}, sent{Method: "POST", Path: "/mcp", ContentType: "application/json", Body: `{"jsonrpc":"2.0"}`}},
 		{"trust roots", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.TrustRoots(ctx, 0, "")) },
 			sent{Method: "GET", Path: "/api/v1/trust-roots"}},
 		{"trust root", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.TrustRoot(ctx, "r")) },

@@ -55,7 +55,11 @@ func (c configCheckCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	plugins, err := checkPlugins(f, client)
 	client.Close()
+	if err != nil {
+		return err
+	}
 	if err := checkFiles(ctx, f); err != nil {
 		return err
 	}
@@ -68,6 +72,14 @@ func (c configCheckCmd) Run(ctx context.Context, std streams) error {
 	}
 	if _, err := std.out.Write(canonical); err != nil {
 		return err
+	}
+	for _, p := range plugins {
+		if canonical, err = p.Canonical(); err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(std.out, "---\n%s", canonical); err != nil {
+			return err
+		}
 	}
 	if sp.Mode == verdict.Shadow {
 		fmt.Fprintf(std.err, "signet: warning: policy %s is in mode shadow, which decides nothing: without another policy every verdict is unknown\n", sp.Name)

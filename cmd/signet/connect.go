@@ -24,6 +24,7 @@ import (
 	"github.com/signet-policy/signet/internal/kms"
 	"github.com/signet-policy/signet/internal/pending"
 	"github.com/signet-policy/signet/internal/pep"
+	"github.com/signet-policy/signet/internal/pep/mcp"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/trust"
@@ -271,6 +272,8 @@ type apiParts struct {
 	previews   api.Previews
 	// attester is nil where verdicts cannot be attested.
 	attester *attest.Attester
+	// plugin is the face of MCP gateways.
+	plugin *mcp.Server
 }
 
 func newAPI(p apiParts) (*api.Server, error) {
@@ -293,7 +296,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 	}
 	return api.New(api.Config{
 		Attester: attester,
-		Faces:    faces, ExternalURL: p.file.ExternalURL, VerdictTimeout: durationOf(p.file.Deadlines.REST),
+		Faces:    append(faces, asFace(p.plugin, p.core)), ExternalURL: p.file.ExternalURL, VerdictTimeout: durationOf(p.file.Deadlines.REST),
 		Decider: p.decider, Events: happened{p.store, p.watching.feed}, Gauges: gauges, Verdicts: history{p.store}, Past: p.past, Administration: p.admin,
 		Build: build(), Log: p.log, Stats: p.stats,
 		ImageName:      imageName(p.source),

@@ -261,7 +261,7 @@ func (f *inForce) compile(ctx context.Context, old *builtState, snap store.Snaps
 	if st.roots.verifier != nil {
 		st.Verify = withKeys(st.roots.verifier.Image, publicKeys(f.cfg.keys))
 	}
-	st.Offline = f.cfg.file.Offline
+	st.Offline, st.RootFiles = f.cfg.file.Offline, rootFiles(st.roots.all)
 	return st, nil
 }
 

@@ -9,6 +9,9 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/signet-policy/signet/internal/api"
@@ -68,6 +71,11 @@ func openFaces(ctx context.Context, f config.File, handler http.Handler, log *sl
 			return faces, fmt.Errorf("listeners[%d]: %w", i, err)
 		}
 		faces = append(faces, more)
+		health, err := healthFace(ctx, l, more, handler, log)
+		if err != nil {
+			return faces, fmt.Errorf("listeners[%d]: %w", i, err)
+		}
+		faces = append(faces, health...)
 	}
 	return faces, nil
 }
@@ -205,4 +213,51 @@ func onlyLoopbackHosts(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// healthOffset is how far above its own port a plugin server with TLS says in clear
+// text whether it is well: what starts it has no certificate to ask with.
+const healthOffset = 1000
+
+// healthFace is that address, for a listener that wants it.
+func healthFace(ctx context.Context, l config.Listener, of face, handler http.Handler, log *slog.Logger) ([]face, error) {
+	at, ok := of.listener.Addr().(*net.TCPAddr)
+	if !ok || !of.tls || !slices.Contains(l.Protocols, "mcp") {
+		return nil, nil
+	}
+	if at.Port+healthOffset > 65535 {
+		return nil, fmt.Errorf("address: port %d leaves no port for /health in clear text, %d above it; choose a lower one", at.Port, healthOffset)
+	}
+	host, _, err := net.SplitHostPort(l.Address)
+	if err != nil {
+		return nil, err
+	}
+	address := net.JoinHostPort(host, strconv.Itoa(at.Port+healthOffset))
+	out := face{server: api.NewHTTPServer(address, onlyHealth(handler))}
+	out.server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	if out.listener, err = listen(ctx, address); err != nil {
+		return nil, fmt.Errorf("%w (for /health in clear text, %d above the port of mcp)", err, healthOffset)
+	}
+	return []face{out}, nil
+}
+
+// addPluginsServer adds the listener of PLUGINS_SERVER_*, as an MCP gateway's
+// manifests start a plugin server.
+func addPluginsServer(f *config.File) error {
+	l, asked, err := config.PluginsServer(os.Getenv)
+	if err != nil {
+		return &exit{code: exitUsage, err: err}
+	}
+	if !asked {
+		return nil
+	}
+	for _, path := range []*string{&l.TLS.CertFile, &l.TLS.KeyFile, &l.TLS.ClientCAFile} {
+		if *path != "" {
+			if *path, err = filepath.Abs(*path); err != nil {
+				return err
+			}
+		}
+	}
+	f.Listeners = append(f.Listeners, l)
+	return nil
 }

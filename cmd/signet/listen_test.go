@@ -264,7 +264,7 @@ func TestListenersThatCannotStart(t *testing.T) {
 		{"a bad pattern", one("address: \"127.0.0.1:0\", authentication: none_on_loopback, principal: {name: x, role: viewer, images: [\"[\"]}"), "listeners[0]: principal: "},
 		{"no socket", one("address: \"unix:" + w.path("root.json") + "\", authentication: socket, principal: {name: x, role: viewer}"), "is there and is not a socket"},
 		{"client certificates of nobody", one("address: \"127.0.0.1:0\", authentication: mtls, principal: {name: x, role: viewer}, tls: {cert_file: server.pem, key_file: server.key, client_ca_file: server.key}"), "it holds no certificate in PEM"},
-		{"a protocol to come", strings.Replace(one("address: \"127.0.0.1:0\", authentication: token"), "rest", "mcp", 1), "listeners[0].protocols: mcp comes with a later version"},
+		{"a protocol to come", strings.Replace(one("address: \"127.0.0.1:0\", authentication: token"), "rest", "admission", 1), "listeners[0].protocols: admission comes with a later version"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := w.under(t)

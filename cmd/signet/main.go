@@ -36,6 +36,7 @@ type commands struct {
 	Verify   verifyCmd   `cmd:"" help:"Verify images, or a file with --bundle, and give a verdict."`
 	Facts    factsCmd    `cmd:"" help:"Print the input document of an image: everything that verification proved."`
 	Serve    serveCmd    `cmd:"" help:"Answer verdicts over HTTP."`
+	Plugin   pluginCmd   `cmd:"" help:"Answer an MCP gateway that starts its plugins itself."`
 	Setup    setupCmd    `cmd:"" help:"Get the first administrator's token of a server."`
 	Token    tokenCmd    `cmd:"" help:"API tokens."`
 	Signers  signersCmd  `cmd:"" help:"Registered trusted signers."`
@@ -47,6 +48,7 @@ type commands struct {
 	Attest   attestCmd   `cmd:"" help:"Signet's own word about verdicts: SLSA verification summaries."`
 	Watch    watchCmd    `cmd:"" help:"Images that are decided again without being asked for."`
 	Events   eventsCmd   `cmd:"" help:"What happened to watched images."`
+	Gateways gatewaysCmd `cmd:"" help:"Images behind the gateways of an MCP gateway."`
 	Webhooks webhooksCmd `cmd:"" help:"Where events are sent."`
 	Audit    auditCmd    `cmd:"" help:"Who changed what is in force, and when."`
 	Secret   secretCmd   `cmd:"" help:"The secret that keys are derived from."`

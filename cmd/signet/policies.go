@@ -38,6 +38,8 @@ type inForcePolicy struct {
 	// made names the stored body and archive that it was made of, "" where there is
 	// no store.
 	made string
+	// source is where it is from, "" where there is no store.
+	source string
 }
 
 // madeOf names a policy's body and its bundle's archive, "" for none.
@@ -90,6 +92,7 @@ func compilePolicies(ctx context.Context, rows []store.PolicyRow, with compiling
 				return nil, err
 			}
 		}
+		p.source = r.Source
 		out = append(out, p)
 	}
 	return out, nil
@@ -304,7 +307,8 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	return engine.Policy{
 		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts, Builds: builds,
 		RequireSignature: p.RequireSignature, Attest: p.Attest, Registered: p.UseRegistered, Attestations: requiredAttestations(p.Policy), Ages: p.Ages(),
-		Threshold: p.Threshold, Groups: p.GroupsInForce(), Platforms: p.Platforms, AllPlatforms: p.WantsPlatforms(),
+		Threshold: p.Threshold, Groups: p.GroupsInForce(), Platforms: p.Platforms, AllPlatforms: p.WantsPlatforms(), When: p.Context,
+		Fallback: p.source == sourceEmbedded, Replaces: p.source == sourceConfiguration && len(p.Context) > 0, KeysWithoutLog: !p.VerifyTransparencyLog,
 		Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil
 }
@@ -328,10 +332,13 @@ func profilesOf(set engine.PolicySet) []builders.Profile {
 }
 
 func digestOf(st *engine.State) (string, error) {
-	type part struct{ Name, Policy, Params, Signers string }
+	type part struct {
+		Name, Policy, Params, Signers string
+		When                          map[string]string `json:",omitempty"`
+	}
 	list := []part{}
 	for _, p := range st.Policies {
-		list = append(list, part{p.Name, p.Set.Digest(), p.Set.ParamsDigest(), p.Signers.Digest()})
+		list = append(list, part{p.Name, p.Set.Digest(), p.Set.ParamsDigest(), p.Signers.Digest(), p.When})
 	}
 	body, err := facts.Canonical(map[string]any{"policies": list, "roots": st.Roots})
 	if err != nil {

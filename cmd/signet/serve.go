@@ -21,6 +21,7 @@ import (
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/pending"
 	"github.com/signet-policy/signet/internal/pep"
+	"github.com/signet-policy/signet/internal/pluginfile"
 	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
@@ -30,8 +31,9 @@ type serveCmd struct {
 	commonFlags
 	sourceFlags
 	policyFlags
-	Listen string `help:"Address of the HTTP server (default 127.0.0.1:8090)." placeholder:"ADDR" env:"SIGNET_LISTEN"`
-	Demo   bool   `help:"Serve sample images from an in-process registry, on a data directory that goes at exit."`
+	Listen  string `help:"Address of the HTTP server (default 127.0.0.1:8090)." placeholder:"ADDR" env:"SIGNET_LISTEN"`
+	Plugins string `help:"Plugin file of an MCP gateway, whose plugins for image signatures are served at /mcp." placeholder:"FILE" type:"path"`
+	Demo    bool   `help:"Serve sample images from an in-process registry, on a data directory that goes at exit."`
 }
 
 // shutdownTime is what requests under way may take when the server stops.
@@ -51,6 +53,12 @@ func (c serveCmd) Run(ctx context.Context, std streams) error {
 		if err := f.CheckListen(); err != nil {
 			return &exit{code: exitUsage, err: err}
 		}
+	}
+	if c.Plugins != "" {
+		f.MCP.Plugins = c.Plugins
+	}
+	if err := addPluginsServer(&f); err != nil {
+		return err
 	}
 	if c.Demo {
 		return c.demo(ctx, std, f)
@@ -110,7 +118,9 @@ type server struct {
 	decisions *decisionlog.Log
 	file      config.File
 	faces     []face
-	stop      []func()
+	// plugins are those of an MCP gateway.
+	plugins pluginfile.File
+	stop    []func()
 }
 
 // newServer connects the parts. The caller closes it.
@@ -128,6 +138,9 @@ func (s *server) later(f func()) { s.stop = append(s.stop, f) }
 
 func (s *server) connect(ctx context.Context, parts serverParts) (err error) {
 	f := parts.file
+	if s.plugins, err = loadPlugins(f); err != nil {
+		return err
+	}
 	if s.store, err = openStore(ctx, f); err != nil {
 		return err
 	}
@@ -182,6 +195,12 @@ func (s *server) seed(ctx context.Context, parts serverParts) error {
 	if parts.source == sourceEmbedded {
 		list, fallback = nil, policy
 	}
+	for _, p := range pluginPolicies(s.plugins) {
+		if p, err = pinKMS(ctx, s.file, s.store, p); err != nil {
+			return err
+		}
+		list = append(list, p)
+	}
 	bundles, err := bundleSeeds(s.file)
 	if err != nil {
 		return err
@@ -198,6 +217,12 @@ func (s *server) seed(ctx context.Context, parts serverParts) error {
 	}
 	if err := s.admin.DropBundles(ctx, bundles); err != nil {
 		return err
+	}
+	if err := s.admin.SeedGateways(ctx, gatewaySeeds(s.file)); err != nil {
+		if errors.Is(err, administration.ErrUnavailable) {
+			return err
+		}
+		return &exit{code: exitUsage, err: prefixed(s.file.Path, err)}
 	}
 	roots, err := parts.roots(ctx, s.store)
 	if err != nil {
@@ -234,6 +259,13 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 	if err != nil {
 		return err
 	}
+	second, err := newSecondOpinions(s.plugins, client)
+	if err != nil {
+		return err
+	}
+	if configured, err = second.settings(configured); err != nil {
+		return err
+	}
 	batch := store.NewBatch(store.BatchConfig{Store: s.store, Log: s.log})
 	s.later(batch.Close)
 	record := newRecorder(s.store, s.log)
@@ -258,6 +290,9 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		s.later(func() { closeDecisionLog(s.decisions, s.log) })
 		cfg.Decisions = decisions{s.decisions}
 	}
+	if second != nil {
+		cfg.Second = second
+	}
 	if s.engine, err = engine.New(cfg); err != nil {
 		return err
 	}
@@ -271,8 +306,13 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		return err
 	}
 	s.later(s.pending.Close)
+	plugin, err := newMCP(f, s.plugins, mappedGateways{s.admin}, s.log)
+	if err != nil {
+		return err
+	}
 	s.api, err = newAPI(apiParts{
-		file: f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(), shadows: s.engine.ShadowCounts,
+		plugin: plugin,
+		file:   f, decider: s.engine, store: s.store, admin: s.admin, log: s.log, stats: s.engine.Stats(), shadows: s.engine.ShadowCounts,
 		cache: s.cache, batch: batch, recorder: record, source: source, decisions: s.decisions, watching: s.watching, core: s.core, pending: s.pending,
 		past:       pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
 		previews:   &previewer{inForce: s.inForce, admin: s.admin, engine: s.engine},

@@ -42,7 +42,7 @@ func (s *session) speaks(image string) (engine.Policy, error) {
 	}
 	best := -1
 	for i, p := range s.state.Policies {
-		if p.Applies(asked.Name()) && (best < 0 || p.Mode == verdict.Enforce && s.state.Policies[best].Mode != verdict.Enforce) {
+		if p.Applies(asked.Name()) && len(p.When) == 0 && (best < 0 || p.Mode == verdict.Enforce && s.state.Policies[best].Mode != verdict.Enforce) {
 			best = i
 		}
 	}

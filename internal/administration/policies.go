@@ -278,8 +278,8 @@ func (s *Service) DeletePolicy(ctx context.Context, c Caller, name string, versi
 // force from there: new ones are put, others replaced where they differ, and
 // those that the configuration no longer has are removed. A name that a policy of
 // the API has is [ErrConflict]. A server calls it when it starts. Where list is
-// empty, fallback takes its place, unless administrators have put policies of
-// their own: it is there so that an installation that has written none denies and
+// empty, or has only policies of questions with a context, fallback takes its
+// place, unless administrators have put policies of their own: it is there so that an installation that has written none denies and
 // says why, and can be replaced like those of the API.
 func (s *Service) SeedPolicies(ctx context.Context, list []*signingpolicy.Policy, fallback *signingpolicy.Policy) error {
 	by := store.Actor{Name: "server", From: sourceConfiguration}
@@ -315,7 +315,8 @@ func (s *Service) SeedPolicies(ctx context.Context, list []*signingpolicy.Policy
 				return err
 			}
 		}
-		if len(list) == 0 && fallback != nil && (!fromAPI || have[fallback.Name].Source == sourceEmbedded) {
+		everywhere := slices.ContainsFunc(list, func(p *signingpolicy.Policy) bool { return len(p.Context) == 0 })
+		if !everywhere && fallback != nil && (!fromAPI || have[fallback.Name].Source == sourceEmbedded) {
 			if err := seedPolicy(ctx, tx, fallback, sourceEmbedded, have); err != nil {
 				return err
 			}

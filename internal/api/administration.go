@@ -75,6 +75,11 @@ type Administration interface {
 	Unwatch(ctx context.Context, by administration.Caller, id string) error
 	WebhookKey(ctx context.Context, by administration.Caller, name string) (client.WebhookKey, error)
 
+	Gateways(ctx context.Context, by administration.Caller, limit int, after string) (client.Page[client.Gateway], error)
+	Gateway(ctx context.Context, by administration.Caller, name string) (client.Gateway, error)
+	PutGateway(ctx context.Context, by administration.Caller, name string, g client.PutGateway, version *int64) (client.Gateway, error)
+	DeleteGateway(ctx context.Context, by administration.Caller, name string, version int64) error
+
 	Audit(ctx context.Context, by administration.Caller, f administration.AuditFilter) (client.Page[client.AuditEntry], error)
 	AuditHead(ctx context.Context, by administration.Caller) (client.AuditHead, error)
 	VerifyAudit(ctx context.Context, by administration.Caller, known client.AuditHead) (client.AuditHead, error)

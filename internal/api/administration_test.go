@@ -106,6 +106,12 @@ func endpoints() []endpoint {
 		{"DELETE", v1 + "/watch/aa", "", "", nil, writes, "Unwatch aa", 204, "", ""},
 		{"GET", v1 + "/webhooks/chat/key", "", "", nil, administers, "WebhookKey chat", 200, "", ""},
 
+		{"GET", v1 + "/gateways", "", "", nil, reads, "Gateways 50 ", 200, "", ""},
+		{"GET", v1 + "/gateways/tools", "", "", nil, reads, "Gateway tools", 200, `"3"`, ""},
+		{"PUT", v1 + "/gateways/tools", mediaJSON, `{"gateway_id":"5f2c","image":"ghcr.io/org/tools@sha256:aa"}`, nil, administers, "PutGateway tools " + fmt.Sprintf("%+v", client.PutGateway{GatewayID: "5f2c", Image: "ghcr.io/org/tools@sha256:aa"}) + " new", 201, `"3"`, v1 + "/gateways/tools"},
+		{"PUT", v1 + "/gateways/tools", mediaJSON, `{"tag":"t","image":"ghcr.io/org/tools@sha256:aa"}`, match(`"3"`), administers, "PutGateway tools " + fmt.Sprintf("%+v", client.PutGateway{Tag: "t", Image: "ghcr.io/org/tools@sha256:aa"}) + " v3", 200, `"3"`, ""},
+		{"DELETE", v1 + "/gateways/tools", "", "", match(`"3"`), administers, "DeleteGateway tools 3", 204, "", ""},
+
 		{"GET", v1 + "/audit?object=signer/x&before=9&limit=2", "", "", nil, reads, "Audit {Object:signer/x Before:9 Limit:2}", 200, "", ""},
 		{"GET", v1 + "/audit/head", "", "", nil, reads, "AuditHead", 200, "", ""},
 		{"POST", v1 + "/audit/verify", mediaJSON, `{"known":{"seq":3,"hash":"h"}}`, nil, reads, "VerifyAudit {Seq:3 Hash:h}", 200, "", ""},

@@ -35,8 +35,12 @@ func (s *Server) faceRoutes() []*route {
 	var list []*route
 	for _, f := range s.cfg.Faces {
 		for _, r := range f.Routes {
+			protocol := f.Protocol
+			if r.Open { // whether a server is well may be asked wherever it listens
+				protocol = ""
+			}
 			list = append(list, &route{
-				method: r.Method, path: r.Path, protocol: f.Protocol, open: r.Open, anyRole: r.AnyRole, need: auth.Verify, anyQuery: true,
+				method: r.Method, path: r.Path, protocol: protocol, open: r.Open, anyRole: r.AnyRole, need: auth.Verify, anyQuery: true,
 				body: r.Body, media: r.Media, anyMedia: r.Body && r.Media == nil, limit: r.Limit, timeout: r.Deadline, verdict: true, quiet: r.Open,
 				serve: s.serveFace(r), fail: s.failFace(r),
 			})
@@ -55,7 +59,11 @@ func (s *Server) serveFace(r pep.Route) func(context.Context, *call) (reply, err
 
 // failFace says a problem in the words of the protocol.
 func (s *Server) failFace(r pep.Route) func(*call, *problem) reply {
-	return func(c *call, p *problem) reply { return s.fromFace(c, r.Fail(s.faceRequest(c), failure(p))) }
+	return func(c *call, p *problem) reply {
+		req := s.faceRequest(c)
+		req.Body = c.body
+		return s.fromFace(c, r.Fail(req, failure(p)))
+	}
 }
 
 func failure(p *problem) pep.Failure {

@@ -259,7 +259,7 @@ func TestLinks(t *testing.T) {
 // Callers of a listener have its protocols, and health.
 func TestProtocolsOfAListener(t *testing.T) {
 	b := newFaceBed(t, time.Second)
-	paths := map[string]string{"/api/v1/whoami": "rest", "/v1/data/signing/verdict": "opa", "/health": "opa", "/.well-known/authzen-configuration": "authzen", "/healthz": "", "/readyz": ""}
+	paths := map[string]string{"/api/v1/whoami": "rest", "/v1/data/signing/verdict": "opa", "/health": "", "/.well-known/authzen-configuration": "authzen", "/healthz": "", "/readyz": ""}
 	for _, speaks := range [][]string{{"rest"}, {"opa"}, {"authzen"}, {"opa", "authzen"}} {
 		for path, protocol := range paths {
 			ctx := WithPrincipal(WithProtocols(t.Context(), speaks), auth.Principal{Name: "gateway", Role: auth.Verifier})

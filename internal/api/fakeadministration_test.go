@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/signet-policy/signet/client"
@@ -280,6 +281,30 @@ func (f *fakeAdministration) ExportKey(_ context.Context, by administration.Call
 
 func (f *fakeAdministration) ImportTrust(_ context.Context, by administration.Caller, signed []byte, keyPEM string, dryRun bool) (client.TrustImport, error) {
 	return client.TrustImport{TrustRoots: []string{}, Policies: []string{}, Bundles: []string{}, Signers: client.Imported{Created: []string{}, Updated: []string{}, Unchanged: []string{}}, Key: "k", MadeAt: testNow}, f.note(by, "ImportTrust", signed, keyPEM, dryRun)
+}
+
+func aGateway() client.Gateway {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	return client.Gateway{
+		Name: "tools", GatewayID: "5f2c", Image: "ghcr.io/org/tools@sha256:" + strings.Repeat("a", 64), Source: "api",
+		CreatedBy: "admin", CreatedAt: at, UpdatedBy: "admin", UpdatedAt: at, Version: 3,
+	}
+}
+
+func (f *fakeAdministration) Gateways(_ context.Context, by administration.Caller, limit int, after string) (client.Page[client.Gateway], error) {
+	return client.Page[client.Gateway]{Items: []client.Gateway{aGateway()}}, f.note(by, "Gateways", limit, after)
+}
+
+func (f *fakeAdministration) Gateway(_ context.Context, by administration.Caller, name string) (client.Gateway, error) {
+	return aGateway(), f.note(by, "Gateway", name)
+}
+
+func (f *fakeAdministration) PutGateway(_ context.Context, by administration.Caller, name string, g client.PutGateway, version *int64) (client.Gateway, error) {
+	return aGateway(), f.note(by, "PutGateway", name, g, version)
+}
+
+func (f *fakeAdministration) DeleteGateway(_ context.Context, by administration.Caller, name string, version int64) error {
+	return f.note(by, "DeleteGateway", name, version)
 }
 
 func aWatched() client.WatchedImage {

@@ -152,7 +152,7 @@ func (s *Server) routes(registry *prometheus.Registry) []*route {
 		{method: http.MethodGet, path: "/healthz", open: true, anyQuery: true, quiet: true, serve: getHealth},
 		{method: http.MethodGet, path: "/readyz", open: true, anyQuery: true, quiet: true, serve: s.getReady},
 	}
-	return slices.Concat(verdicts, s.administrationRoutes(), operation)
+	return slices.Concat(verdicts, s.administrationRoutes(), operation, s.faceRoutes())
 }
 
 // administrationRoutes are the paths that change what is in force, and show it.
@@ -223,6 +223,11 @@ func (s *Server) administrationRoutes() []*route {
 		{method: http.MethodPut, path: v1 + "/watch", need: auth.Policy, body: true, serve: byJSON(s, watchExample, s.putWatched)},
 		{method: http.MethodDelete, path: v1 + "/watch/:id", need: auth.Policy, serve: s.by(s.deleteWatched)},
 		{method: http.MethodGet, path: v1 + "/webhooks/:name/key", need: auth.Administer, serve: s.by(s.webhookKey)},
+
+		{method: http.MethodGet, path: v1 + "/gateways", need: auth.Read, query: page, serve: s.by(listOf(a.Gateways))},
+		{method: http.MethodGet, path: v1 + "/gateways/:name", need: auth.Read, serve: s.by(s.getGateway)},
+		{method: http.MethodPut, path: v1 + "/gateways/:name", need: auth.Administer, body: true, serve: byJSON(s, gatewayExample, s.putGateway)},
+		{method: http.MethodDelete, path: v1 + "/gateways/:name", need: auth.Administer, serve: s.by(s.deleteGateway)},
 
 		{method: http.MethodGet, path: v1 + "/audit", need: auth.Read, query: []string{"object", "before", "limit"}, serve: s.by(s.listAudit)},
 		{method: http.MethodGet, path: v1 + "/audit/head", need: auth.Read, serve: s.by(s.auditHead)},

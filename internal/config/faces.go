@@ -10,7 +10,7 @@ import (
 )
 
 // Protocols are those that a listener may speak.
-func Protocols() []string { return []string{"rest", "opa", "authzen"} }
+func Protocols() []string { return []string{"rest", "opa", "authzen", "mcp"} }
 
 func checkProtocols(p *problems, at string, names []string) {
 	if len(names) == 0 {
@@ -21,7 +21,7 @@ func checkProtocols(p *problems, at string, names []string) {
 		case slices.Contains(names[:i], name):
 			p.bad(at, "%s is there twice", name)
 		case slices.Contains(Protocols(), name):
-		case name == "mcp", name == "admission":
+		case name == "admission":
 			p.bad(at, "%s comes with a later version; write some of %s", name, strings.Join(Protocols(), ", "))
 		default:
 			p.bad(at, "%q is not known; write some of %s", name, strings.Join(Protocols(), ", "))

@@ -32,6 +32,8 @@ type File struct {
 	Deadlines Deadlines `yaml:"deadlines"`
 	// OPA is about the face that speaks as OPA's data API does.
 	OPA OPA `yaml:"opa"`
+	// MCP is about MCP gateways.
+	MCP MCP `yaml:"mcp"`
 	// TrustedProxies are the networks whose X-Forwarded-For is believed, for the
 	// log, for the audit log and for tokens that are bound to networks.
 	TrustedProxies []string `yaml:"trusted_proxies"`
@@ -155,8 +157,8 @@ type TLS struct {
 type Listener struct {
 	// Address is host:port, or unix:/path/to.sock for authentication socket.
 	Address string `yaml:"address"`
-	// Protocols are those that it speaks: rest, opa (OPA's data API) and authzen. (mcp
-	// and admission come with a later version.)
+	// Protocols are those that it speaks: rest, opa (OPA's data API), authzen and mcp.
+	// (admission comes with a later version.)
 	Protocols []string `yaml:"protocols"`
 	// Authentication is token (as on the main address), mtls (a client
 	// certificate of client_ca_file), socket (whoever can open the socket's file,

@@ -48,6 +48,7 @@ func (f *File) validate() error {
 	f.checkCache(&p)
 	f.DecisionLog.check(&p)
 	f.Attest.check(&p)
+	f.checkMCP(&p)
 	f.checkWatch(&p)
 	f.checkWebhooks(&p)
 	if f.SigningPolicy.Kind != 0 && f.PolicyFile != "" {

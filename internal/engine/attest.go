@@ -65,5 +65,5 @@ func (e *Engine) wantsAttest(st *State, req Request) bool {
 		return false
 	}
 	asked, err := e.cfg.Source.Parse(req.Image)
-	return err == nil && slices.ContainsFunc(st.scope(asked.Name()), func(p Policy) bool { return p.Attest && p.Mode != verdict.Disabled })
+	return err == nil && slices.ContainsFunc(st.scope(asked.Name(), req.Context), func(p Policy) bool { return p.Attest && p.Mode != verdict.Disabled })
 }

@@ -35,6 +35,8 @@ type Basis struct {
 	OldSignature bool `json:"old_signature,omitempty"`
 	// Given are the ids of evidence that came with the request, and was not found.
 	Given []string `json:"given,omitempty"`
+	// Second is what another verifier found; nil where none was asked.
+	Second *Second `json:"second,omitempty"`
 	// Problem is why the image could not be resolved or its evidence not be read.
 	Problem *Problem `json:"problem,omitempty"`
 	// RetryAfter is the longest wait, in nanoseconds, that a registry asked for.
@@ -104,8 +106,9 @@ func DecodeBasis(body []byte) (Basis, error) {
 func (e *Engine) basis(st *State, req Request, g *gathered) Basis {
 	b := Basis{
 		Image: req.Image, Platform: req.Platform, EvidenceOnly: req.EvidenceOnly, Context: req.Context, Roles: req.Roles,
-		Asked: g.Asked, Subject: g.Subject, Search: g.Search, AllPlatforms: g.allPlatforms, Problem: keptProblem(g.Problem), RetryAfter: g.RetryAfter,
-		Given: g.given, TagUntil: g.tagUntil, SearchUntil: g.searchUntil, GraceNote: st.GraceNote, Offline: st.Offline,
+		Asked: g.Asked, Subject: g.Subject, Search: g.Search, AllPlatforms: g.allPlatforms, Second: g.second,
+		Problem: keptProblem(g.Problem), RetryAfter: g.RetryAfter, Given: g.given,
+		TagUntil: g.tagUntil, SearchUntil: g.searchUntil, GraceNote: st.GraceNote, Offline: st.Offline,
 		Terms: Terms{
 			DecisionMaxAge: e.cfg.DecisionMaxAge, MaxStaleness: e.cfg.MaxStaleness,
 			ClockSkew: e.cfg.Limits.ClockSkew, PolicyTime: e.cfg.Limits.PolicyTime,

@@ -4,7 +4,7 @@ package engine
 // declare for an image of this normalised name: what a request may bring along.
 func (st *State) Declared(name string) map[string][]string {
 	all := map[string][]string{}
-	for _, p := range st.scope(name) {
+	for _, p := range st.named(name) {
 		for key, values := range p.Set.Context() {
 			all[key] = append(all[key], values...)
 		}

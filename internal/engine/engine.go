@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -105,7 +106,9 @@ type Config struct {
 	Attester Attester
 	// Shadows keeps what policies of mode shadow said; nil: they are not evaluated.
 	Shadows ShadowRecorder
-	Limits  evidence.Limits
+	// Second gives second opinions; nil: nobody does.
+	Second SecondVerifier
+	Limits evidence.Limits
 	// Settings is a digest of what this process was configured with and active
 	// does not name: processes that differ in it share no cached results.
 	Settings string
@@ -373,7 +376,7 @@ func (e *Engine) check(st *State, req Request) (Asked, error) {
 		return Asked{}, fmt.Errorf("%w: image: %w", ErrInvalid, err)
 	}
 	for k, v := range req.Context {
-		if err := declared(st.scope(asked.Name()), k, v); err != nil {
+		if err := declared(st.named(asked.Name()), k, v); err != nil {
 			return Asked{}, err
 		}
 	}
@@ -385,6 +388,9 @@ func declared(in []Policy, key, value string) error {
 	known := false
 	for _, p := range in {
 		values, ok := p.Set.Context()[key]
+		if v, wanted := p.When[key]; wanted {
+			values, ok = append(slices.Clone(values), v), true
+		}
 		known = known || ok
 		for _, v := range values {
 			if v == value {
@@ -412,6 +418,7 @@ func (e *Engine) compute(ctx context.Context, st *State, req Request, asked Aske
 	if err := g.mistake(); err != nil {
 		return Answer{}, err
 	}
+	g.second = e.second(ctx, st, req, g)
 	b, d := e.judge(ctx, st, req, g)
 	return e.finish(ctx, st, req, key, g, Record{Verdict: d.verdict, Basis: b, Facts: g.Facts, Frames: d.frames}), nil
 }

@@ -32,7 +32,10 @@ const (
 	ReasonStoreUnavailable = "store_unavailable"
 	ReasonInternal         = "internal_error"
 	ReasonStillVerifying   = "still_verifying"
-	ReasonGrace            = "last_known_state"
+	// ReasonVerifiersDisagree and ReasonSecondUnavailable are of the second opinion.
+	ReasonVerifiersDisagree = "verifiers_disagree"
+	ReasonSecondUnavailable = "second_opinion_unavailable"
+	ReasonGrace             = "last_known_state"
 
 	// ReasonPlatformsNotSearched: a policy asks for the evidence of every platform,
 	// which was not looked for.

@@ -24,6 +24,8 @@ type gathered struct {
 	// RetryAfter is the longest wait that a registry asked for.
 	RetryAfter time.Duration
 
+	// second is what another verifier found; nil where none was asked.
+	second *Second
 	search evidence.Search
 	// found is what the search found, items what is verified: with what was given.
 	found, items []evidence.Item
@@ -54,7 +56,7 @@ func (g *gathered) mistake() error {
 func (e *Engine) gather(ctx context.Context, st *State, req Request, asked Asked) *gathered {
 	g := &gathered{Asked: asked}
 	q := evidence.Query{Image: req.Image, Platform: req.Platform, EvidenceOnly: req.EvidenceOnly, Refresh: req.Refresh}
-	policies := st.scope(asked.Name())
+	policies := st.scope(asked.Name(), req.Context)
 	for _, p := range policies {
 		q.AllPlatforms = q.AllPlatforms || p.AllPlatforms
 	}

@@ -58,7 +58,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	required := map[string][]verdict.Requirement{} // by digest
 	apart, platformOnly := false, false            // see coverage and pin
 
-	policies := st.scope(subject.Name())
+	policies := st.scope(subject.Name(), b.Context)
 	for _, p := range policies {
 		j := judgeOne(ctx, st, p, b, f, now)
 		v.Policies = append(v.Policies, j.verdict)
@@ -201,6 +201,7 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 		}
 		explain(j.verdict.Reasons, p, in, now)
 	}
+	j.secondOpinion(p, b, f, now)
 	return j
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -57,7 +58,7 @@ func (st *State) Later(now, at time.Time) *State {
 // KeysFor names the keys that speak for an image at a time, by their fingerprints
 // and sorted. Where there are more than most, all is false.
 func (st *State) KeysFor(name string, at time.Time, most int) (fingerprints []string, all bool) {
-	for _, p := range st.scope(name) {
+	for _, p := range st.named(name) {
 		keys, more := p.Signers.KeysInScope(name, at, most)
 		if more {
 			return nil, false
@@ -79,10 +80,10 @@ func (st *State) Alike(other *State, name string) bool {
 	if !slices.Equal(st.Roots, other.Roots) {
 		return false
 	}
-	return slices.EqualFunc(st.scope(name), other.scope(name), func(a, b Policy) bool {
+	return slices.EqualFunc(st.named(name), other.named(name), func(a, b Policy) bool {
 		return a.Name == b.Name && a.Mode == b.Mode && a.Set == b.Set && a.Signers.Digest() == b.Signers.Digest() &&
 			a.RequireSignature == b.RequireSignature && a.Registered == b.Registered && a.Platforms == b.Platforms && a.AllPlatforms == b.AllPlatforms &&
-			sameRequirements(a, b) && a.same(b)
+			maps.Equal(a.When, b.When) && a.Fallback == b.Fallback && a.Replaces == b.Replaces && sameRequirements(a, b) && a.same(b)
 	})
 }
 
@@ -99,7 +100,7 @@ func (p Policy) same(o Policy) bool { return p.Document != "" && p.Document == o
 // WantsAllPlatforms says that a policy for the image reads the evidence of every
 // platform.
 func (st *State) WantsAllPlatforms(name string) bool {
-	return slices.ContainsFunc(st.scope(name), func(p Policy) bool { return p.AllPlatforms })
+	return slices.ContainsFunc(st.named(name), func(p Policy) bool { return p.AllPlatforms })
 }
 
 // VerifyKept makes facts anew of kept evidence, with the trust roots and the keys of
@@ -111,5 +112,5 @@ func (st *State) VerifyKept(ctx context.Context, b Basis, items []evidence.Item,
 		}
 	}()
 	name := b.Subject.Name()
-	return st.Verify(ctx, b.Subject, items, scopeKeys{st.scope(b.Asked.Name()), name, at})
+	return st.Verify(ctx, b.Subject, items, scopeKeys{st.scope(b.Asked.Name(), b.Context), name, at})
 }

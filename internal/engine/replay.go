@@ -33,7 +33,7 @@ func (e *Engine) Replay(ctx context.Context, st *State, k Kept, at time.Time) (r
 		}
 	}()
 	for key, value := range k.Basis.Context {
-		if err := declared(st.scope(k.Basis.Asked.Name()), key, value); err != nil {
+		if err := declared(st.named(k.Basis.Asked.Name()), key, value); err != nil {
 			return Replayed{}, err
 		}
 	}

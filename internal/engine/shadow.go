@@ -107,7 +107,7 @@ func (e *Engine) shadow(st *State, g *gathered, req Request, v *verdict.Verdict)
 	if e.cfg.Shadows == nil || g.Problem != nil {
 		return // nothing is known of the image, so there is nothing to compare
 	}
-	in := slices.DeleteFunc(slices.Clone(st.Shadows), func(p Policy) bool { return !p.Applies(g.Subject.Name()) })
+	in := slices.DeleteFunc(slices.Clone(st.Shadows), func(p Policy) bool { return !p.Applies(g.Subject.Name()) || !p.when(req.Context) })
 	if len(in) == 0 {
 		return
 	}
@@ -166,7 +166,7 @@ func (e *Engine) judgeShadow(st *State, p Policy, g *gathered, req Request, at t
 			pv, ok = verdict.PolicyVerdict{}, false
 		}
 	}()
-	g, err := e.factsFor(ctx, st, p, g, at)
+	g, err := e.factsFor(ctx, st, p, g, req, at)
 	if err != nil {
 		e.cfg.Log.WarnContext(ctx, "verifying for a policy in shadow", "policy", p.Name, "image", req.Image, "error", err)
 		return verdict.PolicyVerdict{}, false
@@ -181,12 +181,12 @@ func (e *Engine) judgeShadow(st *State, p Policy, g *gathered, req Request, at t
 
 // factsFor verifies again where the shadow trusts keys: what was decided by others
 // rests on facts that were found without them, and must.
-func (e *Engine) factsFor(ctx context.Context, st *State, p Policy, g *gathered, at time.Time) (*gathered, error) {
+func (e *Engine) factsFor(ctx context.Context, st *State, p Policy, g *gathered, req Request, at time.Time) (*gathered, error) {
 	name := g.Subject.Name()
 	if keys, _ := p.Signers.KeysInScope(name, at, 1); len(keys) == 0 {
 		return g, nil
 	}
-	f, err := st.Verify(ctx, g.Subject, g.items, scopeKeys{append(st.scope(name), p), name, at})
+	f, err := st.Verify(ctx, g.Subject, g.items, scopeKeys{append(st.scope(name, req.Context), p), name, at})
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto"
+	"slices"
 	"time"
 
 	"github.com/signet-policy/signet/internal/auth"
@@ -73,7 +74,16 @@ type Policy struct {
 	Document string
 	// Applies says whether the policy speaks of an image by its name.
 	Applies func(name string) bool
-	Set     PolicySet
+	// When is what a question's context must say for the policy to speak of it; none:
+	// it speaks of every question. What is said there is declared.
+	When map[string]string
+	// Fallback stands in for policies that nobody has written: it is silent where one
+	// that Replaces it speaks.
+	Fallback bool
+	// Replaces says that the operator has written it, for questions of its When, in
+	// the fallback's place. What comes by the API only ever adds.
+	Replaces bool
+	Set      PolicySet
 	// Signers are the signers in force for this policy: its own, and the
 	// registered ones it asks for.
 	Signers *signers.Set
@@ -101,6 +111,8 @@ type Policy struct {
 	// Ages says that time alone can end what it allows, because it asks how old
 	// attestations are: its results say until when they hold.
 	Ages bool
+	// KeysWithoutLog says that a key's signature counts without a log entry.
+	KeysWithoutLog bool
 	// AllPlatforms asks for the evidence of every platform of an index.
 	AllPlatforms bool
 	// Attest asks for an attestation with every verdict that the policy is part of.
@@ -133,6 +145,9 @@ type State struct {
 	Attests bool
 	Verify  VerifyFunc
 	Tokens  *auth.Tokens
+	// RootFiles gives the trust roots that may vouch for an image, as other programs
+	// read them; nil: they are not at hand.
+	RootFiles func(name string) []RootFile
 	// Offline says that the roots are not to be refreshed, whatever they say.
 	Offline bool
 	// GraceNote is set when the state could not be confirmed and the operator
@@ -140,8 +155,26 @@ type State struct {
 	GraceNote string
 }
 
-// scope returns the policies that speak of name, in order.
-func (st *State) scope(name string) []Policy {
+// scope returns the policies that speak of a question, in order: about an image of
+// this name, with this context.
+func (st *State) scope(name string, context map[string]string) []Policy {
+	var in []Policy
+	replaced := false
+	for _, p := range st.Policies {
+		if p.Applies(name) && p.when(context) {
+			in = append(in, p)
+			replaced = replaced || p.Replaces && p.Mode != verdict.Disabled
+		}
+	}
+	if replaced {
+		in = slices.DeleteFunc(in, func(p Policy) bool { return p.Fallback })
+	}
+	return in
+}
+
+// named returns the policies that speak of an image of this name, whatever else a
+// question says.
+func (st *State) named(name string) []Policy {
 	var in []Policy
 	for _, p := range st.Policies {
 		if p.Applies(name) {
@@ -149,4 +182,13 @@ func (st *State) scope(name string) []Policy {
 		}
 	}
 	return in
+}
+
+func (p Policy) when(context map[string]string) bool {
+	for k, v := range p.When {
+		if context[k] != v {
+			return false
+		}
+	}
+	return true
 }

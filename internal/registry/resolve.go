@@ -72,6 +72,25 @@ func (c *Client) Resolve(ctx context.Context, q evidence.Query) (facts.Subject, 
 	return s, nil
 }
 
+// Manifest gives the manifest of an image by its digest, as it was pushed, and its
+// media type. Errors are [*evidence.Problem].
+func (c *Client) Manifest(ctx context.Context, image, digest string) (body []byte, mediaType string, err error) {
+	ref, err := c.check(evidence.Query{Image: image})
+	if err != nil {
+		return nil, "", err
+	}
+	src, done, err := c.open(ref)
+	if err != nil {
+		return nil, "", err
+	}
+	defer done()
+	m, err := src.manifest(ctx, digest)
+	if err != nil {
+		return nil, "", resolveProblem(at(src.name(), digest), err)
+	}
+	return m.body, m.mediaType, nil
+}
+
 // check parses the image of a query and says whether it may be asked for.
 func (c *Client) check(q evidence.Query) (Reference, error) {
 	ref, err := ParseReference(q.Image, c.cfg.AllowLayouts)

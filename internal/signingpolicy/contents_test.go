@@ -66,7 +66,10 @@ func TestContents(t *testing.T) {
 	tested := func(r facts.TestResult) facts.InputAttestation {
 		return projected("https://in-toto.io/attestation/test-result/v0.1", facts.Projection{Kind: facts.ProjectionTestResult, Result: &r})
 	}
-	byOther := func(a facts.InputAttestation) facts.InputAttestation { a.TrustedSigners = []string{"default/2"}; return a }
+	byOther := func(a facts.InputAttestation) facts.InputAttestation {
+		a.TrustedSigners = []string{"default/2"}
+		return a
+	}
 	built := func(materials ...facts.Material) facts.InputAttestation {
 		return attested("https://slsa.dev/provenance/v1", func(a *facts.InputAttestation) {
 			a.Provenance = &facts.Provenance{Materials: materials, Parameters: []byte("{}"), Source: facts.Source{Digest: map[string]string{}}}

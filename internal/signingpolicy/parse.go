@@ -117,8 +117,8 @@ type draft struct {
 	contentsAt map[string]*yaml.Node // sections of contents, where written
 	// attestationsAt are where the required attestations stand.
 	attestationsAt []*yaml.Node
-	written    map[string]string     // what was said, and by which field
-	slsa       slsaDraft
+	written        map[string]string // what was said, and by which field
+	slsa           slsaDraft
 }
 
 // FromNode reads what stands below signing_policy. Errors wrap [ErrInvalid] and
@@ -138,6 +138,7 @@ func fromNode(n *yaml.Node, name string) (*Policy, error) {
 		"verify_transparency_log": d.flag(&p.VerifyTransparencyLog, "verify_transparency_log", ""),
 		"threshold":               func(n *yaml.Node) { p.Threshold = d.count(n) },
 		"images":                  func(n *yaml.Node) { d.images(n) },
+		"context":                 d.context,
 		"trusted_signers":         func(n *yaml.Node) { d.signers(n, "trusted_signers", d.typedSigner) },
 		"trusted_keys":            func(n *yaml.Node) { d.signers(n, "trusted_keys", d.keyOrKeyless) },
 		"trusted_sources": func(n *yaml.Node) {

@@ -47,6 +47,9 @@ type Policy struct {
 	Threshold             int
 	// Images are the globs that it speaks of; none: all images.
 	Images []string
+	// Context is what a question must say for the policy to speak of it, such as
+	// {plugin: ImageSigningPlugin}; none: it speaks of every question.
+	Context map[string]string
 	// Inline signers belong to this policy alone, named "<policy>/<position>". Those
 	// of type kms have no keys until [Policy.ResolveKMS] gives them some.
 	Inline []signers.Signer
@@ -246,6 +249,7 @@ type canonical struct {
 		VerifyTransparencyLog bool                 `yaml:"verify_transparency_log"`
 		Threshold             int                  `yaml:"threshold"`
 		Images                []string             `yaml:"images,omitempty"`
+		Context               map[string]string    `yaml:"context,omitempty"`
 		TrustedSigners        []canonicalSigner    `yaml:"trusted_signers,omitempty"`
 		Groups                []canonicalGroup     `yaml:"groups,omitempty"`
 		Platforms             string               `yaml:"platforms,omitempty"`
@@ -328,6 +332,7 @@ func (p *Policy) Canonical() ([]byte, error) {
 	sp := &c.SigningPolicy
 	sp.Name, sp.Mode, sp.RequireSignature, sp.VerifyTransparencyLog = p.Name, p.Mode, p.RequireSignature, p.VerifyTransparencyLog
 	sp.Threshold, sp.Images, sp.TrustedSources, sp.ShadowOf, sp.Bundle = p.Threshold, p.Images, p.TrustedSources, p.ShadowOf, p.Bundle
+	sp.Context = p.Context
 	sp.Attestations, sp.Contents = p.Attestations, p.Contents.pointer()
 	sp.Summaries, sp.Attest = p.canonicalSummaries(), p.Attest
 	sp.Groups, sp.Platforms = p.canonicalGroups(), p.Platforms

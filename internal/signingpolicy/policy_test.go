@@ -193,5 +193,5 @@ func ExampleParse() {
 	fmt.Println(p, err)
 	// Output:
 	// <nil> line 3: threshold: 0 signers would be nobody; it must be at least 1
-	// line 4: mood: there is no such field; there are attest, attestations, bundle, contents, cosign, default, exceptions, groups, images, mode, name, parameters, platforms, require_signature, shadow_of, slsa, threshold, trusted_keys, trusted_signers, trusted_sources, verification, verification_summaries, verify_transparency_log
+	// line 4: mood: there is no such field; there are attest, attestations, bundle, contents, context, cosign, default, exceptions, groups, images, mode, name, parameters, platforms, require_signature, shadow_of, slsa, threshold, trusted_keys, trusted_signers, trusted_sources, verification, verification_summaries, verify_transparency_log
 }

@@ -76,6 +76,7 @@ func fill(t testing.TB, s *store.Store) {
 			tx.PutObject(ctx, store.ObjectTrustRoot, facts.Digest(root), root),
 			second(tx.PutRoot(ctx, store.RootRow{Name: "r", Source: "api", Kind: "file", Digest: facts.Digest(root), Requires: json.RawMessage(`{"timestamp":true,"log":false}`), RefreshedAt: &from})),
 			tx.PutObject(ctx, store.ObjectBundle, facts.Digest(archive), archive),
+			second(tx.PutGateway(ctx, store.GatewayRow{Name: "g", Source: "api", Kind: store.GatewayByURL, Value: "https://<&>", Image: "a.b/c@sha256:aa", Note: "n"})),
 			second(tx.PutBundle(ctx, store.BundleRow{Name: "b", Source: "api", Keys: map[string]string{"z": "PEM", "a": "<&>"}, Scope: "signet", Digest: facts.Digest(archive), Sequence: 1, HighestSequence: 2, Validator: `{"etag":"x"}`, ActivatedAt: &from})),
 		)
 	}); err != nil {

@@ -359,7 +359,7 @@ const mediaJSON = "application/json"
 const healthTime = 2 * time.Second
 
 // health is OPA's: whether a query could be answered; with ?bundles, or ?plugins,
-// whether all is as it should be.
+// whether all is as it should be. OPA says nothing besides; MCP gateways read a status.
 func health(ctx context.Context, r *pep.Request) pep.Reply {
 	if st, err := r.Current(ctx); err != nil || st == nil {
 		return unhealthy(errors.New("unable to perform evaluation"))
@@ -370,7 +370,7 @@ func health(ctx context.Context, r *pep.Request) pep.Reply {
 			return unhealthy(err)
 		}
 	}
-	return encode(http.StatusOK, struct{}{}, false)
+	return encode(http.StatusOK, map[string]string{"status": "healthy"}, false)
 }
 
 func unhealthy(err error) pep.Reply {

@@ -64,6 +64,7 @@ func Run(t *testing.T, open OpenFunc) {
 		{"bundles: refused", testBundleRefused},
 		{"bundles: histories", testBundleHistory},
 		{"policies and trust roots at a revision", testPoliciesAndRootsAt},
+		{"gateways", testGateways},
 		{"a snapshot leaves out what is known", testSnapshotUnchanged},
 		{"a note", testNote},
 		{"leases", testLeases},

@@ -1,0 +1,144 @@
+package administration
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/auth"
+)
+
+const gatewayImage = "ghcr.io/org/tools@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+func TestGateways(t *testing.T) {
+	eachStore(t, func(t *testing.T, f *fixture) {
+		ctx := t.Context()
+		f.imageName = func(image string) (string, error) {
+			name, _, _ := strings.Cut(image, "@")
+			if strings.Contains(name, " ") {
+				return "", errors.New("is no image")
+			}
+			return name, nil
+		}
+		by := Caller{Principal: auth.Principal{Name: "admin", Role: auth.Admin}, From: "cli"}
+		made, err := f.PutGateway(ctx, by, "tools", client.PutGateway{GatewayID: "g1", Image: gatewayImage, Note: "n"}, nil)
+		if err != nil || made.Version != 1 || made.Source != "api" || made.GatewayID != "g1" {
+			t.Fatalf("made %+v, %v", made, err)
+		}
+		if _, err := f.PutGateway(ctx, by, "web", client.PutGateway{URL: "HTTPS://Tools.Example.com/mcp/?x=1", Image: gatewayImage}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.PutGateway(ctx, by, "tag", client.PutGateway{Tag: "prod", Image: strings.Replace(gatewayImage, "tools", "tag", 1)}, nil); err != nil {
+			t.Fatal(err)
+		}
+		images := func(id, url string, tags ...string) []string {
+			t.Helper()
+			got, err := f.GatewayImages(ctx, id, url, tags)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got
+		}
+		tagged := []string{strings.Replace(gatewayImage, "tools", "tag", 1)}
+		for _, tt := range []struct {
+			name string
+			got  []string
+			want []string
+		}{
+			{"by id, before its tag", images("g1", "", "prod"), []string{gatewayImage}},
+			{"by URL, before its tag", images("g2", "https://tools.example.com/mcp", "prod"), []string{gatewayImage}},
+			{"by tag", images("g2", "https://other.example.com", "x", "prod"), tagged},
+			{"by nothing", images("g2", "not a URL"), nil},
+		} {
+			if diff := cmp.Diff(tt.want, tt.got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+			}
+		}
+
+		one := int64(1)
+		viewer := Caller{Principal: auth.Principal{Name: "viewer", Role: auth.Viewer}}
+		bound := Caller{Principal: auth.Principal{Name: "bound", Role: auth.Admin, Images: []string{"ghcr.io/other/**"}}}
+		good := client.PutGateway{GatewayID: "g9", Image: gatewayImage}
+		for name, tt := range map[string]struct {
+			do   func() error
+			want error
+			says string
+		}{
+			"a viewer":        {func() error { _, err := f.PutGateway(ctx, viewer, "x", good, nil); return err }, ErrForbidden, "needs the role"},
+			"bound to images": {func() error { _, err := f.PutGateway(ctx, bound, "x", good, nil); return err }, ErrForbidden, "concerns every image"},
+			"there already":   {func() error { _, err := f.PutGateway(ctx, by, "tools", good, nil); return err }, ErrConflict, "say which version"},
+			"another version": {func() error { v := int64(7); _, err := f.PutGateway(ctx, by, "tools", good, &v); return err }, ErrStale, ""},
+			"not there":       {func() error { _, err := f.PutGateway(ctx, by, "x", good, &one); return err }, ErrNotFound, `no gateway "x"`},
+			"told already": {func() error {
+				_, err := f.PutGateway(ctx, by, "x", client.PutGateway{GatewayID: "g1", Image: gatewayImage}, nil)
+				return err
+			}, ErrConflict, `by the gateway "tools"`},
+			"deleting another": {func() error { return f.DeleteGateway(ctx, by, "tools", 7) }, ErrStale, ""},
+			"deleting nothing": {func() error { return f.DeleteGateway(ctx, by, "x", 1) }, ErrNotFound, ""},
+			"reading nothing":  {func() error { _, err := f.Gateway(ctx, by, "x"); return err }, ErrNotFound, ""},
+			"hidden":           {func() error { _, err := f.Gateway(ctx, bound, "tools"); return err }, ErrNotFound, ""},
+		} {
+			if err := tt.do(); !errors.Is(err, tt.want) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%s: %v, want %v %q", name, err, tt.want, tt.says)
+			}
+		}
+		for field, in := range map[string]client.PutGateway{
+			"image":      {GatewayID: "g9", Image: "ghcr.io/org/tools:v1"},
+			"gateway_id": {Image: gatewayImage},
+			"url":        {URL: "ftp://x", Image: gatewayImage},
+			"tag":        {Tag: "a\nb", Image: gatewayImage},
+			"note":       {Tag: "a", Image: gatewayImage, Note: "\x00"},
+		} {
+			_, err := f.PutGateway(ctx, by, "x", in, nil)
+			var all FieldErrors
+			if !errors.As(err, &all) || all[0].Field != field {
+				t.Errorf("%s: %v", field, err)
+			}
+		}
+		list, err := f.Gateways(ctx, by, 2, "")
+		if err != nil || len(list.Items) != 2 || list.Next != "tools" {
+			t.Errorf("a page %+v, %v", list, err)
+		}
+		if list, err = f.Gateways(ctx, bound, 0, ""); err != nil || len(list.Items) != 0 {
+			t.Errorf("to who may not ask about them: %+v, %v", list, err)
+		}
+
+		// The configuration has its own, and takes them away again.
+		seed := []GatewaySeed{{Name: "seeded", PutGateway: client.PutGateway{GatewayID: "g5", Image: gatewayImage}}}
+		for range 2 {
+			if err := f.SeedGateways(ctx, seed); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := f.PutGateway(ctx, by, "seeded", good, &one); !errors.Is(err, ErrConflict) {
+			t.Errorf("changing what the configuration has: %v", err)
+		}
+		if err := f.DeleteGateway(ctx, by, "seeded", 1); !errors.Is(err, ErrConflict) {
+			t.Errorf("removing it: %v", err)
+		}
+		seed[0].Name = "renamed"
+		if err := f.SeedGateways(ctx, seed); err != nil {
+			t.Errorf("renamed: %v", err)
+		}
+		seed[0].Name = "tools"
+		if err := f.SeedGateways(ctx, seed); !errors.Is(err, ErrConflict) {
+			t.Errorf("a name of the API's: %v", err)
+		}
+		seed[0] = GatewaySeed{Name: "x", PutGateway: client.PutGateway{GatewayID: "g1", Image: gatewayImage}}
+		if err := f.SeedGateways(ctx, seed); !errors.Is(err, ErrConflict) {
+			t.Errorf("what another tells: %v", err)
+		}
+		if err := f.SeedGateways(ctx, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := images("g5", ""); got != nil {
+			t.Errorf("taken out of the configuration, and there: %v", got)
+		}
+		if err := f.DeleteGateway(ctx, by, "tools", 1); err != nil {
+			t.Error(err)
+		}
+	})
+}
