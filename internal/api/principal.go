@@ -24,3 +24,9 @@ func vouchedFor(ctx context.Context) (auth.Principal, bool) {
 	p, ok := ctx.Value(principalKey{}).(auth.Principal)
 	return p, ok
 }
+
+// Vouched says whether ctx has a principal of [WithPrincipal].
+func Vouched(ctx context.Context) bool {
+	_, ok := vouchedFor(ctx)
+	return ok
+}
