@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/auth"
 )
@@ -104,7 +105,7 @@ type tab struct {
 	serve func(*view) error
 }
 
-// tabs are the tab bar, in its order; the first is what [Root] itself shows.
+// tabs are the tab bar, in its order; [Root] itself shows the first that a person may see.
 func tabs() []tab {
 	return []tab{
 		{"signers", "Signers", auth.Read, listSigners},
@@ -115,6 +116,16 @@ func tabs() []tab {
 		{"tokens", "Tokens", auth.Read, listTokens},
 		{"audit", "Audit", auth.Read, listAudit},
 	}
+}
+
+// firstTab is the first that the person may see.
+func firstTab(v *view) error {
+	for _, t := range v.page.tabs {
+		if v.who.May(t.Need) {
+			return t.serve(v)
+		}
+	}
+	return &client.Problem{Status: http.StatusForbidden, Detail: "Your role may see nothing here."}
 }
 
 func (p *Page) routes() {
@@ -128,7 +139,7 @@ func (p *Page) routes() {
 	open(http.MethodPost, "/setup", postSetup)
 	open(http.MethodPost, "/logout", postLogout)
 
-	get("", p.tabs[0].serve)
+	get("", firstTab)
 	for _, t := range p.tabs {
 		get("/"+t.Path, t.serve)
 	}
