@@ -38,11 +38,8 @@ type Config struct {
 	// TrustedProxies are the addresses whose X-Forwarded-For, -Proto and -Prefix are
 	// believed.
 	TrustedProxies []netip.Prefix
-	// ServerURL is how commands that the page shows name the server; "": by what the
-	// browser asked for.
-	ServerURL string
-	Log       *slog.Logger
-	Now       func() time.Time
+	Log            *slog.Logger
+	Now            func() time.Time
 }
 
 // DayCount is how many verdicts of one decision a day (UTC) had.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ func functions() template.FuncMap {
 			}
 			return when(*t)
 		},
+		"brief": brief, "mend": mendOf,
 		"pretty": func(raw json.RawMessage) string {
 			var out bytes.Buffer
 			if len(raw) == 0 || json.Indent(&out, raw, "", "  ") != nil {
@@ -64,6 +66,28 @@ func when(t time.Time) template.HTML {
 	}
 	t = t.UTC()
 	return template.HTML(`<time datetime="` + t.Format(time.RFC3339) + `">` + t.Format("2006-01-02 15:04") + ` UTC</time>`) //nolint:gosec // of our own making
+}
+
+// digests are those that stand behind a name in a sentence.
+var digests = regexp.MustCompile(`@sha256:[0-9a-f]{64}\b`)
+
+// brief leaves digests out of a sentence that has names besides.
+func brief(text string) string { return digests.ReplaceAllString(text, "") }
+
+// mend is what would mend a reason: a sentence, and the command that it ends with.
+type mend struct{ Text, Command string }
+
+// mendOf finds the command in a remediation; nil for "".
+func mendOf(remediation string) *mend {
+	if remediation == "" {
+		return nil
+	}
+	for _, program := range []string{"signet ", "cosign "} {
+		if text, command, ok := strings.Cut(remediation, ": "+program); ok && !strings.Contains(command, ". ") {
+			return &mend{text + ":", program + strings.TrimSuffix(command, ".")}
+		}
+	}
+	return &mend{Text: remediation}
 }
 
 // short is a digest that a person can compare.

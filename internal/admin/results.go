@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -266,6 +267,9 @@ func (v *view) reasons(ctx context.Context, since time.Time) ([]reasonCount, int
 	return out[:min(len(out), 6)], of, nil
 }
 
+// quoted are digests by themselves.
+var quoted = regexp.MustCompile(`"?sha256:[0-9a-f]{64}"?`)
+
 // withoutImage makes reasons of the same kind the same.
 func withoutImage(reason string, r client.Verification) string {
 	for _, name := range []string{r.ImageRef, r.ImageName + "@" + r.ImageDigest, r.ImageName, r.ImageDigest} {
@@ -273,7 +277,7 @@ func withoutImage(reason string, r client.Verification) string {
 			reason = strings.ReplaceAll(reason, name, "…")
 		}
 	}
-	return reason
+	return quoted.ReplaceAllString(brief(reason), "…")
 }
 
 // exportResults writes the filtered verdicts as a file, page by page: CSV for

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/signet-policy/signet/client"
 )
@@ -129,8 +130,9 @@ func (v *view) relying(ctx context.Context, s client.Signer) ([]client.Policy, e
 type changePage struct {
 	Signer client.Signer
 	// Action is "disable", "enable" or "delete".
-	Action  string
-	Preview flips
+	Action string
+	// Preview is nil until it was asked for.
+	Preview *flips
 }
 
 func confirmSigner(v *view) error {
@@ -143,7 +145,16 @@ func confirmSigner(v *view) error {
 	if op == "" {
 		return &client.Problem{Status: http.StatusNotFound, Detail: "A signer can be disabled, enabled and deleted."}
 	}
-	return v.render(http.StatusOK, "change", "signers", "Change "+s.Name, changePage{s, action, v.flips(client.Operation{Op: op, Name: s.ID})})
+	c := changePage{Signer: s, Action: action}
+	switch preview := v.QueryParam("preview"); preview {
+	case "part", "1":
+		f := v.flips(client.Operation{Op: op, Name: s.ID})
+		if preview == "part" {
+			return v.part(http.StatusOK, "change", "flips", f)
+		}
+		c.Preview = &f
+	}
+	return v.render(http.StatusOK, "change", "signers", "Change "+s.Name, c)
 }
 
 func changeSigner(v *view) error {
@@ -213,6 +224,8 @@ func (v *view) flips(ops ...client.Operation) flips {
 	if !v.who.MayPolicy() {
 		return flips{Problem: "Your role may not look at what a change would do."}
 	}
+	rc := http.NewResponseController(v.Response())
+	_ = rc.SetWriteDeadline(time.Now().Add(askTime + eventTime)) // a preview takes longer than other answers
 	out, err := v.api.Preview(v.Request().Context(), client.PreviewRequest{Operations: ops, Since: previewSince, Limit: mostFlips})
 	if err != nil {
 		problem := mistake(err)

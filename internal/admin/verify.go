@@ -183,10 +183,6 @@ type shownVerdict struct {
 	HasInput   bool
 	// Policy is whose document the cards are of.
 	Policy string
-	// Mend are commands that would make a signature count, for an administrator.
-	Mend []string
-	// Commands and Link are for others.
-	Server string
 	JSON   string
 }
 
@@ -228,7 +224,7 @@ type link struct {
 }
 
 func (v *view) shown(ctx context.Context, verdict client.Verdict) *shownVerdict {
-	s := &shownVerdict{Verdict: verdict, Server: v.server()}
+	s := &shownVerdict{Verdict: verdict}
 	var pretty bytes.Buffer
 	if json.Indent(&pretty, verdict.Raw, "", "  ") == nil {
 		s.JSON = pretty.String()
@@ -269,9 +265,6 @@ func (v *view) shown(ctx context.Context, verdict client.Verdict) *shownVerdict 
 	for i := range s.Cards {
 		s.Cards[i].Chain = chainOf(verdict, s.Cards[i])
 	}
-	if verdict.Decision != client.Allow {
-		s.Mend = mend(s.Cards, s.Server)
-	}
 	return s
 }
 
@@ -305,44 +298,4 @@ func lastPart(predicate, format string) string {
 		return format
 	}
 	return strings.TrimPrefix(strings.TrimPrefix(predicate, "https://"), "http://")
-}
-
-// mend are the commands by which signers that are not trusted would be.
-func mend(cards []card, server string) []string {
-	var out []string
-	for _, c := range cards {
-		if !c.Stranger || c.Subject == "" {
-			continue
-		}
-		line := "signet signers add --server " + quote(server) + " --issuer " + quote(c.Issuer) + " --subject " + quote(c.Subject)
-		if !slices.Contains(out, line) {
-			out = append(out, line)
-		}
-	}
-	return out
-}
-
-// quote writes a word for a shell.
-func quote(s string) string {
-	if s != "" && strings.IndexFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+=,", r))
-	}) < 0 {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-// server is how commands name us.
-func (v *view) server() string {
-	if v.page.cfg.ServerURL != "" {
-		return v.page.cfg.ServerURL
-	}
-	scheme, host := "http", v.Request().Host
-	if v.secure {
-		scheme = "https"
-	}
-	if forwarded := v.Request().Header.Get("X-Forwarded-Host"); forwarded != "" && v.page.fromProxy(v.Request()) {
-		host = forwarded
-	}
-	return scheme + "://" + host + strings.TrimSuffix(v.base, Root)
 }

@@ -237,8 +237,18 @@ func fewer(picture []byte) ([]byte, error) {
 	}
 	most := slices.SortedFunc(maps.Keys(count), func(a, b color.RGBA) int { return count[b] - count[a] })
 	var palette color.Palette
-	for _, c := range most[:min(len(most), 256)] {
+	for _, c := range most[:min(len(most), 216)] {
 		palette = append(palette, c)
+	}
+	for len(palette) < min(len(most), 256) { // what is rare and unlike all of them
+		var odd color.RGBA
+		far := -1
+		for _, c := range most[len(palette):] {
+			if d := distance(c, palette[palette.Index(c)].(color.RGBA)); d > far { //nolint:forcetypeassert // all of them are
+				odd, far = c, d
+			}
+		}
+		palette = append(palette, odd)
 	}
 	index := map[color.RGBA]uint8{}
 	for c := range count {
@@ -253,4 +263,9 @@ func fewer(picture []byte) ([]byte, error) {
 	var small bytes.Buffer
 	err = (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&small, out)
 	return small.Bytes(), err
+}
+
+func distance(a, b color.RGBA) int {
+	square := func(x, y uint8) int { return (int(x) - int(y)) * (int(x) - int(y)) }
+	return square(a.R, b.R) + square(a.G, b.G) + square(a.B, b.B)
 }
