@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"sort"
 	"strings"
 	"time"
@@ -20,7 +22,12 @@ func (s *server) withPage(face http.Handler) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	login, err := pageOIDC(s.file)
+	if err != nil {
+		return nil, err
+	}
 	page, err := admin.New(admin.Config{
+		OIDC: login, Gateway: pageGateway(s.file),
 		API: face, TrustedProxies: proxies, Log: s.log, Secret: s.store.Secret, Unsafe: unsafeConfiguration(s.file),
 		Token: func(ctx context.Context, id string, from netip.Addr) (auth.Principal, error) {
 			st, err := s.engine.Current(ctx)
@@ -48,6 +55,53 @@ func (s *server) withPage(face http.Handler) (http.Handler, error) {
 		}
 		face.ServeHTTP(w, r)
 	}), nil
+}
+
+// pageOIDC is the identity provider that people log in at; nil for none.
+func pageOIDC(f config.File) (*admin.OIDC, error) {
+	o := f.Page.OIDC
+	if o == nil {
+		return nil, nil
+	}
+	asker, err := administratorsClient(f)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := secretFrom(f.Relative(o.ClientSecretFile), "")
+	if err != nil {
+		return nil, usage("page.oidc.client_secret_file: %w", err)
+	}
+	out := &admin.OIDC{
+		Issuer: o.Issuer, Label: o.Label, ClientID: o.ClientID, ClientSecret: secret, RedirectURL: o.RedirectURL, Scopes: o.Scopes,
+		GroupsClaim: cmp.Or(o.GroupsClaim, "groups"), Client: asker,
+	}
+	if out.Scopes == nil {
+		out.Scopes = []string{"profile", "email"}
+	}
+	if u, err := url.Parse(o.Issuer); err == nil && out.Label == "" {
+		out.Label = u.Host
+	}
+	for i, r := range o.Roles {
+		p, err := listenerPrincipal(config.Principal{Name: r.Group, Role: r.Role, Team: r.Team, Images: r.Images})
+		if err != nil {
+			return nil, usage("page.oidc.roles[%d]: %w", i, err)
+		}
+		out.Roles = append(out.Roles, admin.GroupRole{Group: r.Group, Role: p.Role, Team: p.Team, Images: p.Images})
+	}
+	return out, nil
+}
+
+// pageGateway is the gateway whose sessions count; nil for none.
+func pageGateway(f config.File) *admin.Gateway {
+	g := f.Page.Gateway
+	if g == nil {
+		return nil
+	}
+	out := &admin.Gateway{URL: strings.TrimRight(g.URL, "/"), AdminRole: auth.Role(cmp.Or(g.AdminRole, string(auth.Admin))), Role: auth.Role(g.Role), Cookies: g.Cookies}
+	if out.Cookies == nil {
+		out.Cookies = []string{"jwt_token", "access_token"}
+	}
+	return out
 }
 
 func trustedProxies(f config.File) ([]netip.Prefix, error) {

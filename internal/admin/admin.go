@@ -35,6 +35,8 @@ type Config struct {
 	Unsafe []string
 	// Gateway asks a gateway about its own session; nil: there is none.
 	Gateway *Gateway
+	// OIDC logs people in at an identity provider; nil: there is none.
+	OIDC *OIDC
 	// TrustedProxies are the addresses whose X-Forwarded-For, -Proto and -Prefix are
 	// believed.
 	TrustedProxies []netip.Prefix
@@ -135,6 +137,10 @@ func (p *Page) routes() {
 	open(http.MethodPost, "/login", postLogin)
 	open(http.MethodPost, "/setup", postSetup)
 	open(http.MethodPost, "/logout", postLogout)
+	if p.cfg.OIDC != nil {
+		open(http.MethodGet, "/login/oidc", beginOIDC)
+		open(http.MethodGet, "/login/oidc/callback", endOIDC)
+	}
 
 	get("", firstTab)
 	for _, t := range p.tabs {

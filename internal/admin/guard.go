@@ -252,6 +252,12 @@ func (v *view) fromSession(ctx context.Context, value string) (visitor, error) {
 	}
 	who := visitor{credential: s.Nonce, ambient: true}
 	switch {
+	case s.Person != nil:
+		if o := v.page.cfg.OIDC; o == nil || s.Person.Rules != o.rules() {
+			return visitor{}, errAnonymous
+		}
+		who.how = "oidc"
+		who.principal = &auth.Principal{Name: s.Person.Name, Role: s.Person.Role, Team: s.Person.Team, Images: s.Person.Images, ExpiresAt: s.Until}
 	case s.TokenID != "":
 		from, _ := netip.ParseAddr(v.RealIP()) // no address is in no network
 		principal, err := v.page.cfg.Token(ctx, s.TokenID, from.Unmap())

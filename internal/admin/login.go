@@ -11,10 +11,9 @@ import (
 type loginPage struct {
 	Next, Problem string
 	// Setup says that the form of the first start is the one to be filled in.
-	Setup      bool
-	OIDC       string
-	Gateway    string
-	TokenLabel string
+	Setup bool
+	// OIDC is the label of the identity provider, "" for none.
+	OIDC string
 }
 
 // prelogin gives a browser without a session something that its CSRF token can
@@ -49,6 +48,9 @@ func showLogin(v *view) error {
 
 func (v *view) loginPage(status int, p loginPage) error {
 	p.Next = safeNext(p.Next)
+	if o := v.page.cfg.OIDC; o != nil {
+		p.OIDC = o.Label
+	}
 	return v.render(status, "login", "", "Log in", p)
 }
 

@@ -46,6 +46,7 @@ func (f *File) validate() error {
 	f.checkBundles(&p)
 	f.checkCache(&p)
 	f.DecisionLog.check(&p)
+	f.checkPage(&p)
 	f.checkWatch(&p)
 	f.checkWebhooks(&p)
 	if f.SigningPolicy.Kind != 0 && f.PolicyFile != "" {

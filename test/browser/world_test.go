@@ -95,6 +95,49 @@ func demo(t *testing.T) *server {
 	return s
 }
 
+// first starts a server that has nothing yet, and gives its setup token. extra is
+// more configuration, as YAML.
+func first(t *testing.T, extra string) (s *server, setup string) {
+	t.Helper()
+	dir := t.TempDir()
+	config := filepath.Join(dir, "signet.yaml")
+	if err := os.WriteFile(config, []byte("offline: true\nlisten: 127.0.0.1:0\ndata_dir: "+filepath.Join(dir, "data")+"\n"+extra), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(signet, "serve", "--config", config)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("the server said:\n%s", said.String())
+		}
+	})
+	s = &server{T: t}
+	lines := bufio.NewScanner(out)
+	for s.url == "" && lines.Scan() {
+		if rest, ok := strings.CutPrefix(lines.Text(), "Setup token, shown this once: "); ok {
+			setup = rest
+		}
+		if rest, ok := strings.CutPrefix(lines.Text(), "signet setup --server "); ok {
+			s.url = strings.Fields(rest)[0]
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	if s.url == "" || setup == "" {
+		t.Fatalf("the server did not start: %s", said.String())
+	}
+	return s, setup
+}
+
 // image is one of the samples.
 func (s *server) image(name string) string { return s.registry + "/demo/" + name + ":v1" }
 
@@ -214,6 +257,19 @@ func (p *person) types(selector, text string) {
 	p.Helper()
 	quoted, _ := json.Marshal(selector)
 	p.do(chromedp.WaitVisible(selector), chromedp.Evaluate(`document.querySelector(`+string(quoted)+`).value = ""`, nil), chromedp.SendKeys(selector, text))
+}
+
+// until waits for an expression of the page's to be true.
+func (p *person) until(expression string) {
+	p.Helper()
+	p.do(chromedp.Poll(expression, nil, chromedp.WithPollingInterval(30*time.Millisecond)))
+}
+
+// text is what an expression says.
+func (p *person) text(expression string) (out string) {
+	p.Helper()
+	p.do(chromedp.Evaluate(expression, &out))
+	return out
 }
 
 // get asks without a browser.
