@@ -234,7 +234,7 @@ func (v *view) visitor(r *http.Request) (visitor, error) {
 			return g.visitor(r.Context(), cookie, "")
 		}
 	}
-	if api.Vouched(r.Context()) {
+	if _, ok := api.Principal(r.Context()); ok {
 		return visitor{credential: "connection", ambient: true, how: "connection"}, nil
 	}
 	return visitor{}, errAnonymous

@@ -68,8 +68,8 @@ func TestAddSigner(t *testing.T) {
 		t.Errorf("%+v", made)
 	}
 	p.clicks("Edit")
+	p.clicks("Owner, note, first day")
 	p.types("#note", "from the page")
-	p.do(chromedp.Evaluate(`document.querySelector("#note").closest("details").open = true`, nil))
 	p.clicks("Save")
 	p.sees("The signer is saved, and in force.")
 	p.sees("from the page")

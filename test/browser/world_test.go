@@ -167,7 +167,7 @@ func chromium(t *testing.T) context.Context {
 }
 
 // patience is how long a person waits for something to be on the page.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // person is somebody with a browser window.
 type person struct {
@@ -237,19 +237,41 @@ func (p *person) open(path string) {
 func (p *person) sees(text string) {
 	p.Helper()
 	quoted, _ := json.Marshal(text)
-	p.do(chromedp.Poll(`document.body.innerText.includes(`+string(quoted)+`)`, nil, chromedp.WithPollingInterval(30*time.Millisecond)))
+	p.until(`document.body.innerText.includes(` + string(quoted) + `)`)
 }
 
-// clicks on the first visible link or button that is called so.
+// clicks on the first visible link or button that is called so, what the tab shows
+// before the bar.
 func (p *person) clicks(name string) {
 	p.Helper()
 	quoted, _ := json.Marshal(name)
-	var ok bool
-	p.do(chromedp.Poll(`(() => {
-		const e = [...document.querySelectorAll("main a, main button, main summary"), ...document.querySelectorAll(".tabs a, .who button")].find((e) => e.checkVisibility() && e.innerText.trim() === `+string(quoted)+`);
+	p.until(`(() => {
+		const e = [...document.querySelectorAll("main a, main button, main summary"), ...document.querySelectorAll(".tabs a, .who button")].find((e) => e.checkVisibility() && e.innerText.trim() === ` + string(quoted) + `);
 		if (e) e.click();
 		return !!e;
-	})()`, &ok, chromedp.WithPollingInterval(30*time.Millisecond)))
+	})()`)
+}
+
+// until waits for an expression to be true. A page that is just being left cannot be
+// asked: the next one is.
+func (p *person) until(expression string) {
+	p.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	for {
+		var yes bool
+		err := chromedp.Run(ctx, chromedp.Evaluate(`Boolean(`+expression+`)`, &yes))
+		if err == nil && yes {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			var text string
+			_ = chromedp.Run(p.ctx, chromedp.Evaluate(`document.body.innerText`, &text))
+			p.Fatalf("waiting for %s (%v); the page says:\n%s", expression, err, text)
+		case <-time.After(30 * time.Millisecond):
+		}
+	}
 }
 
 // types into a field, as one does: what was there is replaced.
@@ -257,12 +279,6 @@ func (p *person) types(selector, text string) {
 	p.Helper()
 	quoted, _ := json.Marshal(selector)
 	p.do(chromedp.WaitVisible(selector), chromedp.Evaluate(`document.querySelector(`+string(quoted)+`).value = ""`, nil), chromedp.SendKeys(selector, text))
-}
-
-// until waits for an expression of the page's to be true.
-func (p *person) until(expression string) {
-	p.Helper()
-	p.do(chromedp.Poll(expression, nil, chromedp.WithPollingInterval(30*time.Millisecond)))
 }
 
 // text is what an expression says.
