@@ -81,7 +81,7 @@ func (v *view) headers() {
 	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Vary", "Cookie, HX-Request")
-	if v.secure {
+	if v.Request().TLS != nil { // behind a proxy the host is the proxy's, and so is this
 		h.Set("Strict-Transport-Security", "max-age=31536000")
 	}
 }
@@ -223,6 +223,9 @@ func (v *view) visitor(r *http.Request) (visitor, error) {
 		}
 		return visitor{token: token, credential: digestOf(token), how: "bearer"}, nil
 	}
+	if p, ok := api.Principal(r.Context()); ok { // with two answers to who asks, somebody would be mistaken
+		return visitor{credential: p.Name, ambient: true, how: "connection"}, nil
+	}
 	if c, err := r.Cookie(cookieSession); err == nil {
 		who, err := v.fromSession(r.Context(), c.Value)
 		if !anonymous(err) {
@@ -233,9 +236,6 @@ func (v *view) visitor(r *http.Request) (visitor, error) {
 		if cookie := g.cookie(r); cookie != "" {
 			return g.visitor(r.Context(), cookie, "")
 		}
-	}
-	if _, ok := api.Principal(r.Context()); ok {
-		return visitor{credential: "connection", ambient: true, how: "connection"}, nil
 	}
 	return visitor{}, errAnonymous
 }

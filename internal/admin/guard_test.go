@@ -2,12 +2,14 @@ package admin
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/auth"
 )
 
@@ -294,6 +296,45 @@ func TestFormTime(t *testing.T) {
 		}
 		if text != tt.want || (problem != "") != tt.wrong {
 			t.Errorf("%q in %s: %q, %q", tt.text, tt.zone, text, problem)
+		}
+	}
+}
+
+// Where the connection says who asks, no cookie says otherwise.
+func TestConnection(t *testing.T) {
+	w := newWorld(t, nil)
+	w.login()
+	r := httptest.NewRequestWithContext(api.WithPrincipal(t.Context(), auth.Principal{Name: "machine", Role: auth.Viewer}), "GET", "http://signet.example"+Root, nil)
+	r.AddCookie(&http.Cookie{Name: cookieSession, Value: w.cookies[cookieSession]})
+	out := httptest.NewRecorder()
+	w.page.ServeHTTP(out, r)
+	if out.Code != http.StatusOK || w.face.vouched.Name != "machine" {
+		t.Errorf("%d as %q", out.Code, w.face.vouched.Name)
+	}
+}
+
+// Remediations end with a command that can be copied, or with none.
+func TestMend(t *testing.T) {
+	for text, want := range map[string]mend{
+		"If you trust this signer: signet signers add --issuer 'x' --subject 'y'": {"If you trust this signer:", "signet signers add --issuer 'x' --subject 'y'"},
+		"Sign it, then ask again: cosign sign r@sha256:00":                        {"Sign it, then ask again:", "cosign sign r@sha256:00"},
+		"Ask again: the work goes on.":                                            {"Ask again: the work goes on.", ""},
+		"Do it: signet a. Then do that.":                                          {"Do it: signet a. Then do that.", ""},
+	} {
+		if got := mendOf(text); *got != want {
+			t.Errorf("%q: %+v", text, *got)
+		}
+	}
+	if mendOf("") != nil {
+		t.Error("nothing mends nothing")
+	}
+}
+
+// A cell is never a formula of a spreadsheet.
+func TestInert(t *testing.T) {
+	for cell, want := range map[string]string{"=1+1": "'=1+1", "+a": "'+a", "-a": "'-a", "@a": "'@a", "ghcr.io/a": "ghcr.io/a", "": ""} {
+		if got := inert(cell); got != want {
+			t.Errorf("%q: %q", cell, got)
 		}
 	}
 }

@@ -19,10 +19,8 @@ import (
 type verifyPage struct {
 	Image, Platform string
 	Refresh         bool
-	// Start has the script ask at once, for a link that names an image.
-	Start   bool
-	Problem string
-	Shown   *shownVerdict
+	Problem         string
+	Shown           *shownVerdict
 }
 
 func showVerify(v *view) error {

@@ -42,12 +42,12 @@ func gateway(t *testing.T, s *server) *httptest.Server {
 		r.Out.Header.Set("X-Forwarded-Prefix", "/mcp")
 	}}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /mcp/admin/", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/mcp/admin/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Security-Policy", gatewayPolicy)
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = w.Write([]byte(gatewayPage))
 	})
-	mux.HandleFunc("GET /mcp/static/htmx.js", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/mcp/static/htmx.js", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/javascript")
 		_, _ = w.Write(htmx)
 	})

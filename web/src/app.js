@@ -93,11 +93,6 @@ function setUp(within) {
 		area.dataset.ready = "yes";
 		dropping(area);
 	}
-	const started = within.querySelector("form[data-stream][data-start]");
-	if (started) {
-		started.removeAttribute("data-start");
-		verify(started, csrf());
-	}
 }
 
 document.addEventListener("htmx:load", (event) => { if (event.target.closest && (event.target.closest(".signet") || event.target.querySelector(".signet"))) setUp(event.target); });
