@@ -143,6 +143,7 @@ func (p *Page) routes() {
 	}
 
 	get("", firstTab)
+	get("/", firstTab)
 	for _, t := range p.tabs {
 		get("/"+t.Path, t.serve)
 	}
