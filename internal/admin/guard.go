@@ -89,7 +89,7 @@ func (v *view) headers() {
 // newView reads where the browser thinks it is.
 func (p *Page) newView(c echo.Context) *view {
 	r := c.Request()
-	v := &view{Context: c, page: p, base: Root, secure: r.TLS != nil}
+	v := &view{Context: c, page: p, base: Root, secure: r.TLS != nil, embedded: r.Header.Get(headerEmbedded) == "1"}
 	if p.fromProxy(r) {
 		if prefix := r.Header.Get("X-Forwarded-Prefix"); goodPrefix(prefix) {
 			v.base = strings.TrimRight(prefix, "/") + Root
@@ -279,7 +279,12 @@ func digestOf(s string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-const headerCSRF = "X-Signet-CSRF"
+const (
+	headerCSRF = "X-Signet-CSRF"
+	// headerEmbedded comes with the requests of a fragment, so that what follows it is
+	// a part of the other page too.
+	headerEmbedded = "X-Signet-Embedded"
+)
 
 // crossSite is an attempt of another site to have something done.
 type crossSite struct{ detail string }

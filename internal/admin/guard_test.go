@@ -252,6 +252,9 @@ func TestPartial(t *testing.T) {
 	if strings.Contains(page, "<html") || strings.Contains(page, "htmx-") {
 		t.Error("it is a whole page, or brings htmx along")
 	}
+	if next := body(t, w.ask("GET", Root+"/results", nil, headerEmbedded, "1")); !strings.Contains(next, `class="signet signet-embedded"`) || !strings.Contains(next, `"X-Signet-Embedded": "1"`) || strings.Contains(next, "<html") {
+		t.Error("what follows the fragment is a page of its own")
+	}
 	if res := w.ask("GET", Root+"/partial/nothing", nil); res.StatusCode != http.StatusNotFound {
 		t.Errorf("a tab that is not there: %d", res.StatusCode)
 	}
