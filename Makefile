@@ -57,6 +57,10 @@ fmt: ## format Go and Rego
 generate: ## make the generated files anew
 	go generate ./...
 
+.PHONY: web
+web: ## build the script and style sheets of the page out of web/src, which check-generated holds them to
+	@tools/web.sh
+
 .PHONY: docs
 docs: ## write rego/README.md from the METADATA of the library
 	go generate ./rego

@@ -16,6 +16,9 @@ type SignerFilter struct {
 	// Type is "keyless", "public_key" or "kms"; State one of [Signer.State].
 	Type, State, Owner string
 	Enabled            *bool
+	// Sort is "name", "type", "state", "owner", "expires_at" or "updated_at", with a -
+	// in front the other way round; "" is the order in which they were made.
+	Sort string
 	// Limit and Cursor choose the page.
 	Limit  int
 	Cursor string
@@ -27,6 +30,7 @@ func (f SignerFilter) values() url.Values {
 	set(q, "type", f.Type)
 	set(q, "state", f.State)
 	set(q, "owner", f.Owner)
+	set(q, "sort", f.Sort)
 	if f.Enabled != nil {
 		q.Set("enabled", strconv.FormatBool(*f.Enabled))
 	}

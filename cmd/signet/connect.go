@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -277,13 +276,9 @@ type apiParts struct {
 }
 
 func newAPI(p apiParts) (*api.Server, error) {
-	var proxies []netip.Prefix
-	for _, s := range p.file.TrustedProxies {
-		prefix, err := config.ParsePrefix(s)
-		if err != nil {
-			return nil, err
-		}
-		proxies = append(proxies, prefix)
+	proxies, err := trustedProxies(p.file)
+	if err != nil {
+		return nil, err
 	}
 	faces, err := newFaces(p.file, p.core)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/signet-policy/signet/bundles/demo"
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/admin"
 	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/config"
@@ -70,10 +71,10 @@ func (c serveCmd) demo(ctx context.Context, std streams, f config.File) error {
 	if err != nil {
 		return err
 	}
-	first, err := mainFace(ctx, f, srv.api, srv.log)
+	first, err := mainFace(ctx, f, srv.handler, srv.log)
 	if err != nil && c.Listen == "" { // the default address is taken: any other does for a demo
 		f.Listen = "127.0.0.1:0"
-		first, err = mainFace(ctx, f, srv.api, srv.log)
+		first, err = mainFace(ctx, f, srv.handler, srv.log)
 	}
 	if err != nil {
 		return err
@@ -123,7 +124,7 @@ func furnishDemo(ctx context.Context, srv *server) (token string, err error) {
 func printDemo(std streams, address, token, host string, images []demo.Image) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Signet demo, offline; everything goes at exit (Ctrl-C).\n\n")
-	fmt.Fprintf(&b, "  address      %s\n  admin token  %s   (shown this once)\n  registry     %s\n\n", address, token, host)
+	fmt.Fprintf(&b, "  address      %s\n  page         %s%s\n  admin token  %s   (shown this once)\n  registry     %s\n\n", address, address, admin.Root, token, host)
 	curl := func(what, image string) {
 		fmt.Fprintf(&b, "# %s\ncurl -sS -X POST -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' -d '{\"image\":\"%s\"}' %s/api/v1/verdicts\n\n",
 			what, token, image, address)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -110,6 +111,8 @@ type server struct {
 	inForce  *inForce
 	engine   *engine.Engine
 	api      *api.Server
+	// handler is api, with the page beside it.
+	handler  http.Handler
 	upkeep   *upkeep
 	watching *watching
 	core     *pep.Core
@@ -318,12 +321,16 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		previews:   &previewer{inForce: s.inForce, admin: s.admin, engine: s.engine},
 		collectors: []prometheus.Collector{s.metrics}, attester: attester,
 	})
+	if err != nil {
+		return err
+	}
+	s.handler, err = s.withPage(s.api)
 	return err
 }
 
 // open listens on every address of the configuration.
 func (s *server) open(ctx context.Context) (err error) {
-	if s.faces, err = openFaces(ctx, s.file, s.api, s.log); err != nil {
+	if s.faces, err = openFaces(ctx, s.file, s.handler, s.log); err != nil {
 		return err
 	}
 	for _, f := range s.faces {

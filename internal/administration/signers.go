@@ -25,6 +25,8 @@ type SignerFilter struct {
 	Type, State, Owner string
 	// Enabled is nil for any.
 	Enabled *bool
+	// Sort is one of [SignerSorts]; "" is the oldest first.
+	Sort string
 	// Limit is 1 to 1000; 0 means 100.
 	Limit int
 	// After is Next of the page before; "" begins at the oldest.
@@ -38,6 +40,9 @@ func (f SignerFilter) check() error {
 	}
 	if f.State != "" && !slices.Contains(signerStates(), f.State) {
 		mistakes.add("state", "%q is none of %s", f.State, strings.Join(signerStates(), ", "))
+	}
+	if f.Sort != "" && !slices.Contains(SignerSorts(), f.Sort) {
+		mistakes.add("sort", "%q is none of %s", f.Sort, strings.Join(SignerSorts(), ", "))
 	}
 	return mistakes.err()
 }
@@ -79,6 +84,15 @@ func (s *Service) Signers(ctx context.Context, c Caller, f SignerFilter) (client
 		return page, err
 	}
 	now := s.now()
+	if f.Sort != "" {
+		var all []client.Signer
+		for _, r := range rows {
+			if w := shown(r, kept, now); f.matches(w) {
+				all = append(all, w)
+			}
+		}
+		return f.sorted(all, limit)
+	}
 	for _, r := range rows {
 		if r.ID <= f.After {
 			continue

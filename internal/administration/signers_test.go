@@ -308,6 +308,12 @@ func TestSignersList(t *testing.T) {
 		{"nobody", SignerFilter{Query: "zoe"}, ""},
 		{"pages", SignerFilter{Limit: 2}, "alice bob | carol dan | erin"},
 		{"pages that end", SignerFilter{Limit: 1, Query: "alice"}, "alice"},
+		{"by name, backwards", SignerFilter{Sort: "-name"}, "erin dan carol bob alice"},
+		{"by type, then name", SignerFilter{Sort: "type"}, "alice carol dan erin bob"},
+		{"what ends first", SignerFilter{Sort: "expires_at"}, "dan alice bob carol erin"},
+		{"what ends last", SignerFilter{Sort: "-expires_at"}, "alice bob carol erin dan"},
+		{"sorted pages", SignerFilter{Sort: "-name", Limit: 2}, "erin dan | carol bob | alice"},
+		{"some, sorted", SignerFilter{Sort: "-name", State: "in_force"}, "bob alice"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -41,8 +41,8 @@ func match(version string) http.Header { return http.Header{"If-Match": {version
 
 func endpoints() []endpoint {
 	return []endpoint{
-		{"GET", v1 + "/signers", "", "", nil, reads, "Signers {Query: Type: State: Owner: Enabled:<nil> Limit:50 After:}", 200, "", ""},
-		{"GET", v1 + "/signers?query=a%20b&type=kms&state=disabled&owner=web&limit=7&cursor=x", "", "", nil, reads, "Signers {Query:a b Type:kms State:disabled Owner:web Enabled:<nil> Limit:7 After:x}", 200, "", ""},
+		{"GET", v1 + "/signers", "", "", nil, reads, "Signers {Query: Type: State: Owner: Enabled:<nil> Sort: Limit:50 After:}", 200, "", ""},
+		{"GET", v1 + "/signers?query=a%20b&type=kms&state=disabled&owner=web&sort=-name&limit=7&cursor=x", "", "", nil, reads, "Signers {Query:a b Type:kms State:disabled Owner:web Enabled:<nil> Sort:-name Limit:7 After:x}", 200, "", ""},
 		{"POST", v1 + "/signers", mediaJSON, newName, nil, administers, "CreateSigner " + fmt.Sprintf("%+v", client.Signer{Name: "ci", Type: "keyless", Enabled: true}), 201, `"3"`, v1signer},
 		{"POST", v1 + "/signers", mediaJSON, `{"name":"ci","type":"keyless","enabled":false}`, nil, administers, "CreateSigner " + fmt.Sprintf("%+v", client.Signer{Name: "ci", Type: "keyless"}), 201, `"3"`, v1signer},
 		{"GET", v1 + "/signers/export", "", "", nil, reads, "ExportSigners", 200, "", ""},

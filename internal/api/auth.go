@@ -33,7 +33,7 @@ func bearer(h http.Header) (string, error) {
 // vouches for a principal.
 func (s *Server) credential(c *call) (string, error) {
 	r := c.echo.Request()
-	if p, ok := vouchedFor(r.Context()); ok {
+	if p, ok := Principal(r.Context()); ok {
 		c.principal, c.vouched = p, true
 		if len(r.Header["Authorization"]) > 0 {
 			return "", &problem{code: codeTokenUnexpected, field: "header.Authorization", detail: "The connection says who asks, so no token is read here. Leave out the header Authorization, or use a listener that takes tokens."}

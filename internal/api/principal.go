@@ -19,8 +19,8 @@ func WithPrincipal(ctx context.Context, p auth.Principal) context.Context {
 	return context.WithValue(ctx, principalKey{}, p)
 }
 
-// vouchedFor is the principal of [WithPrincipal].
-func vouchedFor(ctx context.Context) (auth.Principal, bool) {
+// Principal is the one of [WithPrincipal], if there is one.
+func Principal(ctx context.Context) (auth.Principal, bool) {
 	p, ok := ctx.Value(principalKey{}).(auth.Principal)
 	return p, ok
 }

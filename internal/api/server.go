@@ -78,7 +78,7 @@ func New(cfg Config) (*Server, error) {
 		s.limits = newBuckets[string](cfg.RateLimit, mostPrincipals)
 	}
 	s.echo.Logger.SetOutput(io.Discard) // we log ourselves
-	s.echo.IPExtractor = ipExtractor(cfg.TrustedProxies)
+	s.echo.IPExtractor = IPExtractor(cfg.TrustedProxies)
 	s.echo.HTTPErrorHandler = s.unrouted
 	s.notFound = s.prepare(&route{path: "(none)", anyRole: true, anyQuery: true, serve: nothingHere})
 	s.wrongMethod = s.prepare(&route{path: "(method)", anyRole: true, anyQuery: true, serve: notThisMethod})
@@ -170,7 +170,7 @@ func (s *Server) administrationRoutes() []*route {
 	document := []string{mediaYAML, mediaJSON}
 	archive := []string{mediaGzip, mediaBundle}
 	return append(previews, []*route{
-		{method: http.MethodGet, path: v1 + "/signers", need: auth.Read, query: []string{"query", "type", "state", "owner", "enabled", "limit", "cursor"}, serve: s.by(s.listSigners)},
+		{method: http.MethodGet, path: v1 + "/signers", need: auth.Read, query: []string{"query", "type", "state", "owner", "enabled", "sort", "limit", "cursor"}, serve: s.by(s.listSigners)},
 		{method: http.MethodPost, path: v1 + "/signers", need: auth.Administer, body: true, serve: byJSONOver(s, client.Signer{Enabled: true}, signerExample, s.createSigner)},
 		{method: http.MethodGet, path: v1 + "/signers/export", need: auth.Read, serve: s.by(s.exportSigners)},
 		{method: http.MethodPost, path: v1 + "/signers/import", need: auth.Administer, body: true, large: true, media: document, query: []string{"dry_run", "replace"}, serve: s.by(s.importSigners)},
@@ -328,8 +328,9 @@ func options(allow string) func(context.Context, *call) (reply, error) {
 	}
 }
 
-// ipExtractor believes nobody's headers but those of the named proxies.
-func ipExtractor(trusted []netip.Prefix) echo.IPExtractor {
+// IPExtractor finds a caller's address, and believes nobody's headers but those of
+// the named proxies.
+func IPExtractor(trusted []netip.Prefix) echo.IPExtractor {
 	if len(trusted) == 0 {
 		return echo.ExtractIPDirect()
 	}

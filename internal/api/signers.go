@@ -19,7 +19,7 @@ func (s *Server) listSigners(ctx context.Context, c *call, by administration.Cal
 	f := administration.SignerFilter{
 		Query: q.text("query", longestFilter), Type: q.oneOf("type", "keyless", "public_key", "kms"),
 		State: q.oneOf("state", "in_force", "disabled", "not_yet", "expired"), Owner: q.text("owner", longestFilter),
-		Enabled: q.flag("enabled"), Limit: q.limit(), After: q.cursor(),
+		Enabled: q.flag("enabled"), Sort: q.oneOf("sort", administration.SignerSorts()...), Limit: q.limit(), After: q.cursor(),
 	}
 	if err := q.problem(); err != nil {
 		return reply{}, err

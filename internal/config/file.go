@@ -76,6 +76,8 @@ type File struct {
 	// DecisionLog writes down every verdict that is given, in the format of OPA's
 	// decision log; absent: it is not written.
 	DecisionLog DecisionLog `yaml:"decision_log"`
+	// Page is the page for people, at /admin/security/signing.
+	Page Page `yaml:"page"`
 	// Watch says which images are decided again without being asked for.
 	Watch Watch `yaml:"watch"`
 	// Webhooks are told of events, such as that a watched image is decided otherwise.

@@ -49,6 +49,7 @@ func (f *File) validate() error {
 	f.DecisionLog.check(&p)
 	f.Attest.check(&p)
 	f.checkMCP(&p)
+	f.checkPage(&p)
 	f.checkWatch(&p)
 	f.checkWebhooks(&p)
 	if f.SigningPolicy.Kind != 0 && f.PolicyFile != "" {

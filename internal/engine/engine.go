@@ -419,6 +419,7 @@ func (e *Engine) compute(ctx context.Context, st *State, req Request, asked Aske
 		return Answer{}, err
 	}
 	g.second = e.second(ctx, st, req, g)
+	begins(ctx, StageDecide)
 	b, d := e.judge(ctx, st, req, g)
 	return e.finish(ctx, st, req, key, g, Record{Verdict: d.verdict, Basis: b, Facts: g.Facts, Frames: d.frames}), nil
 }

@@ -296,6 +296,21 @@ func TestAllowIsRecordedThenCached(t *testing.T) {
 	}
 }
 
+// Stages are told to who begins the work; a hit has none.
+func TestProgress(t *testing.T) {
+	w := newWorld(t)
+	var told []Stage
+	ctx := WithProgress(t.Context(), func(s Stage) { told = append(told, s) })
+	for range 2 {
+		if _, err := w.engine.Decide(ctx, w.state, Request{Image: image}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]Stage{StageResolve, StageCollect, StageVerify, StageDecide}, told); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestAnswersEndWithTheirLeases(t *testing.T) {
 	w := newWorld(t)
 	byTag, _ := w.ask(Request{})

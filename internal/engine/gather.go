@@ -64,6 +64,7 @@ func (e *Engine) gather(ctx context.Context, st *State, req Request, asked Asked
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Limits.SearchTimeout)
 	defer cancel()
 
+	begins(ctx, StageResolve)
 	if err := e.resolve(ctx, g, req, q); err != nil {
 		g.Problem = asProblem(err, req.Image)
 		g.RetryAfter = g.Problem.RetryAfter
@@ -71,10 +72,12 @@ func (e *Engine) gather(ctx context.Context, st *State, req Request, asked Asked
 		g.Search = frameSearch(g.search, 0)
 		return g
 	}
+	begins(ctx, StageCollect)
 	e.collect(ctx, g, req, q)
 	g.give(req, e.cfg.Limits, q.AllPlatforms)
 	g.Search = frameSearch(g.search, len(g.items))
 
+	begins(ctx, StageVerify)
 	f, err := st.Verify(ctx, g.Subject, g.items, scopeKeys{policies, g.Subject.Name(), e.now()})
 	if err != nil {
 		g.Problem = asProblem(err, req.Image)

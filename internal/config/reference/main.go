@@ -21,7 +21,7 @@ func main() {
 	out := flag.String("out", "", "file to write")
 	flag.Parse()
 	// The directories are those of the package that go generate runs in.
-	comments, err := readComments("file.go", "mcp.go", "../evidence/limits.go")
+	comments, err := readComments("file.go", "mcp.go", "page.go", "../evidence/limits.go")
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -87,6 +87,7 @@ func Run(t *testing.T, open OpenFunc) {
 		{"verdicts: many at once", testRecordMany},
 		{"verdicts: one that cannot be written spoils no other", testRecordOneBad},
 		{"verdicts: filters", testFilters},
+		{"verdicts: counted by day", testDayCounts},
 		{"verdicts: pages", testPages},
 		{"verdicts: repeated", testRepeat},
 		{"verdicts: outside bytes", testOutsideBytes},

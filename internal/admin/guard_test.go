@@ -1,0 +1,343 @@
+package admin
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signet-policy/signet/internal/api"
+	"github.com/signet-policy/signet/internal/auth"
+)
+
+// Who is not known comes to the login, and from there to where they wanted.
+func TestAnonymous(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, tt := range []struct{ name, path, want string }{
+		{"the page", Root, Root + "/login"},
+		{"a list", Root + "/results?decision=deny", Root + "/login?next=%2Fresults%3Fdecision%3Ddeny"},
+		{"nothing", Root + "/nothing", Root + "/login?next=%2Fnothing"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			res := w.ask("GET", tt.path, nil)
+			if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != tt.want {
+				t.Errorf("%d to %s", res.StatusCode, res.Header.Get("Location"))
+			}
+		})
+	}
+	t.Run("a fragment", func(t *testing.T) {
+		res := w.ask("GET", Root+"/results/chart", nil, "HX-Request", "true")
+		if res.StatusCode != http.StatusUnauthorized || res.Header.Get("HX-Redirect") == "" {
+			t.Errorf("%d, HX-Redirect %q", res.StatusCode, res.Header.Get("HX-Redirect"))
+		}
+	})
+	t.Run("a token that is not known", func(t *testing.T) {
+		if res := w.ask("GET", Root, nil, "Authorization", "Bearer sgn_x"); res.StatusCode != http.StatusSeeOther {
+			t.Errorf("%d", res.StatusCode)
+		}
+	})
+}
+
+// A login leads on to places of the page alone.
+func TestNext(t *testing.T) {
+	for next, want := range map[string]string{
+		"/results?a=b": "/results?a=b", "//evil.example": "", "https://evil.example": "", `/\evil.example`: "", "/login": "", "": "", "/a\r\nSet-Cookie: x": "",
+	} {
+		if got := safeNext(next); got != want {
+			t.Errorf("%q: %q", next, got)
+		}
+	}
+}
+
+// A session is as good as its token, its time, and the secret.
+func TestSessionEnds(t *testing.T) {
+	other, err := auth.NewSecret()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		end  func(*world)
+		want int
+	}{
+		{"it lives", func(*world) {}, http.StatusOK},
+		{"the token is revoked", func(w *world) { w.revoked = true }, http.StatusSeeOther},
+		{"its time is over", func(w *world) { w.now = w.now.Add(sessionTime) }, http.StatusSeeOther},
+		{"the secret is another", func(w *world) { w.secret = other }, http.StatusSeeOther},
+		{"the cookie was changed", func(w *world) { w.cookies[cookieSession] = "A" + w.cookies[cookieSession][1:] + "A" }, http.StatusSeeOther},
+		{"the cookie is that of the login", func(w *world) {
+			w.ask("GET", Root+"/login", nil)
+			w.cookies[cookieSession] = w.cookies[cookieLogin]
+		}, http.StatusSeeOther},
+		{"it was logged out", func(w *world) {
+			csrf := csrfOf(w.T, body(w.T, w.ask("GET", Root, nil)))
+			w.ask("POST", Root+"/logout", url.Values{"csrf": {csrf}})
+		}, http.StatusSeeOther},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			w.login()
+			tt.end(w)
+			if res := w.ask("GET", Root, nil); res.StatusCode != tt.want {
+				t.Errorf("%d", res.StatusCode)
+			}
+		})
+	}
+}
+
+// Nothing is done because another site says so.
+func TestCrossSite(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		csrf   string // "" the right one
+		header []string
+		want   int
+	}{
+		{"the page itself", "", nil, http.StatusSeeOther},
+		{"the page itself, as browsers say it", "", []string{"Sec-Fetch-Site", "same-origin", "Origin", "http://signet.example"}, http.StatusSeeOther},
+		{"without the CSRF token", "-", nil, http.StatusForbidden},
+		{"with another CSRF token", "AAAA", nil, http.StatusForbidden},
+		{"with the header instead", "header", nil, http.StatusSeeOther},
+		{"another site", "", []string{"Sec-Fetch-Site", "cross-site"}, http.StatusForbidden},
+		{"another host of the same site", "", []string{"Sec-Fetch-Site", "same-site"}, http.StatusForbidden},
+		{"another origin, in an old browser", "", []string{"Origin", "http://evil.example"}, http.StatusForbidden},
+		{"no origin that could be told", "", []string{"Origin", "null"}, http.StatusForbidden},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			csrf := w.login()
+			form := url.Values{}
+			switch tt.csrf {
+			case "":
+				form.Set("csrf", csrf)
+			case "header":
+				tt.header = append(tt.header, headerCSRF, csrf)
+			default:
+				form.Set("csrf", tt.csrf)
+			}
+			w.face.asked = nil
+			res := w.ask("POST", Root+"/trust/public/refresh", form, tt.header...)
+			if res.StatusCode != tt.want {
+				t.Errorf("%d: %s", res.StatusCode, body(t, res))
+			}
+			done := false
+			for _, r := range w.face.asked {
+				done = done || r.Method != http.MethodGet
+			}
+			if done != (tt.want == http.StatusSeeOther) {
+				t.Errorf("something was done: %t", done)
+			}
+		})
+	}
+}
+
+// A CSRF token is good for one session alone.
+func TestCSRFOfAnotherSession(t *testing.T) {
+	w := newWorld(t, nil)
+	other := w.login()
+	w.cookies = map[string]string{}
+	w.login()
+	if res := w.ask("POST", Root+"/trust/public/refresh", url.Values{"csrf": {other}}); res.StatusCode != http.StatusForbidden {
+		t.Errorf("%d", res.StatusCode)
+	}
+}
+
+// Who sends the token itself needs no CSRF token: no browser does that by itself.
+func TestBearer(t *testing.T) {
+	w := newWorld(t, nil)
+	if res := w.ask("POST", Root+"/trust/public/refresh", nil, "Authorization", "Bearer "+plain); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("%d: %s", res.StatusCode, body(t, res))
+	}
+	if res := w.ask("POST", Root+"/trust/public/refresh", nil, "Authorization", "Bearer "+plain, "Sec-Fetch-Site", "cross-site"); res.StatusCode != http.StatusForbidden {
+		t.Errorf("from another site: %d", res.StatusCode)
+	}
+}
+
+// Every answer has the headers, and none lets a script or a style in that is not ours.
+func TestHeaders(t *testing.T) {
+	w := newWorld(t, nil)
+	w.login()
+	for _, path := range []string{"", "/signers", "/login", "/nothing", "/partial/signers"} {
+		res := w.ask("GET", Root+path, nil)
+		policy := res.Header.Get("Content-Security-Policy")
+		if !strings.HasPrefix(policy, "default-src 'none'; script-src 'self'; style-src 'self';") || strings.Contains(policy, "unsafe") {
+			t.Errorf("%s: %s", path, policy)
+		}
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Frame-Options": "SAMEORIGIN"} {
+			if got := res.Header.Get(name); got != want {
+				t.Errorf("%s: %s is %q", path, name, got)
+			}
+		}
+		page := body(t, res)
+		for _, bad := range []string{"<script>", "<style", "style=", "onclick", "javascript:", "http://cdn", "//unpkg"} {
+			if strings.Contains(page, bad) {
+				t.Errorf("%s has %s", path, bad)
+			}
+		}
+	}
+}
+
+// Cookies say what a browser may do with them.
+func TestCookies(t *testing.T) {
+	proxies := func(c *Config) { c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} }
+	for _, tt := range []struct {
+		name   string
+		change func(*Config)
+		header []string
+		secure bool
+		path   string
+	}{
+		{"plain HTTP", nil, nil, false, Root},
+		{"TLS at a trusted proxy", proxies, []string{"peer", "10.1.2.3:99", "X-Forwarded-Proto", "https"}, true, Root},
+		{"a stranger says TLS", proxies, []string{"peer", "192.0.2.1:99", "X-Forwarded-Proto", "https"}, false, Root},
+		{"a prefix of a trusted proxy", proxies, []string{"peer", "10.1.2.3:99", "X-Forwarded-Prefix", "/gateway"}, false, "/gateway" + Root},
+		{"a prefix of a stranger", proxies, []string{"peer", "192.0.2.1:99", "X-Forwarded-Prefix", "/gateway"}, false, Root},
+		{"a prefix that is another host", proxies, []string{"peer", "10.1.2.3:99", "X-Forwarded-Prefix", "//evil.example"}, false, Root},
+		{"a prefix that breaks out", proxies, []string{"peer", "10.1.2.3:99", "X-Forwarded-Prefix", `/a"><script>`}, false, Root},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, tt.change)
+			res := w.ask("GET", Root+"/login", nil, tt.header...)
+			c := res.Cookies()[0]
+			if !c.HttpOnly || c.SameSite != http.SameSiteLaxMode || c.Secure != tt.secure || c.Path != tt.path {
+				t.Errorf("%+v", c)
+			}
+			if page := body(t, res); !strings.Contains(page, `action="`+tt.path+`/login"`) {
+				t.Errorf("the links are others:\n%s", page)
+			}
+		})
+	}
+}
+
+// Roles decide what is shown; what works is the REST face's to say.
+func TestRoles(t *testing.T) {
+	for role, want := range map[auth.Role]string{
+		auth.Viewer: "Signers Results Policy Trust Tokens Audit", auth.Author: "Signers Verify Results Policy Trust Tokens Audit", auth.Admin: "Signers Verify Results Policy Trust Tokens Audit",
+	} {
+		w := newWorld(t, nil)
+		w.face.principal.Role = role
+		page := body(t, w.ask("GET", Root, nil, "Authorization", "Bearer "+plain))
+		var shown []string
+		for _, tab := range tabs() {
+			if strings.Contains(page, `href="`+Root+"/"+tab.Path+`"`) && strings.Contains(page, ">"+tab.Label+"</a>") {
+				shown = append(shown, tab.Label)
+			}
+		}
+		if got := strings.Join(shown, " "); got != want {
+			t.Errorf("%s sees %s", role, got)
+		}
+		if strings.Contains(page, "/signers/new") != (role == auth.Admin) {
+			t.Errorf("%s: adding a signer is shown: %t", role, role != auth.Admin)
+		}
+	}
+}
+
+// The fragment has its own style sheet and script, and its CSRF token in a header.
+func TestPartial(t *testing.T) {
+	w := newWorld(t, nil)
+	csrf := w.login()
+	res := w.ask("GET", Root+"/partial/signers", nil)
+	page := body(t, res)
+	if res.StatusCode != http.StatusOK || res.Header.Get(headerCSRF) != csrf {
+		t.Errorf("%d, CSRF %q", res.StatusCode, res.Header.Get(headerCSRF))
+	}
+	for _, want := range []string{`<link rel="stylesheet" href="` + Root + `/static/signet-`, `<script src="` + Root + `/static/app-`, `class="signet signet-embedded"`} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%s is missing", want)
+		}
+	}
+	if strings.Contains(page, "<html") || strings.Contains(page, "htmx-") {
+		t.Error("it is a whole page, or brings htmx along")
+	}
+	if next := body(t, w.ask("GET", Root+"/results", nil, headerEmbedded, "1")); !strings.Contains(next, `class="signet signet-embedded"`) || !strings.Contains(next, `"X-Signet-Embedded": "1"`) || strings.Contains(next, "<html") {
+		t.Error("what follows the fragment is a page of its own")
+	}
+	if res := w.ask("GET", Root+"/partial/nothing", nil); res.StatusCode != http.StatusNotFound {
+		t.Errorf("a tab that is not there: %d", res.StatusCode)
+	}
+}
+
+// All assets together are small, and none changes under its name.
+func TestAssets(t *testing.T) {
+	w := newWorld(t, nil)
+	total := 0
+	for name, a := range w.page.assets.files {
+		total += len(a.body)
+		res := w.ask("GET", Root+"/static/"+name, nil)
+		if res.StatusCode != http.StatusOK || res.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" {
+			t.Errorf("%s: %d, %s", name, res.StatusCode, res.Header.Get("Cache-Control"))
+		}
+	}
+	if total > 400_000 {
+		t.Errorf("%d bytes are more than 400 KB", total)
+	}
+	if res := w.ask("GET", Root+"/static/app-000000000000.js", nil); res.StatusCode != http.StatusNotFound {
+		t.Errorf("a name of another version: %d", res.StatusCode)
+	}
+}
+
+func TestFormTime(t *testing.T) {
+	for _, tt := range []struct {
+		text, zone, want string
+		wrong            bool
+	}{
+		{"2026-01-31T18:00", "UTC", "2026-01-31T18:00:00Z", false},
+		{"2026-07-31T18:00", "Europe/Berlin", "2026-07-31T16:00:00Z", false},
+		{"2026-01-31T18:00", "Europe/Berlin", "2026-01-31T17:00:00Z", false},
+		{"", "UTC", "", false},
+		{"tomorrow", "UTC", "", true},
+		{"2026-01-31T18:00", "Mars/Olympus", "", true},
+		{"2026-01-31T18:00", "Local", "", true},
+	} {
+		got, problem := formTime(tt.text, tt.zone)
+		text := ""
+		if got != nil {
+			text = got.Format(time.RFC3339)
+		}
+		if text != tt.want || (problem != "") != tt.wrong {
+			t.Errorf("%q in %s: %q, %q", tt.text, tt.zone, text, problem)
+		}
+	}
+}
+
+// Where the connection says who asks, no cookie says otherwise.
+func TestConnection(t *testing.T) {
+	w := newWorld(t, nil)
+	w.login()
+	r := httptest.NewRequestWithContext(api.WithPrincipal(t.Context(), auth.Principal{Name: "machine", Role: auth.Viewer}), "GET", "http://signet.example"+Root, nil)
+	r.AddCookie(&http.Cookie{Name: cookieSession, Value: w.cookies[cookieSession]})
+	out := httptest.NewRecorder()
+	w.page.ServeHTTP(out, r)
+	if out.Code != http.StatusOK || w.face.vouched.Name != "machine" {
+		t.Errorf("%d as %q", out.Code, w.face.vouched.Name)
+	}
+}
+
+// Remediations end with a command that can be copied, or with none.
+func TestMend(t *testing.T) {
+	for text, want := range map[string]mend{
+		"If you trust this signer: signet signers add --issuer 'x' --subject 'y'": {"If you trust this signer:", "signet signers add --issuer 'x' --subject 'y'"},
+		"Sign it, then ask again: cosign sign r@sha256:00":                        {"Sign it, then ask again:", "cosign sign r@sha256:00"},
+		"Ask again: the work goes on.":                                            {"Ask again: the work goes on.", ""},
+		"Do it: signet a. Then do that.":                                          {"Do it: signet a. Then do that.", ""},
+	} {
+		if got := mendOf(text); *got != want {
+			t.Errorf("%q: %+v", text, *got)
+		}
+	}
+	if mendOf("") != nil {
+		t.Error("nothing mends nothing")
+	}
+}
+
+// A cell is never a formula of a spreadsheet.
+func TestInert(t *testing.T) {
+	for cell, want := range map[string]string{"=1+1": "'=1+1", "+a": "'+a", "-a": "'-a", "@a": "'@a", "ghcr.io/a": "ghcr.io/a", "": ""} {
+		if got := inert(cell); got != want {
+			t.Errorf("%q: %q", cell, got)
+		}
+	}
+}

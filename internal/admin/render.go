@@ -1,0 +1,255 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/web"
+)
+
+// templates are the pages by name, each together with what they share.
+type templates map[string]*template.Template
+
+// sharedTemplates begin with an underscore: the frame, and parts of several pages.
+const sharedTemplates = "_*.html"
+
+func loadTemplates() (templates, error) {
+	all := web.Templates()
+	shared, err := template.New("").Funcs(functions()).ParseFS(all, sharedTemplates)
+	if err != nil {
+		return nil, err
+	}
+	names, err := fs.Glob(all, "[a-z]*.html")
+	if err != nil {
+		return nil, err
+	}
+	out := templates{}
+	for _, name := range names {
+		t, err := shared.Clone()
+		if err != nil {
+			return nil, err
+		}
+		if out[strings.TrimSuffix(name, ".html")], err = t.ParseFS(all, name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// frame is what every page is given; Body is its own.
+type frame struct {
+	Title, Tab string
+	Tabs       []tab
+	Who        visitor
+	LoggedIn   bool
+	Base, CSRF string
+	Embedded   bool
+	// Script and what follows are the hashed names of assets.
+	Script, HTMX, Style, PageStyle, Icon string
+	// Done says what the request before has changed.
+	Done string
+	Body any
+}
+
+// Asset is the address of one.
+func (f frame) Asset(name string) string { return f.Base + "/static/" + name }
+
+// CanLogOut says whether there is a session of ours to end.
+func (f frame) CanLogOut() bool { return f.Who.how == "token" || f.Who.how == "oidc" }
+
+// Sees says whether a tab is shown.
+func (f frame) Sees(t tab) bool { return f.Who.May(t.Need) }
+
+// page answers with a template inside the frame; tab is the one that it belongs to.
+func (v *view) render(status int, name, tab, title string, body any) error {
+	names := v.page.assets.names
+	f := frame{
+		Title: title, Tab: tab, Tabs: v.page.tabs, Who: v.who, LoggedIn: v.who.Name != "", Base: v.base, CSRF: v.csrf, Embedded: v.embedded,
+		Script: names["app.js"], HTMX: names["htmx.js"], Style: names["signet.css"], PageStyle: names["page.css"], Icon: names["icon.svg"],
+		Done: doneMessages()[v.QueryParam("done")], Body: body,
+	}
+	root := "page"
+	if v.embedded {
+		root = "embedded"
+	}
+	return v.execute(status, name, root, f)
+}
+
+// part answers with one template of a page, without the frame.
+func (v *view) part(status int, name, part string, body any) error {
+	return v.execute(status, name, part, frame{Who: v.who, LoggedIn: true, Base: v.base, CSRF: v.csrf, Body: body})
+}
+
+func (v *view) execute(status int, name, root string, data any) error {
+	body, err := v.html(name, root, data)
+	if err != nil {
+		return err
+	}
+	return v.HTMLBlob(status, body)
+}
+
+// html renders to bytes first, so that a page that fails is not sent half.
+func (v *view) html(name, root string, data any) ([]byte, error) {
+	t := v.page.templates[name]
+	if t == nil {
+		return nil, fmt.Errorf("there is no template %q", name)
+	}
+	var out bytes.Buffer
+	if err := t.ExecuteTemplate(&out, root, data); err != nil {
+		return nil, fmt.Errorf("rendering %s: %w", name, err)
+	}
+	return out.Bytes(), nil
+}
+
+// doneMessages are what ?done= says; nothing else is ever shown of it.
+func doneMessages() map[string]string {
+	return map[string]string{
+		"signer-created":    "The signer is trusted from now on.",
+		"signer-saved":      "The signer is saved, and in force.",
+		"signer-enabled":    "The signer is enabled. Verdicts count it from now on.",
+		"signer-disabled":   "The signer is disabled. Verdicts do not count it any more.",
+		"signer-deleted":    "The signer is removed.",
+		"key-accepted":      "The new key is in use.",
+		"key-read":          "The key was read from its service.",
+		"policy-saved":      "The policy is saved, and in force.",
+		"policy-unchanged":  "Nothing was different, so nothing was changed.",
+		"rolled-back":       "The earlier state of the policy is in force again.",
+		"exception-added":   "The exception is in force.",
+		"exception-removed": "The exception is removed.",
+		"root-refreshed":    "The trust root was refreshed.",
+		"token-revoked":     "The token is revoked. The next request with it is refused.",
+		"logged-out":        "You are logged out.",
+	}
+}
+
+// to sends the browser to a place below base, after a change.
+func (v *view) to(place, done string) error {
+	if done != "" {
+		sep := "?"
+		if strings.Contains(place, "?") {
+			sep = "&"
+		}
+		place += sep + "done=" + url.QueryEscape(done)
+	}
+	return v.Redirect(http.StatusSeeOther, v.base+place)
+}
+
+// toLogin sends whom we do not know to the login, and back afterwards.
+func (v *view) toLogin() error {
+	r := v.Request()
+	place := v.base + "/login"
+	if next := strings.TrimPrefix(r.URL.Path, Root); r.Method == http.MethodGet && next != "" && !strings.HasPrefix(next, "/partial/") {
+		if r.URL.RawQuery != "" {
+			next += "?" + r.URL.RawQuery
+		}
+		place += "?next=" + url.QueryEscape(next)
+	}
+	if r.Header.Get("HX-Request") == "true" && r.Header.Get("HX-Boosted") != "true" { // a fragment would show the login in its own place
+		v.Response().Header().Set("HX-Redirect", place)
+		return v.NoContent(http.StatusUnauthorized)
+	}
+	return v.Redirect(http.StatusSeeOther, place)
+}
+
+// failure is what the page of an error shows.
+type failure struct {
+	Heading, Detail, Do string
+	RequestID           string
+}
+
+// fail answers an error in words. What is not the caller's to mend is logged.
+func (v *view) fail(err error) error {
+	status, f := http.StatusInternalServerError, failure{
+		Heading: "Something went wrong inside Signet", Detail: "Nothing was changed by this request that is not shown as changed.",
+		Do: "Try again. The operator finds the cause in the server's log.",
+	}
+	var p *client.Problem
+	var cross crossSite
+	var tooLarge *http.MaxBytesError
+	switch {
+	case v.Response().Committed:
+		return nil
+	case anonymous(err):
+		return v.toLogin()
+	case errors.As(err, &cross):
+		status, f = http.StatusForbidden, failure{Heading: "This was not done", Detail: cross.detail}
+	case errors.As(err, &tooLarge):
+		status, f = http.StatusRequestEntityTooLarge, failure{Heading: "That is too large", Detail: "A form may have 2 MB."}
+	case errors.As(err, &p):
+		status, f = p.Status, failure{Heading: headingOf(p), Detail: p.Error(), RequestID: p.RequestID}
+	}
+	if status >= http.StatusInternalServerError {
+		v.page.cfg.Log.ErrorContext(v.Request().Context(), "the page failed", "path", v.Path(), "error", err.Error())
+	}
+	if v.Request().Header.Get("HX-Request") == "true" && v.Request().Header.Get("HX-Boosted") != "true" {
+		return v.execute(status, "error", "problem", frame{Base: v.base, Body: f})
+	}
+	return v.render(status, "error", "", f.Heading, f)
+}
+
+func headingOf(p *client.Problem) string {
+	switch p.Status {
+	case http.StatusNotFound:
+		return "There is nothing here"
+	case http.StatusForbidden:
+		return "You may not do that"
+	case http.StatusPreconditionFailed:
+		return "Somebody else has changed this"
+	case http.StatusConflict:
+		return "That contradicts what is there"
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return "Not now"
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return "That is not right"
+	}
+	return "It did not work"
+}
+
+// unrouted answers what Echo has no handler for.
+func (p *Page) unrouted(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	v := p.newView(c)
+	if errors.Is(err, echo.ErrNotFound) || errors.Is(err, echo.ErrMethodNotAllowed) {
+		_ = v.run(func() error {
+			if err := v.identify(); err != nil {
+				return err
+			}
+			return v.render(http.StatusNotFound, "error", "", "There is nothing here", failure{Heading: "There is nothing here", Detail: "The address may be of another version of Signet."})
+		})
+		return
+	}
+	_ = v.fail(err)
+}
+
+// showPartial is one tab as a part of another page, with the style sheet and the
+// script that it needs.
+func showPartial(v *view) error {
+	for _, t := range v.page.tabs {
+		if t.Path == v.Param("tab") {
+			v.embedded = true
+			v.Response().Header().Set(headerCSRF, v.csrf)
+			return t.serve(v)
+		}
+	}
+	return &client.Problem{Status: http.StatusNotFound, Detail: "There is no tab of this name."}
+}
+
+// mostJSON bounds what is decoded of our own REST face, in bytes.
+const mostJSON = 64 << 20
+
+func decodeJSON(r io.Reader, into any) error {
+	return json.NewDecoder(io.LimitReader(r, mostJSON)).Decode(into)
+}

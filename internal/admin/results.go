@@ -1,0 +1,356 @@
+package admin
+
+import (
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/signet-policy/signet/client"
+)
+
+// resultsPage is the history of verdicts.
+type resultsPage struct {
+	Query    url.Values
+	Rows     []client.Verification
+	Next     string
+	First    bool
+	Filtered bool
+	Problem  string
+}
+
+// NextPage is where the next page is, FirstPage where the list begins, and Link
+// what others can open.
+func (p resultsPage) NextPage() string { return with(p.Query, "cursor", p.Next) }
+
+// FirstPage is where the list begins.
+func (p resultsPage) FirstPage() string { return with(p.Query, "cursor", "") }
+
+// Export is where the same verdicts are as a file.
+func (p resultsPage) Export(format string) string {
+	return with(p.Query, "cursor", "", "format", format)
+}
+
+// Only is the list with one more filter.
+func (p resultsPage) Only(name, value string) string { return with(p.Query, name, value, "cursor", "") }
+
+// Decisions are those to choose from.
+func (p resultsPage) Decisions() []string { return []string{"allow", "deny", "unknown"} }
+
+// resultFilters are the parameters that choose verdicts.
+func resultFilters() []string {
+	return []string{"image", "name", "digest", "decision", "signer", "identity", "assessment_id", "since", "until"}
+}
+
+func (v *view) resultFilter() (client.VerdictFilter, string) {
+	q := v.QueryParams()
+	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
+	f := client.VerdictFilter{
+		Image: text("image"), Name: text("name"), Digest: text("digest"), Decision: client.Decision(text("decision")), Signer: text("signer"),
+		Identity: text("identity"), AssessmentID: text("assessment_id"),
+	}
+	// What people paste: a reference without a tag is a name, and with a digest behind it that.
+	if f.Image != "" && f.Name == "" && !strings.ContainsAny(lastSegment(f.Image), ":@") {
+		f.Name, f.Image = f.Image, ""
+	}
+	for _, t := range []struct {
+		name string
+		to   *time.Time
+	}{{"since", &f.Since}, {"until", &f.Until}} {
+		if text(t.name) == "" {
+			continue
+		}
+		at, problem := formTime(text(t.name), "UTC")
+		if problem != "" {
+			if exact, err := time.Parse(time.RFC3339, text(t.name)); err == nil {
+				at, problem = &exact, ""
+			}
+		}
+		if problem != "" {
+			return f, problem
+		}
+		*t.to = *at
+	}
+	return f, ""
+}
+
+func lastSegment(image string) string { return image[strings.LastIndex(image, "/")+1:] }
+
+func listResults(v *view) error {
+	q := v.QueryParams()
+	p := resultsPage{Query: q, First: q.Get("cursor") == ""}
+	for _, name := range resultFilters() {
+		p.Filtered = p.Filtered || q.Get(name) != ""
+	}
+	f, problem := v.resultFilter()
+	status := http.StatusOK
+	if problem == "" {
+		f.Limit, f.Cursor = pageLength, q.Get("cursor")
+		page, err := v.api.Verdicts(v.Request().Context(), f)
+		if err != nil {
+			if problem = mistake(err); problem == "" {
+				return err
+			}
+		}
+		p.Rows, p.Next = page.Items, page.Next
+	}
+	if p.Problem = problem; problem != "" {
+		status = http.StatusUnprocessableEntity
+	}
+	return v.render(status, "results", "results", "Results", p)
+}
+
+// resultPage is one verdict of the past.
+type resultPage struct {
+	Shown *shownVerdict
+	Uses  []client.Use
+	Count int64
+}
+
+func showResult(v *view) error {
+	ctx := v.Request().Context()
+	verdict, err := v.api.Verdict(ctx, v.Param("id"))
+	if err != nil {
+		return err
+	}
+	p := resultPage{Shown: v.shown(ctx, verdict)}
+	if p.Uses, err = v.api.VerdictUses(ctx, verdict.ID); err != nil {
+		return err
+	}
+	for _, u := range p.Uses {
+		p.Count += u.Count
+	}
+	if v.QueryParam("row") != "" {
+		return v.part(http.StatusOK, "result", "row", p)
+	}
+	return v.render(http.StatusOK, "result", "results", "Verdict on "+verdict.Image, p)
+}
+
+const (
+	// chartDays are shown, mostExport rows written to a file.
+	chartDays  = 30
+	mostExport = 100_000
+	// recentRefusals are read for the reasons.
+	recentRefusals = 500
+)
+
+// chart is the decisions of the last days, and why images were refused.
+type chart struct {
+	Days    []chartDay
+	Most    int64
+	Totals  map[string]int64
+	Reasons []reasonCount
+	// Of is how many refusals the reasons are counted in.
+	Of int
+	// Recent says that only recent verdicts were counted.
+	Recent bool
+	Width  int
+}
+
+// All is how many verdicts there were.
+func (c chart) All() int64 { return c.Totals["allow"] + c.Totals["deny"] + c.Totals["unknown"] }
+
+// Share is a part of all, in percent.
+func (c chart) Share(decision string) int64 { return c.Totals[decision] * 100 / max(c.All(), 1) }
+
+type chartDay struct {
+	Day  time.Time
+	By   map[string]int64
+	Bars []bar
+	X    int
+}
+
+// bar is a rectangle of the picture.
+type bar struct {
+	Class        string
+	X, Y, Height float64
+}
+
+type reasonCount struct {
+	Reason string
+	Count  int64
+}
+
+// The picture, in its own units.
+const (
+	chartHeight = 120
+	dayWidth    = 20
+)
+
+func showChart(v *view) error {
+	ctx := v.Request().Context()
+	now := v.page.cfg.Now().UTC()
+	today := now.Truncate(24 * time.Hour)
+	since := today.AddDate(0, 0, 1-chartDays)
+	c := chart{Totals: map[string]int64{}, Width: chartDays * dayWidth}
+	for i := range chartDays {
+		c.Days = append(c.Days, chartDay{Day: since.AddDate(0, 0, i), By: map[string]int64{}, X: i * dayWidth})
+	}
+	counts, recent, err := v.counts(ctx, since, now)
+	if err != nil {
+		return err
+	}
+	c.Recent = recent
+	for _, n := range counts {
+		if i := int(n.Day.Sub(since) / (24 * time.Hour)); i >= 0 && i < len(c.Days) {
+			c.Days[i].By[n.Decision] += n.Count
+			c.Totals[n.Decision] += n.Count
+		}
+	}
+	for _, d := range c.Days {
+		c.Most = max(c.Most, d.By["allow"]+d.By["deny"]+d.By["unknown"])
+	}
+	for i := range c.Days {
+		y := float64(chartHeight)
+		for _, decision := range []string{"allow", "unknown", "deny"} {
+			if n := c.Days[i].By[decision]; n > 0 {
+				height := max(float64(n)*(chartHeight-8)/float64(c.Most), 1.5)
+				y -= height
+				c.Days[i].Bars = append(c.Days[i].Bars, bar{decision, float64(c.Days[i].X) + 3, y, height})
+			}
+		}
+	}
+	if c.Reasons, c.Of, err = v.reasons(ctx, since); err != nil {
+		return err
+	}
+	return v.part(http.StatusOK, "results", "chart", c)
+}
+
+// counts are those of all images; for who sees only some they are counted among
+// what the REST face shows them.
+func (v *view) counts(ctx context.Context, since, until time.Time) (out []DayCount, recent bool, err error) {
+	if len(v.who.Images) == 0 {
+		out, err = v.page.cfg.Counts(ctx, since, until)
+		return out, false, err
+	}
+	page, err := v.api.Verdicts(ctx, client.VerdictFilter{Since: since, Limit: recentVerdicts})
+	for _, r := range page.Items {
+		out = append(out, DayCount{r.CreatedAt.UTC().Truncate(24 * time.Hour), r.Decision, 1})
+	}
+	return out, page.Next != "", err
+}
+
+// reasons counts the first reasons of recent refusals.
+func (v *view) reasons(ctx context.Context, since time.Time) ([]reasonCount, int, error) {
+	by := map[string]int64{}
+	of := 0
+	for _, decision := range []client.Decision{client.Deny, client.Unknown} {
+		page, err := v.api.Verdicts(ctx, client.VerdictFilter{Decision: decision, Since: since, Limit: recentRefusals})
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, r := range page.Items {
+			if r.VerificationError == nil {
+				continue
+			}
+			of++
+			by[withoutImage(*r.VerificationError, r)]++
+		}
+	}
+	out := make([]reasonCount, 0, len(by))
+	for reason, n := range by {
+		out = append(out, reasonCount{reason, n})
+	}
+	slices.SortFunc(out, func(a, b reasonCount) int {
+		if a.Count != b.Count {
+			return int(b.Count - a.Count)
+		}
+		return strings.Compare(a.Reason, b.Reason)
+	})
+	return out[:min(len(out), 6)], of, nil
+}
+
+// quoted are digests by themselves.
+var quoted = regexp.MustCompile(`"?sha256:[0-9a-f]{64}"?`)
+
+// withoutImage makes reasons of the same kind the same.
+func withoutImage(reason string, r client.Verification) string {
+	for _, name := range []string{r.ImageRef, r.ImageName + "@" + r.ImageDigest, r.ImageName, r.ImageDigest} {
+		if name != "" && name != "@" {
+			reason = strings.ReplaceAll(reason, name, "…")
+		}
+	}
+	return quoted.ReplaceAllString(brief(reason), "…")
+}
+
+// exportResults writes the filtered verdicts as a file, page by page: CSV for
+// spreadsheets, NDJSON for programs.
+func exportResults(v *view) error {
+	f, problem := v.resultFilter()
+	if problem != "" {
+		return &client.Problem{Status: http.StatusUnprocessableEntity, Detail: problem}
+	}
+	format := v.QueryParam("format")
+	if format != "csv" && format != "ndjson" {
+		return &client.Problem{Status: http.StatusUnprocessableEntity, Detail: "Verdicts are exported as csv or as ndjson."}
+	}
+	ctx := v.Request().Context()
+	f.Limit = 1000
+	page, err := v.api.Verdicts(ctx, f) // the first page shows mistakes while they can be told
+	if err != nil {
+		return err
+	}
+	w := v.Response()
+	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="verdicts-%s.%s"`, v.page.cfg.Now().UTC().Format("20060102-1504"), format))
+	w.Header().Set("Content-Type", map[string]string{"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}[format])
+	table, lines := csv.NewWriter(w), json.NewEncoder(w)
+	lines.SetEscapeHTML(false)
+	if format == "csv" {
+		_ = table.Write([]string{"id", "created_at", "image", "digest", "decision", "allowed", "reason", "signer_identity", "signer_issuer", "slsa_level", "assessment_id", "principal"})
+	}
+	rc := http.NewResponseController(w)
+	for n := 0; ; {
+		_ = rc.SetWriteDeadline(time.Now().Add(eventTime))
+		for _, r := range page.Items {
+			if format == "csv" {
+				err = table.Write(csvRow(r))
+			} else {
+				err = lines.Encode(r)
+			}
+			if err != nil {
+				return nil //nolint:nilerr // the browser is gone: nobody to tell
+			}
+		}
+		table.Flush()
+		if n += len(page.Items); page.Next == "" || n >= mostExport {
+			return nil
+		}
+		f.Cursor = page.Next
+		if page, err = v.api.Verdicts(ctx, f); err != nil {
+			v.page.cfg.Log.ErrorContext(ctx, "an export broke off", "error", err.Error())
+			panic(http.ErrAbortHandler) // a file that is cut short must not look whole
+		}
+	}
+}
+
+func csvRow(r client.Verification) []string {
+	row := []string{
+		r.ID, r.CreatedAt.UTC().Format(time.RFC3339), r.ImageRef, r.ImageDigest, r.Decision, strconv.FormatBool(r.Allowed), "", r.SignerIdentity,
+		r.SignerIssuer, strconv.Itoa(r.SLSALevel), "", r.Principal,
+	}
+	if r.VerificationError != nil {
+		row[6] = *r.VerificationError
+	}
+	if r.AssessmentID != nil {
+		row[10] = *r.AssessmentID
+	}
+	for i, cell := range row {
+		row[i] = inert(cell)
+	}
+	return row
+}
+
+// inert keeps a spreadsheet from taking a cell for a formula.
+func inert(cell string) string {
+	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
+		return "'" + cell
+	}
+	return cell
+}

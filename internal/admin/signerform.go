@@ -1,0 +1,379 @@
+package admin
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	_ "time/tzdata" // a form's time zone must not depend on what the machine has
+
+	"github.com/signet-policy/signet/client"
+)
+
+// issuer is one that the picker offers.
+type issuer struct{ Label, URL, Example string }
+
+func issuers() []issuer {
+	return []issuer{
+		{"GitHub Actions", "https://token.actions.githubusercontent.com", "https://github.com/org/repo/.github/workflows/release.yml@refs/heads/main"},
+		{"GitLab CI", "https://gitlab.com", "https://gitlab.com/group/project//.gitlab-ci.yml@refs/heads/main"},
+		{"Google", "https://accounts.google.com", "builder@project.iam.gserviceaccount.com"},
+		{"Buildkite", "https://agent.buildkite.com", "https://buildkite.com/org/pipeline"},
+		{"GitHub (a person)", "https://github.com/login/oauth", "jane@example.com"},
+	}
+}
+
+// signerForm is the form of a signer with what was typed.
+type signerForm struct {
+	Signer   client.Signer
+	Mistakes mistakes
+	Issuers  []issuer
+	Roots    []string
+	Zones    []string
+	// Match is "exact" or "regex"; the others are texts as they were typed.
+	Match, Images, Claims, Expires, NotBefore, Zone, Why string
+	// New says that there is no such signer yet.
+	New  bool
+	Keys []keyShown
+	Seen *seen
+}
+
+// Action is where the form is sent.
+func (f signerForm) Action() string {
+	if f.New {
+		return "/signers/new"
+	}
+	return "/signers/" + url.PathEscape(f.Signer.ID) + "/edit"
+}
+
+// signerFields are those that have a place for what is wrong with them.
+func signerFields() []string {
+	return []string{"name", "issuer", "subject", "subject_regex", "claims", "trust_roots", "public_key", "kms_key_ref", "images", "expires_at", "not_before", "owner", "note"}
+}
+
+func (v *view) form(f signerForm) (signerForm, error) {
+	f.Issuers, f.Zones = issuers(), zones()
+	for r, err := range v.api.AllTrustRoots(v.Request().Context()) {
+		if err != nil {
+			return f, err
+		}
+		f.Roots = append(f.Roots, r.Name)
+	}
+	if f.Zone == "" {
+		f.Zone = "UTC"
+	}
+	if !slices.Contains(f.Zones, f.Zone) {
+		f.Zones = append(f.Zones, f.Zone)
+	}
+	if f.Match == "" {
+		f.Match = "exact"
+	}
+	return f, nil
+}
+
+// newSigner shows an empty form, or one that is filled with an identity that was
+// seen in a verdict.
+func newSigner(v *view) error {
+	q := v.QueryParams()
+	s := client.Signer{Type: "keyless", Enabled: true, Issuer: q.Get("issuer"), Subject: q.Get("subject"), Name: q.Get("name"), Owner: v.who.Team}
+	if t := q.Get("type"); t == "public_key" || t == "kms" {
+		s.Type = t
+	}
+	f, err := v.form(signerForm{Signer: s, New: true})
+	if err != nil {
+		return err
+	}
+	return v.render(http.StatusOK, "signerform", "signers", "New signer", f)
+}
+
+func editSigner(v *view) error {
+	s, err := v.api.Signer(v.Request().Context(), v.Param("id"))
+	if err != nil {
+		return err
+	}
+	f := signerForm{Signer: s, Images: strings.Join(s.Images, "\n"), Claims: claimsText(s.Claims), Expires: inputTime(s.ExpiresAt), NotBefore: inputTime(s.NotBefore)}
+	if s.SubjectRegex != "" {
+		f.Match = "regex"
+	}
+	f.Keys, _ = keysOf(s.PublicKey)
+	if f, err = v.form(f); err != nil {
+		return err
+	}
+	return v.render(http.StatusOK, "signerform", "signers", "Edit "+s.Name, f)
+}
+
+func claimsText(claims map[string]string) string {
+	lines := make([]string, 0, len(claims))
+	for name, value := range claims {
+		lines = append(lines, name+": "+value)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+// read takes the form that was sent.
+func (v *view) readSigner() signerForm {
+	field := func(name string) string { return strings.TrimSpace(v.FormValue(name)) }
+	f := signerForm{
+		Signer: client.Signer{
+			Name: field("name"), Type: field("type"), Enabled: v.FormValue("enabled") != "off", Owner: field("owner"), Note: field("note"),
+			Images: listOf(v.FormValue("images")), Claims: map[string]string{}, TrustRoots: []string{},
+		},
+		Match: field("match"), Images: v.FormValue("images"), Claims: v.FormValue("claims"),
+		Expires: field("expires_at"), NotBefore: field("not_before"), Zone: field("zone"), Why: field("why"),
+	}
+	s := &f.Signer
+	switch s.Type {
+	case "keyless":
+		s.Issuer = field("issuer")
+		if f.Match == "regex" {
+			s.SubjectRegex = field("subject")
+		} else {
+			s.Subject = field("subject")
+		}
+		for _, line := range strings.Split(f.Claims, "\n") {
+			if line = strings.TrimSpace(line); line == "" {
+				continue
+			}
+			name, value, ok := strings.Cut(line, ":")
+			if !ok {
+				f.Mistakes.add("claims", fmt.Sprintf("%q has no value; write one claim a line, as source_repository_ref: refs/tags/**.", line))
+				continue
+			}
+			s.Claims[strings.TrimSpace(name)] = strings.TrimSpace(value)
+		}
+		if form, err := v.FormParams(); err == nil {
+			s.TrustRoots = append(s.TrustRoots, form["trust_roots"]...)
+		}
+	case "public_key":
+		s.PublicKey = strings.TrimSpace(v.FormValue("public_key"))
+		if s.PublicKey != "" {
+			s.PublicKey += "\n"
+		}
+		f.Keys, _ = keysOf(s.PublicKey)
+	case "kms":
+		s.KMSKeyRef, s.AutoRotate = field("kms_key_ref"), v.FormValue("auto_rotate") == "on"
+	}
+	var problem string
+	if s.ExpiresAt, problem = formTime(f.Expires, f.Zone); problem != "" {
+		f.Mistakes.add("expires_at", problem)
+	}
+	if s.NotBefore, problem = formTime(f.NotBefore, f.Zone); problem != "" {
+		f.Mistakes.add("not_before", problem)
+	}
+	return f
+}
+
+func createSigner(v *view) error {
+	f := v.readSigner()
+	f.New = true
+	if !f.Mistakes.Any() {
+		made, err := v.api.WithWhy(f.Why).CreateSigner(v.Request().Context(), f.Signer)
+		if err == nil {
+			return v.to("/signers/"+url.PathEscape(made.ID), "signer-created")
+		}
+		if err := f.wrong(err); err != nil {
+			return err
+		}
+	}
+	return v.formAgain(f)
+}
+
+// wrong puts an error beside the fields; it returns one that is none of theirs.
+func (f *signerForm) wrong(err error) error {
+	m, ok := mistakesOf(err, "", signerFields()...)
+	if !ok {
+		return err
+	}
+	if regex := m.By["subject_regex"]; regex != "" { // one field has both
+		m.add("subject", regex)
+	}
+	f.Mistakes = m
+	return nil
+}
+
+func (v *view) formAgain(f signerForm) error {
+	f, err := v.form(f)
+	if err != nil {
+		return err
+	}
+	return v.render(http.StatusUnprocessableEntity, "signerform", "signers", "Signer", f)
+}
+
+func updateSigner(v *view) error {
+	f := v.readSigner()
+	version, err := strconv.ParseInt(v.FormValue("version"), 10, 64)
+	if err != nil {
+		return crossSite{"The form is not complete. Load the page again."}
+	}
+	f.Signer.ID, f.Signer.Version = v.Param("id"), version
+	if !f.Mistakes.Any() {
+		_, err := v.api.WithWhy(f.Why).UpdateSigner(v.Request().Context(), f.Signer.ID, version, f.patch())
+		if err == nil {
+			return v.to("/signers/"+url.PathEscape(f.Signer.ID), "signer-saved")
+		}
+		if err := f.wrong(err); err != nil {
+			return err
+		}
+	}
+	return v.formAgain(f)
+}
+
+// patch says every field that the form has, so that one that was emptied goes.
+func (f signerForm) patch() map[string]any {
+	s := f.Signer
+	orNull := func(text string) any {
+		if text == "" {
+			return nil
+		}
+		return text
+	}
+	out := map[string]any{"name": s.Name, "images": s.Images, "owner": orNull(s.Owner), "note": orNull(s.Note), "expires_at": s.ExpiresAt, "not_before": s.NotBefore}
+	switch s.Type {
+	case "keyless":
+		claims := map[string]any{}
+		for name, value := range s.Claims {
+			claims[name] = value
+		}
+		out["issuer"], out["subject"], out["subject_regex"] = orNull(s.Issuer), orNull(s.Subject), orNull(s.SubjectRegex)
+		out["claims"], out["trust_roots"] = claims, s.TrustRoots
+	case "public_key":
+		out["public_key"] = orNull(s.PublicKey)
+	case "kms":
+		out["kms_key_ref"], out["auto_rotate"] = orNull(s.KMSKeyRef), s.AutoRotate
+	}
+	return out
+}
+
+// checkSigner answers while one types: what is wrong, which keys a PEM has, and
+// what an identity would match. Nothing is kept of it.
+func checkSigner(v *view) error {
+	f := v.readSigner()
+	if f.Signer.Type == "keyless" {
+		s, err := v.seen(v.Request().Context(), f.Signer)
+		if err != nil {
+			return err
+		}
+		f.Seen = &s
+	}
+	if f.Signer.Type != "kms" || v.FormValue("try") != "" { // a KMS is asked when a person says so
+		if err := v.try(&f); err != nil {
+			return err
+		}
+	}
+	if v.FormValue("try") == "" {
+		f.forgive()
+	}
+	return v.part(http.StatusOK, "signerform", "checked", f)
+}
+
+// try makes the change and takes it back, over no verdicts.
+func (v *view) try(f *signerForm) error {
+	if !v.who.MayAdminister() || f.Mistakes.Any() {
+		return nil
+	}
+	op := client.Operation{Op: client.OpPutSigner}
+	var err error
+	if id := v.FormValue("id"); id != "" {
+		op.Name = id
+		op.Signer, err = json.Marshal(f.patch())
+	} else {
+		op.Signer, err = json.Marshal(f.Signer)
+	}
+	if err != nil {
+		return err
+	}
+	now := v.page.cfg.Now().UTC()
+	_, err = v.api.Preview(v.Request().Context(), client.PreviewRequest{Operations: []client.Operation{op}, Since: now.Format("2006-01-02T15:04:05Z")})
+	if client.IsUnavailable(err) { // another check is under way; the next key asks again
+		return nil
+	}
+	if err == nil {
+		return nil
+	}
+	m, ok := mistakesOf(err, "operations[0].signer.", signerFields()...)
+	if !ok || len(m.Other) > 0 {
+		if m, ok = mistakesOf(err, "operations[0].", signerFields()...); !ok {
+			return err
+		}
+	}
+	if regex := m.By["subject_regex"]; regex != "" {
+		m.add("subject", regex)
+	}
+	f.Mistakes = m
+	return nil
+}
+
+// forgive leaves out mistakes in fields that nobody has filled in yet: an empty
+// form is no mistake.
+func (f *signerForm) forgive() {
+	empty := map[string]bool{
+		"name": f.Signer.Name == "", "issuer": f.Signer.Issuer == "", "subject": f.Signer.Subject+f.Signer.SubjectRegex == "",
+		"subject_regex": f.Signer.SubjectRegex == "", "public_key": f.Signer.PublicKey == "", "kms_key_ref": f.Signer.KMSKeyRef == "",
+	}
+	for field := range f.Mistakes.By {
+		if empty[field] {
+			delete(f.Mistakes.By, field)
+		}
+	}
+}
+
+// keyShown is a public key for a person to compare.
+type keyShown struct{ Algorithm, Fingerprint string }
+
+// keysOf reads every block of a PEM.
+func keysOf(text string) ([]keyShown, error) {
+	var out []keyShown
+	rest := []byte(text)
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return out, nil
+		}
+		key, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return out, err
+		}
+		sum := sha256.Sum256(block.Bytes)
+		k := keyShown{Fingerprint: "SHA256:" + hex.EncodeToString(sum[:])}
+		switch key := key.(type) {
+		case *ecdsa.PublicKey:
+			k.Algorithm = "ECDSA " + key.Curve.Params().Name
+		case *rsa.PublicKey:
+			k.Algorithm = "RSA " + strconv.Itoa(key.N.BitLen()) + " bits"
+		case ed25519.PublicKey:
+			k.Algorithm = "Ed25519"
+		default:
+			k.Algorithm = fmt.Sprintf("%T", key)
+		}
+		out = append(out, k)
+	}
+}
+
+// previewSigner shows what a form's signer would change before it is saved.
+func previewSigner(v *view) error {
+	f := v.readSigner()
+	op := client.Operation{Op: client.OpPutSigner}
+	var err error
+	if id := v.FormValue("id"); id != "" {
+		op.Name = id
+		op.Signer, err = json.Marshal(f.patch())
+	} else {
+		op.Signer, err = json.Marshal(f.Signer)
+	}
+	if err != nil {
+		return err
+	}
+	return v.part(http.StatusOK, "change", "flips", v.flips(op))
+}

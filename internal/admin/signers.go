@@ -1,0 +1,239 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/signet-policy/signet/client"
+)
+
+// pageLength is how many rows a list shows at once.
+const pageLength = 50
+
+// signersPage is the list of signers.
+type signersPage struct {
+	Filter  client.SignerFilter
+	Query   url.Values
+	Signers []client.Signer
+	Next    string
+	// First says that this is the beginning of the list.
+	First    bool
+	Filtered bool
+	Owners   []string
+	Sort     string
+}
+
+// SortBy is where the heading of a column leads: the other way round where it is
+// sorted by that column already.
+func (p signersPage) SortBy(column string) string {
+	to := column
+	if p.Sort == column {
+		to = "-" + column
+	}
+	return with(p.Query, "sort", to, "cursor", "")
+}
+
+// Sorted is for aria-sort.
+func (p signersPage) Sorted(column string) string {
+	switch p.Sort {
+	case column:
+		return "ascending"
+	case "-" + column:
+		return "descending"
+	}
+	return "none"
+}
+
+// NextPage is where the next page is.
+func (p signersPage) NextPage() string { return with(p.Query, "cursor", p.Next) }
+
+// FirstPage is where the list begins.
+func (p signersPage) FirstPage() string { return with(p.Query, "cursor", "") }
+
+func listSigners(v *view) error {
+	q := v.QueryParams()
+	f := client.SignerFilter{
+		Query: q.Get("query"), Type: q.Get("type"), State: q.Get("state"), Owner: q.Get("owner"), Sort: q.Get("sort"),
+		Cursor: q.Get("cursor"), Limit: pageLength,
+	}
+	page, err := v.api.Signers(v.Request().Context(), f)
+	if err != nil {
+		return err
+	}
+	return v.render(http.StatusOK, "signers", "signers", "Signers", signersPage{
+		Filter: f, Query: q, Signers: page.Items, Next: page.Next, First: f.Cursor == "", Sort: f.Sort,
+		Filtered: f.Query != "" || f.Type != "" || f.State != "" || f.Owner != "",
+	})
+}
+
+// signerPage is one signer with what is known of it.
+type signerPage struct {
+	Signer   client.Signer
+	Audit    []client.AuditEntry
+	Verdicts []client.SignerVerdict
+	More     bool
+	Policies []client.Policy
+	Keys     []keyShown
+	// Mine says whether this person may change it.
+	Mine bool
+}
+
+func showSigner(v *view) error {
+	ctx := v.Request().Context()
+	s, err := v.api.Signer(ctx, v.Param("id"))
+	if err != nil {
+		return err
+	}
+	p := signerPage{Signer: s, Mine: v.mayChange(s.Owner)}
+	p.Keys, _ = keysOf(s.PublicKey) // what is stored was checked
+	audit, err := v.api.Audit(ctx, client.AuditFilter{Object: "signer/" + s.ID, Limit: 20})
+	if err != nil && !client.IsForbidden(err) {
+		return err
+	}
+	p.Audit = audit.Items
+	verdicts, err := v.api.SignerVerdicts(ctx, s.ID, 10, "")
+	if err != nil {
+		return err
+	}
+	p.Verdicts, p.More = verdicts.Items, verdicts.Next != ""
+	if p.Policies, err = v.relying(ctx, s); err != nil {
+		return err
+	}
+	return v.render(http.StatusOK, "signer", "signers", s.Name, p)
+}
+
+// mayChange says whether what a team owns is this person's to change.
+func (v *view) mayChange(owner string) bool {
+	return v.who.MayAdminister() && (v.who.Team == "" || v.who.Team == owner)
+}
+
+// relying are the policies that count a signer: those that name it, and those that
+// take every registered one.
+func (v *view) relying(ctx context.Context, s client.Signer) ([]client.Policy, error) {
+	var out []client.Policy
+	for p, err := range v.api.AllPolicies(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if names, all := registered(p.SigningPolicy); all || slices.Contains(names, s.Name) {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// changePage asks before a signer is disabled, enabled or removed.
+type changePage struct {
+	Signer client.Signer
+	// Action is "disable", "enable" or "delete".
+	Action string
+	// Preview is nil until it was asked for.
+	Preview *flips
+}
+
+func confirmSigner(v *view) error {
+	s, err := v.api.Signer(v.Request().Context(), v.Param("id"))
+	if err != nil {
+		return err
+	}
+	action := v.QueryParam("action")
+	op := map[string]string{"disable": client.OpDisableSigner, "enable": client.OpEnableSigner, "delete": client.OpDeleteSigner}[action]
+	if op == "" {
+		return &client.Problem{Status: http.StatusNotFound, Detail: "A signer can be disabled, enabled and deleted."}
+	}
+	c := changePage{Signer: s, Action: action}
+	switch preview := v.QueryParam("preview"); preview {
+	case "part", "1":
+		f := v.flips(client.Operation{Op: op, Name: s.ID})
+		if preview == "part" {
+			return v.part(http.StatusOK, "change", "flips", f)
+		}
+		c.Preview = &f
+	}
+	return v.render(http.StatusOK, "change", "signers", "Change "+s.Name, c)
+}
+
+func changeSigner(v *view) error {
+	ctx := v.Request().Context()
+	version, err := strconv.ParseInt(v.FormValue("version"), 10, 64)
+	if err != nil {
+		return crossSite{"The form is not complete. Load the page again."}
+	}
+	api := v.api.WithWhy(v.FormValue("why"))
+	id, done, place := v.Param("id"), "", "/signers/"+url.PathEscape(v.Param("id"))
+	switch v.FormValue("action") {
+	case "disable":
+		_, err = api.UpdateSigner(ctx, id, version, map[string]any{"enabled": false})
+		done = "signer-disabled"
+	case "enable":
+		_, err = api.UpdateSigner(ctx, id, version, map[string]any{"enabled": true})
+		done = "signer-enabled"
+	case "delete":
+		err = api.DeleteSigner(ctx, id, version)
+		done, place = "signer-deleted", "/signers"
+	default:
+		return crossSite{"The form is not complete. Load the page again."}
+	}
+	if err != nil {
+		return err
+	}
+	return v.to(place, done)
+}
+
+func acceptKey(v *view) error {
+	id := v.Param("id")
+	_, err := v.api.AcceptKey(v.Request().Context(), id, client.AcceptKey{Fingerprint: v.FormValue("fingerprint"), DropPrevious: v.FormValue("drop_previous") == "on"})
+	if err != nil {
+		return err
+	}
+	return v.to("/signers/"+url.PathEscape(id), "key-accepted")
+}
+
+func refreshKey(v *view) error {
+	id := v.Param("id")
+	if _, err := v.api.RefreshKey(v.Request().Context(), id); err != nil {
+		return err
+	}
+	return v.to("/signers/"+url.PathEscape(id), "key-read")
+}
+
+// flips is what a change would do to recent verdicts, for a person.
+type flips struct {
+	client.Preview
+	// Problem says why it cannot be told.
+	Problem string
+}
+
+// Harm counts the images that would no longer be allowed.
+func (f flips) Harm() int64 { return f.AllowToDeny.Questions + f.ToUnknown.Questions }
+
+// Good counts those that would be allowed then.
+func (f flips) Good() int64 { return f.DenyToAllow.Questions }
+
+const (
+	previewSince = "30d"
+	// mostFlips are listed; all are counted.
+	mostFlips = 20
+)
+
+func (v *view) flips(ops ...client.Operation) flips {
+	if !v.who.MayPolicy() {
+		return flips{Problem: "Your role may not look at what a change would do."}
+	}
+	rc := http.NewResponseController(v.Response())
+	_ = rc.SetWriteDeadline(time.Now().Add(askTime + eventTime)) // a preview takes longer than other answers
+	out, err := v.api.Preview(v.Request().Context(), client.PreviewRequest{Operations: ops, Since: previewSince, Limit: mostFlips})
+	if err != nil {
+		problem := mistake(err)
+		if problem == "" {
+			problem = "What the change would do could not be found out."
+			v.page.cfg.Log.ErrorContext(v.Request().Context(), "a preview for the page failed", "error", err.Error())
+		}
+		return flips{Problem: problem}
+	}
+	return flips{Preview: out}
+}

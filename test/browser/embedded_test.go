@@ -1,0 +1,90 @@
+package browser
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/signet-policy/signet/client"
+)
+
+// gatewayPage is the admin page of a gateway as far as it matters here: it loads our
+// fragment into a panel, with its own htmx, and says which theme is on.
+const gatewayPage = `<!doctype html>
+<html lang="en" class="dark"><head><meta charset="utf-8"><title>Gateway</title>
+<script src="/mcp/static/htmx.js" defer></script></head>
+<body><h1>Gateway</h1><div id="security-panel" hx-get="/mcp/admin/security/signing/partial/signers" hx-trigger="load" hx-swap="innerHTML"></div></body></html>`
+
+// gatewayPolicy is its Content-Security-Policy, as strict as it can be read.
+const gatewayPolicy = "default-src 'self'; script-src 'self'; script-src-elem 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: https:; connect-src 'self' ws: wss: https:; frame-ancestors 'none'"
+
+// gateway plays one with us behind it, under a path of its own.
+func gateway(t *testing.T, s *server) *httptest.Server {
+	t.Helper()
+	htmx, err := os.ReadFile("../../web/static/htmx.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	behind, err := url.Parse(s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(behind)
+		r.SetXForwarded()
+		r.Out.URL.Path = strings.TrimPrefix(r.In.URL.Path, "/mcp")
+		r.Out.Header.Set("X-Forwarded-Prefix", "/mcp")
+	}}
+	mux := http.NewServeMux()
+	mux.HandleFunc("/mcp/admin/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Security-Policy", gatewayPolicy)
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte(gatewayPage))
+	})
+	mux.HandleFunc("/mcp/static/htmx.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		_, _ = w.Write(htmx)
+	})
+	mux.Handle("/mcp/admin/security/signing/", proxy)
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return server
+}
+
+// The page is a part of a gateway's: behind its proxy, under its CSP, with its htmx.
+func TestEmbedded(t *testing.T) {
+	s, setup := first(t, "trusted_proxies: [127.0.0.0/8]\n")
+	api, err := client.New(client.Config{BaseURL: s.url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := api.Setup(t.Context(), setup, "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := gateway(t, s)
+	p := s.visit()
+	p.url = g.URL + "/mcp" + place
+	p.do(chromedp.Navigate(p.url+"/login"), chromedp.WaitVisible(`#token`), chromedp.SendKeys(`#token`, made.Plain), chromedp.Submit(`#token`), chromedp.WaitVisible(`.tabs a[aria-current]`))
+	p.do(chromedp.Navigate(g.URL+"/mcp/admin/"), chromedp.WaitVisible(`#security-panel .signet-embedded`))
+	p.sees("Nobody is trusted yet")
+	p.until(`getComputedStyle(document.querySelector(".signet .card")).backgroundColor === "rgb(31, 41, 55)"`) // the gateway's theme, in our style sheet
+	p.until(`[...document.querySelectorAll(".signet a[href]")].every((a) => a.getAttribute("href").startsWith("/mcp/admin/security/signing") || a.getAttribute("href").startsWith("#"))`)
+	p.clicks("Add the first signer")
+	p.types("#name", "ci")
+	p.types("#issuer", "https://accounts.google.com")
+	p.types("#subject", "builder@example.com")
+	p.clicks("Trust this signer")
+	p.sees("The signer is trusted from now on.")
+	p.until(`document.querySelector("h1").innerText === "Gateway" && location.pathname === "/mcp/admin/"`) // it is still the gateway's page
+	p.clicks("Verify")
+	p.types("#image", "not an image")
+	p.clicks("Verify")
+	p.until(`!!document.querySelector("#answer [role=alert]")`)
+}

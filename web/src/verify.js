@@ -1,0 +1,60 @@
+// verify asks for a verdict and shows the stages as the server tells of them (server-sent events, read from a POST:
+// asking changes what is recorded, so that it is no GET).
+export async function verify(form, csrf) {
+	const out = document.getElementById(form.dataset.stream);
+	const button = form.querySelector("button[type=submit]");
+	const body = new URLSearchParams(new FormData(form));
+	button.disabled = true;
+	out.setAttribute("aria-busy", "true");
+	try {
+		const response = await fetch(form.action + "/stream", {
+			method: "POST", body, credentials: "same-origin",
+			headers: { "X-Signet-CSRF": csrf, Accept: "text/event-stream, text/html" },
+		});
+		if (!(response.headers.get("Content-Type") || "").startsWith("text/event-stream")) {
+			show(out, await response.text());
+			return;
+		}
+		const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+		let rest = "", ended = false;
+		for (;;) {
+			const { value, done } = await reader.read();
+			if (done) break;
+			rest += value;
+			let end;
+			while ((end = rest.indexOf("\n\n")) >= 0) {
+				ended = take(out, rest.slice(0, end)) || ended;
+				rest = rest.slice(end + 2);
+			}
+		}
+		if (!ended) throw new Error("the connection ended before the verdict");
+	} catch (error) {
+		const note = document.createElement("div");
+		note.className = "note bad";
+		note.setAttribute("role", "alert");
+		note.textContent = "No verdict came: " + error.message + ". Ask again.";
+		out.replaceChildren(note);
+	} finally {
+		button.disabled = false;
+		out.removeAttribute("aria-busy");
+	}
+}
+
+// take reads one event; true for the last one.
+function take(out, text) {
+	let name = "message";
+	const data = [];
+	for (const line of text.split("\n")) {
+		if (line.startsWith("event:")) name = line.slice(6).trim();
+		if (line.startsWith("data:")) data.push(line.slice(5).replace(/^ /, ""));
+	}
+	if (name === "stages" || name === "verdict") show(out, data.join("\n"));
+	return name === "verdict";
+}
+
+// show puts HTML of ours in its place, and has htmx look at it.
+function show(out, html) {
+	out.innerHTML = html;
+	if (window.htmx) window.htmx.process(out);
+	out.dispatchEvent(new CustomEvent("htmx:load", { bubbles: true }));
+}
