@@ -17,7 +17,7 @@ wanted_summaries := object.get(data.params, "verification_summaries", [])
 summaries_in_order(list) if {
 	is_array(list)
 	every wanted in list {
-		_texts(wanted.verifiers)
+		_each_text(wanted.verifiers)
 		count(wanted.verifiers) > 0
 		is_string(wanted.verifier_id)
 		wanted.verifier_id != ""
@@ -25,13 +25,13 @@ summaries_in_order(list) if {
 		wanted.max_age > 0
 		is_number(wanted.minimum_level)
 		wanted.minimum_level >= 0
-		_texts(object.get(wanted, "resources", []))
+		_each_text(object.get(wanted, "resources", []))
 		is_string(object.get(wanted, "policy_uri", ""))
 		is_string(object.get(wanted, "policy_digest", ""))
 	}
 }
 
-_texts(list) if {
+_each_text(list) if {
 	is_array(list)
 	every text in list {
 		is_string(text)

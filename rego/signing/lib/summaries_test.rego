@@ -6,7 +6,7 @@ import data.signing.lib.fixture_test as fixture
 test_a_summary_in_order_counts if {
 	lib.summaries == {"sha256:verifier": 3} with input as fixture.verified_elsewhere with data.params as fixture.summarised
 	ends := lib.summary_ends with input as fixture.verified_elsewhere with data.params as fixture.summarised
-	{id: lib.time_text(end) | some id, end in ends} == {"sha256:verifier": "2026-06-06T12:00:00Z"}
+	{id: lib.moment(end) | some id, end in ends} == {"sha256:verifier": "2026-06-06T12:00:00Z"}
 }
 
 test_nothing_counts_that_nobody_wants if {
@@ -73,13 +73,13 @@ _differing := [
 
 test_an_attestation_that_differs_does_not_count if {
 	every change in _differing {
-		given := fixture.attested([object.union(fixture.summary_attestation, change)])
+		given := fixture.attested_alone([object.union(fixture.summary_attestation, change)])
 		lib.summaries == {} with input as given with data.params as fixture.summarised
 	}
 }
 
 test_without_a_time_of_the_signature_the_other_counts if {
-	given := fixture.attested([object.union(fixture.summary_attestation, {"signed_at": null})])
+	given := fixture.attested_alone([object.union(fixture.summary_attestation, {"signed_at": null})])
 	count(lib.summaries) == 1 with input as given with data.params as fixture.summarised
 }
 

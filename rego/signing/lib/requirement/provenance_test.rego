@@ -100,7 +100,7 @@ test_no_provenance_in_an_incomplete_search if {
 # An attestation of another type, and provenance of another image, are none.
 test_attestation_that_is_no_provenance if {
 	one := fixture.provenance("sbom", {})
-	others := fixture.attested([
+	others := fixture.attested_alone([
 		object.remove(one, ["build"]),
 		object.union(one, {"build": null}),
 		object.union(one, {"subject_digest": "sha256:ff"}),
@@ -153,7 +153,7 @@ test_untrusted_builder if {
 }
 
 test_builder_that_nobody_vouches_for if {
-	given := fixture.attested([fixture.provenance("key", {
+	given := fixture.attested_alone([fixture.provenance("key", {
 		"builder": "",
 		"level": 1,
 		"source": {"repository": "", "ref": "", "digest": ""},
@@ -172,7 +172,7 @@ test_builder_that_nobody_vouches_for if {
 # A trusted builder of another policy is none of this one.
 test_builder_that_this_policy_does_not_name if {
 	source := {"repository": "https://github.com/org/server", "ref": "", "digest": ""}
-	given := fixture.attested([fixture.provenance("built", {"source": source})])
+	given := fixture.attested_alone([fixture.provenance("built", {"source": source})])
 	verdict := data.signing.verdict with input as given
 		with data.params as fixture.building_with({"trusted_builders": [{"builder": "https://github.com/org/other"}]})
 	not verdict.allow
@@ -203,7 +203,7 @@ test_untrusted_source if {
 }
 
 test_source_without_a_reason if {
-	given := fixture.attested([fixture.provenance("of", {
+	given := fixture.attested_alone([fixture.provenance("of", {
 		"source": {"repository": "https://github.com/eve/x", "ref": "", "digest": ""},
 		"trusted_source": null,
 	})])
@@ -262,7 +262,7 @@ test_level_that_is_enough if {
 
 # Nothing below level 1 meets a requirement, whatever the parameters say.
 test_level_nought_meets_nothing if {
-	given := fixture.attested([fixture.provenance("none", {"level": 0, "missing": {"1": ["it speaks of another"]}})])
+	given := fixture.attested_alone([fixture.provenance("none", {"level": 0, "missing": {"1": ["it speaks of another"]}})])
 	verdict := data.signing.verdict with input as given with data.params as object.union(
 		fixture.building_of,
 		{"slsa": {"minimum_level": 0}},
@@ -310,7 +310,7 @@ test_other_build_parameters if {
 
 # Provenance that is a stranger's, and so withheld, has no parameters.
 test_withheld_provenance_has_no_parameters if {
-	given := fixture.attested([object.union(fixture.provenance("x", {}), {"provenance": null})])
+	given := fixture.attested_alone([object.union(fixture.provenance("x", {}), {"provenance": null})])
 	not data.signing.allow with input as given with data.params as _wanting({"debug": null})
 }
 
@@ -332,11 +332,11 @@ test_strangers_do_not_drown_the_reason if {
 	strangers := [fixture.provenance(sprintf("e%d", [n]), {"trusted_builder": null, "untrusted": ["it is not trusted"]}) |
 		some n in [1, 2, 3, 4, 5]
 	]
-	alone := data.signing.verdict with input as fixture.attested(strangers) with data.params as fixture.building
+	alone := data.signing.verdict with input as fixture.attested_alone(strangers) with data.params as fixture.building
 	[violation.fact | some violation in alone.violations] == ["sha256:e1", "sha256:e2", "sha256:e3"]
 
 	beside := array.concat(strangers, fixture.self_hosted.attestations)
-	verdict := data.signing.verdict with input as fixture.attested(beside) with data.params as fixture.building
+	verdict := data.signing.verdict with input as fixture.attested_alone(beside) with data.params as fixture.building
 	[violation.code | some violation in verdict.violations] == ["slsa_level_too_low"]
 }
 

@@ -20,7 +20,7 @@ test_the_last_to_be_too_old_counts if {
 		"signed_at": null,
 		"projection": {"summary": {"time_verified": "2026-06-01T00:00:00Z"}},
 	})
-	verdict := data.signing.verdict with input as fixture.attested([fixture.summary_attestation, later])
+	verdict := data.signing.verdict with input as fixture.attested_alone([fixture.summary_attestation, later])
 		with data.params as fixture.summarised
 	verdict.valid_until == "2026-06-08T00:00:00Z"
 }
@@ -38,7 +38,7 @@ test_none_at_all if {
 }
 
 test_only_by_strangers if {
-	given := fixture.attested([object.union(fixture.summary_attestation, {"trusted_signers": [], "projection": null})])
+	given := fixture.attested_alone([object.union(fixture.summary_attestation, {"trusted_signers": [], "projection": null})])
 	verdict := data.signing.verdict with input as given with data.params as fixture.summarised
 	_told(verdict) == {["summary_missing", concat("", [
 		"Image ghcr.io/org/server:v1 has no verification summary by https://verifier.example; ",
@@ -86,21 +86,21 @@ test_each_fault_is_said if {
 }
 
 test_a_signer_that_is_no_verifier if {
-	given := fixture.attested([object.union(fixture.summary_attestation, {"trusted_signers": ["release"]})])
+	given := fixture.attested_alone([object.union(fixture.summary_attestation, {"trusted_signers": ["release"]})])
 	verdict := data.signing.verdict with input as given with data.params as fixture.summarised
 	some ["summary_not_trusted", message] in _told(verdict)
 	endswith(message, "the policy wants it signed by verifier.")
 }
 
 test_a_verifier_without_a_log_entry if {
-	given := fixture.attested([object.union(fixture.summary_attestation, {"transparency": []})])
+	given := fixture.attested_alone([object.union(fixture.summary_attestation, {"transparency": []})])
 	verdict := data.signing.verdict with input as given with data.params as fixture.summarised
 	some ["summary_not_trusted", message] in _told(verdict)
 	endswith(message, "it has no entry in a transparency log.")
 }
 
 test_an_age_that_is_no_days_and_no_time if {
-	given := fixture.attested([object.union(fixture.summary_attestation, {
+	given := fixture.attested_alone([object.union(fixture.summary_attestation, {
 		"signed_at": null,
 		"projection": {"summary": {"time_verified": null}},
 	})])
@@ -111,7 +111,7 @@ test_an_age_that_is_no_days_and_no_time if {
 
 # Where provenance is asked for, the same explains that one.
 test_a_summary_may_stand_in_for_provenance if {
-	given := object.union(fixture.summarised, {"slsa": {"require_attestation": true, "minimum_level": 3}})
+	given := object.union(fixture.summarised, {"slsa": object.union(fixture.building.slsa, {"minimum_level": 3})})
 	not requirement.needs.summary with input as fixture.verified_elsewhere with data.params as given
 	low := fixture.verified_as({"verified_levels": ["SLSA_BUILD_LEVEL_2"]})
 	found := requirement.violation with input as low with data.params as given
