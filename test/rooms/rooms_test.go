@@ -48,7 +48,6 @@ var rooms = map[string]room{
 	"internal/projection":      {rooms: []string{"internal/facts", "internal/strictjson"}},
 	"internal/attest":          {rooms: []string{"internal/facts", "internal/verdict"}, outside: []string{sync}},
 	"internal/provenance":      {rooms: []string{"internal/facts", "internal/strictjson"}},
-	"internal/projection":      {rooms: []string{"internal/facts", "internal/strictjson"}},
 	"internal/builders":        {rooms: []string{"internal/facts", "internal/strictjson", "rego"}, outside: []string{"golang.org/x/mod/semver"}},
 	"internal/trust":           {rooms: []string{"internal/glob", "internal/strictjson"}, outside: append([]string{"github.com/theupdateframework/go-tuf/v2/"}, sigstore...)},
 	"internal/verify":          {rooms: []string{"internal/facts", "internal/evidence", "internal/trust", "internal/strictjson", "internal/provenance", "internal/projection"}, outside: append([]string{sync, "google.golang.org/protobuf/"}, sigstore...)},
