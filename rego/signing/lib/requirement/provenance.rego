@@ -16,7 +16,9 @@ import data.signing.lib
 #   example: >-
 #     signing.lib.requirement.needs.provenance with input as fixture.built with data.params
 #     as fixture.building
-needs["provenance"] := lib.build_proofs | lib.provenance_summaries(lib.params.slsa.minimum_level) if lib.params.slsa.require_attestation == true
+needs["provenance"] := lib.build_proofs | lib.provenance_summaries(lib.params.slsa.minimum_level) if {
+	lib.params.slsa.require_attestation == true
+}
 
 # METADATA
 # title: Provenance that is not met is explained

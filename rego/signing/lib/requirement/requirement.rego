@@ -31,6 +31,23 @@ needs["signature"] := {id | some id in lib.satisfying_facts; lib.signature_requi
 }
 
 # METADATA
+# title: Explained needs
+# description: >-
+#   The requirements that are not met and about which there is a violation of their
+#   own, which takes the place of requirement_unexplained.
+# custom:
+#   code: explained
+#   severity: none
+#   remediation: Read the violations of data.signing.verdict.
+#   example: >-
+#     signing.lib.requirement.explained with input as fixture.nothing with data.params as
+#     fixture.params
+explained contains "signature" if {
+	not lib.signed("")
+	count(unmet.violation) > 0
+}
+
+# METADATA
 # title: Needs are met
 # description: >-
 #   A requirement that no fact meets denies, even where nothing else is said about it.
@@ -48,23 +65,6 @@ violation contains lib.finding(0, "requirement_unexplained", "signing.rules", {
 	some name, ids in needs
 	count(ids) == 0
 	not name in explained
-}
-
-# METADATA
-# title: Explained needs
-# description: >-
-#   The requirements that are not met and about which there is a violation of their
-#   own, which takes the place of requirement_unexplained.
-# custom:
-#   code: explained
-#   severity: none
-#   remediation: Read the violations of data.signing.verdict.
-#   example: >-
-#     signing.lib.requirement.explained with input as fixture.nothing with data.params as
-#     fixture.params
-explained contains "signature" if {
-	not lib.signed("")
-	count(unmet.violation) > 0
 }
 
 # METADATA

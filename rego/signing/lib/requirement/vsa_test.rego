@@ -38,7 +38,8 @@ test_none_at_all if {
 }
 
 test_only_by_strangers if {
-	given := fixture.attested_alone([object.union(fixture.summary_attestation, {"trusted_signers": [], "projection": null})])
+	stranger := object.union(fixture.summary_attestation, {"trusted_signers": [], "projection": null})
+	given := fixture.attested_alone([stranger])
 	verdict := data.signing.verdict with input as given with data.params as fixture.summarised
 	_told(verdict) == {["summary_missing", concat("", [
 		"Image ghcr.io/org/server:v1 has no verification summary by https://verifier.example; ",
