@@ -68,6 +68,7 @@ func (s *Server) decide(ctx context.Context, c *call, req *verdictRequest) (repl
 	if ans.Recorded {
 		out.body = s.linked(ans.Body)
 	}
+	s.metrics.verdict(ans.Decision, ans.From)
 	return out, ans.Decision, nil
 }
 

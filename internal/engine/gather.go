@@ -58,7 +58,7 @@ func (e *Engine) gather(ctx context.Context, st *State, req Request, asked Asked
 	q := evidence.Query{Image: req.Image, Platform: req.Platform, EvidenceOnly: req.EvidenceOnly, Refresh: req.Refresh}
 	policies := st.scope(asked.Name(), req.Context)
 	for _, p := range policies {
-		q.AllPlatforms = q.AllPlatforms || p.AllPlatforms
+		q.AllPlatforms = q.AllPlatforms || p.readsAll()
 	}
 	g.allPlatforms = q.AllPlatforms
 	ctx, cancel := context.WithTimeout(ctx, e.cfg.Limits.SearchTimeout)

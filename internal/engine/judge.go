@@ -212,7 +212,7 @@ func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Fr
 		Request: facts.Request{
 			Image: b.Image, Context: b.Context, Roles: b.Roles, Platform: b.Platform, PlatformDigest: b.Subject.PlatformDigest(b.Platform),
 		},
-		Platform: b.Platform, Platforms: p.Platforms, AllPlatforms: p.AllPlatforms,
+		Platform: b.Platform, Platforms: p.Platforms, AllPlatforms: p.readsAll(),
 		Registry: b.Subject.Registry, Repository: b.Subject.Repository, Tag: b.Subject.Tag,
 		Search: b.Search, TrustedSigners: map[string][]string{}, Trust: trustInfo(st, now),
 		StaleRoots: staleRoots(st, b, now), Given: b.Given,

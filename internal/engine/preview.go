@@ -100,7 +100,7 @@ func (p Policy) same(o Policy) bool { return p.Document != "" && p.Document == o
 // WantsAllPlatforms says that a policy for the image reads the evidence of every
 // platform.
 func (st *State) WantsAllPlatforms(name string) bool {
-	return slices.ContainsFunc(st.named(name), func(p Policy) bool { return p.AllPlatforms })
+	return slices.ContainsFunc(st.named(name), Policy.readsAll)
 }
 
 // VerifyKept makes facts anew of kept evidence, with the trust roots and the keys of

@@ -113,7 +113,8 @@ type Policy struct {
 	Ages bool
 	// KeysWithoutLog says that a key's signature counts without a log entry.
 	KeysWithoutLog bool
-	// AllPlatforms asks for the evidence of every platform of an index.
+	// AllPlatforms asks for the evidence of every platform of an index, as Platforms may
+	// too.
 	AllPlatforms bool
 	// Attest asks for an attestation with every verdict that the policy is part of.
 	Attest bool

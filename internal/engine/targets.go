@@ -47,11 +47,14 @@ func matches(p Policy, list []target) []facts.Match {
 	return out
 }
 
+// readsAll says that a policy reads the evidence of every platform of an index.
+func (p Policy) readsAll() bool { return p.AllPlatforms || p.Platforms == facts.PlatformsEvery }
+
 // notSearched says that a policy asks for the evidence of every platform, and that
 // it was not looked for: the verdict was given when no policy in force asked, or the
 // policy is only being tried.
 func notSearched(p Policy, b *Basis) bool {
-	return p.AllPlatforms && !b.AllPlatforms && len(b.Subject.Platforms) > 0
+	return p.readsAll() && !b.AllPlatforms && len(b.Subject.Platforms) > 0
 }
 
 // notRead says that a policy speaks of platforms, and that nobody knows whether the

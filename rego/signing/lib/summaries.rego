@@ -246,7 +246,7 @@ _summary_times(attestation) := {verified} | {signed |
 # custom:
 #   example: 'lib.summary_requirement with data.params as fixture.summarised'
 summary_requirement := "provenance" if {
-	data.params.slsa.require_attestation == true
+	params.slsa.require_attestation == true
 } else := "summary" if {
 	count(wanted_summaries) > 0
 }
