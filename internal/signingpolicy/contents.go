@@ -288,10 +288,16 @@ func (c Contents) empty() bool { return c == Contents{} }
 
 // requiresSomething says that there is anything that an image could satisfy.
 func (p *Policy) requiresSomething() bool {
-	return p.RequireSignature || len(p.Attestations) > 0 || p.Contents.BaseImages != nil || len(p.Summaries) > 0 || p.SLSA != nil && p.SLSA.Required
+	return p.needsSigners() || p.SLSA != nil && p.SLSA.Required
 }
 
 // pointer is nil where nothing is asked for, so that nothing is written.
+// needsSigners says whether somebody must be trusted for the policy to be met; a builder
+// is trusted by itself.
+func (p *Policy) needsSigners() bool {
+	return p.RequireSignature || len(p.Attestations) > 0 || p.Contents.BaseImages != nil || len(p.Summaries) > 0
+}
+
 func (c *Contents) pointer() *Contents {
 	if c.empty() {
 		return nil

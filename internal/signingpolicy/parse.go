@@ -185,8 +185,7 @@ func (d *draft) finish(n *yaml.Node) {
 		d.fail(n, "require_signature", "is false, and groups ask for signatures; leave one of them out")
 	case !p.requiresSomething():
 		d.fail(n, "require_signature", "is false, so the policy requires nothing; set it to true, or mode to audit or disabled to block nothing")
-	case !p.RequireSignature:
-	case len(p.Inline) == 0 && !p.UseRegistered:
+	case len(p.Inline) == 0 && !p.UseRegistered && p.needsSigners():
 		what := "a signature"
 		if !p.RequireSignature {
 			what = "an attestation"
