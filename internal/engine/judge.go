@@ -55,8 +55,8 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	v.ExpiresAt = expiry(st, b, now)
 	d := decided{verdict: v, frames: map[string]facts.Frame{}, alarms: map[string]error{}}
 	counting := map[string]bool{}
-	required := map[string][]verdict.Requirement{} // by digest
-	apart, platformOnly := false, false            // see coverage and pin
+	required := map[string][]verdict.Requirement{}           // by digest
+	apart, onlyRequested, builtForOne := false, false, false // see coverage, pin and pinPlatform
 
 	policies := st.scope(subject.Name(), b.Context)
 	for _, p := range policies {
@@ -74,14 +74,14 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 			required[c.Digest] = append(required[c.Digest], verdict.Requirement{Policy: p.Name, Requirement: c.Requirement, Met: c.Met})
 		}
 		apart = apart || p.Platforms == facts.PlatformsRequested || p.Platforms == facts.PlatformsEvery
-		platformOnly = platformOnly || p.Platforms == facts.PlatformsRequested && p.Mode == verdict.Enforce
+		onlyRequested = onlyRequested || p.Platforms == facts.PlatformsRequested && p.Mode == verdict.Enforce
 		v.Reasons = append(v.Reasons, j.verdict.Reasons...)
 		v.Warnings = append(v.Warnings, j.verdict.Warnings...)
 		v.Exceptions = append(v.Exceptions, j.exceptions...)
 		if tellsMore(j.slsa, v.SLSA) {
 			v.SLSA = j.slsa
 		}
-		platformOnly = platformOnly || j.platformOnly
+		builtForOne = builtForOne || j.platformOnly
 		if j.validUntil == nil {
 			continue
 		}
@@ -95,7 +95,10 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	combine(v, st, policies, b)
 	sumUp(v, st, b, f, counting, facts.Frame{EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew, StaleRoots: staleRoots(st, b, now)})
 	v.Coverage = coverage(b.Subject, f.Signatures(), counting, apart, required)
-	pin(v, b.Subject, b.Platform, platformOnly)
+	pin(v, b.Subject, b.Platform, onlyRequested)
+	if builtForOne {
+		pinPlatform(v, b.Subject, b.Platform)
+	}
 	if v.Decision == verdict.Unknown {
 		v.ExpiresAt, v.ValidUntil = now, nil
 		v.RetryAfter = retryAfter(b.RetryAfter)

@@ -238,7 +238,7 @@ func TestConfigurationRefused(t *testing.T) {
 		{"14 unknown field of a signer", policyOf(map[string]any{"trusted_signers": []any{map[string]any{"type": "public_key", "key": key, "subject_regexp": ".*"}}}), "subject_regexp"},
 		{"14 unknown mode", policyOf(map[string]any{"trusted_signers": one, "mode": "enforced"}), "mode"},
 		{"14 pattern that breaks out of its anchors", trusting(map[string]any{"subject_regex": "a)|(b"}), "subject_regex"},
-		{"4 attestations, which a later version enforces", policyOf(map[string]any{"trusted_signers": one, "attestations": []any{map[string]any{"predicate_type": sigstack.PredicateSPDX}}}), "attestations"},
+		{"4 an attestation by nobody who is trusted", policyOf(map[string]any{"trusted_signers": one, "attestations": []any{map[string]any{"predicate_type": sigstack.PredicateSPDX, "signers": []any{"nobody"}}}}), "attestations[0].signers"},
 		{"18 a level, and no builder is trusted", policyOf(map[string]any{"trusted_signers": one, "slsa": map[string]any{"require_attestation": true, "minimum_level": 2}}), "slsa.trusted_builders"},
 		{"19 a builder at a branch that is only called main", policyOf(map[string]any{"trusted_signers": one, "slsa": map[string]any{"minimum_level": 2, "trusted_builders": []any{generator + "@main"}}}), "full ref"},
 		{"22 threshold 0", policyOf(map[string]any{"trusted_signers": one, "threshold": 0}), "threshold"},
