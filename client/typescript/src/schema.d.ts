@@ -117,6 +117,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/verdict-requests/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How it stands with a verdict that is fetched later
+         * @description For who asked, and the roles viewer, author, admin. Answers are kept for seven days.
+         */
+        get: operations["getVerdictRequest"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/assessments/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What came of an assessment
+         * @description Roles: viewer, author, admin. All verdicts that were asked for with this `assessment_id`.
+         */
+        get: operations["getAssessment"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/verdicts/{id}/reproduction": {
         parameters: {
             query?: never;
@@ -132,6 +172,49 @@ export interface paths {
          * @description Roles: viewer, author, admin. On what it was decided on, under the policies, signers and trust roots of that time. Under the same build it comes out to the byte; under another, `differences` says where not.
          */
         get: operations["reproduceVerdict"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/verdicts/{id}/attestation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The verdict's `id`, a ULID. */
+                id: components["parameters"]["VerdictID"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Get the attestation of a verdict
+         * @description Roles: verifier, author, admin. A SLSA verification summary, signed with the key of /api/v1/attester. It says the same whenever it is asked for.
+         */
+        get: operations["getVerdictAttestation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/attester": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See who attests verdicts here, and with which key
+         * @description Roles: any. The public key is what others verify attestations with.
+         */
+        get: operations["getAttester"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1004,6 +1087,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/gateways": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the images behind gateways
+         * @description Roles: viewer, author, admin. By name; those of images that the token may ask about.
+         */
+        get: operations["listGateways"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/gateways/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name. */
+                name: components["parameters"]["Name"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Read what stands behind a gateway
+         * @description Roles: viewer, author, admin.
+         */
+        get: operations["getGateway"];
+        /**
+         * Say which image stands behind a gateway
+         * @description Roles: admin, of the whole installation. Makes it, or replaces the version that `If-Match` names. A gateway is told by its id, its URL or one of its tags, and by one entry only. What is acknowledged counts for the next tool call, on every replica.
+         */
+        put: operations["putGateway"];
+        post?: never;
+        /**
+         * Forget what stands behind a gateway
+         * @description Roles: admin, of the whole installation. What the configuration has is changed there.
+         */
+        delete: operations["deleteGateway"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/audit": {
         parameters: {
             query?: never;
@@ -1082,6 +1216,101 @@ export interface paths {
         options?: never;
         head?: never;
         patch?: never;
+        trace?: never;
+    };
+    "/api/v1/image-signing/verify": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask whether an image may run
+         * @description Roles: verifier, author, admin. As `POST /api/v1/verdicts`, in the plugin's shape: deny is 200 with `blocked` true; 503 says that Signet could not find out.
+         */
+        post: operations["imageSigningVerify"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/image-signing/verifications": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List verdicts
+         * @description Roles: viewer, author, admin. The newest first.
+         */
+        get: operations["imageSigningVerifications"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/image-signing/signers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List signers
+         * @description Roles: viewer, author, admin. Without keys and key references.
+         */
+        get: operations["imageSigningSigners"];
+        put?: never;
+        /**
+         * Trust a signer
+         * @description Role: admin. As `POST /api/v1/signers`, in the plugin's shape.
+         */
+        post: operations["imageSigningCreateSigner"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/image-signing/signers/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The signer's `id`. */
+                id: components["parameters"]["SignerID"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Show a signer
+         * @description Roles: viewer, author, admin.
+         */
+        get: operations["imageSigningSigner"];
+        put?: never;
+        post?: never;
+        /**
+         * Trust a signer no longer
+         * @description Role: admin.
+         */
+        delete: operations["imageSigningDeleteSigner"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a signer
+         * @description Role: admin. Only the fields that are sent. Without `If-Match` the change is meant for what is there now.
+         */
+        patch: operations["imageSigningPatchSigner"];
         trace?: never;
     };
     "/openapi.json": {
@@ -1246,6 +1475,8 @@ export interface components {
              * @default false
              */
             refresh?: boolean;
+            /** @description Sigstore bundles, v0.1 to v0.3, that count beside what the registry has, within the same limits and for this answer alone: whoever does not send them is answered without them. With them the body may have 16 MiB; above 64 KiB it needs a Content-Length. What does not verify is a rejection, and spoils nothing. */
+            evidence?: Record<string, never>[];
             /**
              * @description An id of your own, opaque to Signet: the verdict is recorded under it before it is answered, a repeated one too. In no input and no cache key.
              * @example build-4711
@@ -1260,6 +1491,11 @@ export interface components {
             labels?: {
                 [key: string]: string;
             };
+            /**
+             * @description Sign the verdict as a SLSA verification summary, given as `attestation` in the answer. Refused (`no_attester`) where the server has no key for it.
+             * @default false
+             */
+            attest?: boolean;
         };
         /** @description The answer. A cached one is the bytes that the first one was. */
         Verdict: {
@@ -1286,6 +1522,8 @@ export interface components {
             coverage: components["schemas"]["Coverage"][];
             /** @description Names the facts that were decided on; "" when there are none. */
             facts_digest: string;
+            /** @description The ids of evidence that came with the request and was not found at the registry; absent where none did. */
+            given?: string[];
             active: components["schemas"]["Active"];
             /** @description The build of Signet that decided. */
             build: string;
@@ -1296,8 +1534,147 @@ export interface components {
              * @description When to ask again; an unknown expires at once.
              */
             expires_at: string;
+            /**
+             * Format: uri
+             * @description The page of the verdict, where the server is configured with its own address (`external_url`). It is no part of what is recorded, cached and reproduced.
+             */
+            link?: string;
+            /**
+             * Format: date-time
+             * @description When time alone may end what the policies say: an exception ends, or an attestation gets too old. Absent where nothing of the kind has a part in it.
+             */
+            valid_until?: string;
             /** @description Seconds to wait before asking again; only for unknown. */
             retry_after?: number;
+            attestation?: components["schemas"]["VerdictAttestation"];
+        };
+        /** @description What a predicate of a known type says. Of the lists and objects, the one of its kind is there, and a list only where it has something in it. */
+        Projection: {
+            /** @enum {string} */
+            kind: "sbom" | "scan" | "vex" | "test_result" | "vsa";
+            /**
+             * Format: date-time
+             * @description When the document says it was made.
+             */
+            made_at: string | null;
+            /** @description A list was cut at its limit. */
+            truncated: boolean;
+            packages?: components["schemas"]["Package"][];
+            findings?: components["schemas"]["Finding"][];
+            statements?: components["schemas"]["VEXStatement"][];
+            result?: components["schemas"]["TestResult"];
+            summary?: components["schemas"]["Summary"];
+            tool?: components["schemas"]["Tool"];
+        };
+        Package: {
+            name: string;
+            version: string;
+            /** @description Package URL. */
+            purl?: string;
+            /** @description SPDX expressions or names as they were written. */
+            licences: string[] | null;
+        };
+        Finding: {
+            id: string;
+            /** @enum {string} */
+            severity: "critical" | "high" | "medium" | "low" | "negligible" | "unknown";
+            package?: string;
+            version?: string;
+            purl?: string;
+            fixed_in?: string;
+            /** @description The highest CVSS base score in the report. */
+            score: number | null;
+        };
+        VEXStatement: {
+            vulnerability: string;
+            aliases: string[] | null;
+            /** @enum {string} */
+            status: "not_affected" | "affected" | "fixed" | "under_investigation";
+            justification: string;
+            products: string[] | null;
+            /** Format: date-time */
+            timestamp: string | null;
+        };
+        TestResult: {
+            /** @enum {string} */
+            result: "PASSED" | "WARNED" | "FAILED";
+            passed: string[] | null;
+            warned: string[] | null;
+            failed: string[] | null;
+            configuration: string[] | null;
+        };
+        /** @description A SLSA verification summary. */
+        Summary: {
+            verifier_id: string;
+            /** Format: date-time */
+            time_verified: string | null;
+            resource_uri: string;
+            policy_uri: string;
+            policy_digest: string;
+            /** @enum {string} */
+            result: "PASSED" | "FAILED";
+            verified_levels: string[] | null;
+            dependency_levels: {
+                [key: string]: number;
+            } | null;
+            slsa_version: string;
+            input_attestations: string[] | null;
+        };
+        Tool: {
+            name: string;
+            version: string;
+            /** Format: date-time */
+            database_at: string | null;
+        };
+        /** @description The server's own word about a verdict: a signed SLSA verification summary, or why there is none. Only in the answer to who asked for it, or where a policy asks for it; the verdict that is kept is without it. */
+        VerdictAttestation: {
+            /**
+             * @description `NONE`: nothing is attested, and `reason` says why. An allow by audit mode, an exception, a disabled policy or the last known state is never PASSED.
+             * @enum {string}
+             */
+            result: "PASSED" | "FAILED" | "NONE";
+            reason?: components["schemas"]["Reason"];
+            /** @description Who verified, as the summary says it. */
+            verifier_id?: string;
+            /** @description The image, name@digest. */
+            resource_uri?: string;
+            /** @description The policies that were enforced. */
+            policy?: {
+                uri: string;
+                /** @description Over names, rules, parameters and signers of the policies. */
+                digest: string;
+            };
+            /**
+             * @description SLSA's names of levels.
+             * @example [
+             *       "SLSA_BUILD_LEVEL_2"
+             *     ]
+             */
+            verified_levels?: string[];
+            /** @description Fingerprint of the key that signed: the hex SHA-256 of its SubjectPublicKeyInfo. */
+            key?: string;
+            /** @description The signed summary as a Sigstore bundle (v0.3). */
+            bundle?: Record<string, never>;
+            /** @description Whether it is beside the image in the registry; not there where it was not to be put there. */
+            push?: {
+                /** @enum {string} */
+                state: "pushed" | "present" | "queued" | "failed";
+                /** @description Its own manifest, name@digest. */
+                where?: string;
+                problem?: string;
+            };
+        };
+        /** @description Who attests verdicts here. */
+        Attester: {
+            verifier_id: string;
+            /** @description PEM. */
+            public_key: string;
+            /** @description Its fingerprint: the hex SHA-256 of the SubjectPublicKeyInfo. */
+            key: string;
+            /** @description What signatures are over, such as `SHA-256`; "" for Ed25519. */
+            hash: string;
+            /** @description Attestations are put beside their images. */
+            push: boolean;
         };
         /** @description One policy's part in a verdict. */
         PolicyVerdict: {
@@ -1308,6 +1685,8 @@ export interface components {
             digest: string;
             /** @description Of its parameters. */
             params_digest: string;
+            /** @description Of the signers that it trusted; not there for a policy that was not evaluated. */
+            signers_digest?: string;
             /**
              * @description `enforce` blocks, `audit` is evaluated and never blocks, `disabled` is not evaluated.
              * @enum {string}
@@ -1378,6 +1757,10 @@ export interface components {
             level: number;
             /** @description The builder that it is proven for. */
             builder: string | null;
+            /** @description By level, "1" to "3", what it lacked; absent where there is no provenance, and for level 3. */
+            missing?: {
+                [key: string]: string[];
+            };
         };
         /** @description The signature that counted, or the first that verified. */
         SignatureInfo: {
@@ -1406,8 +1789,20 @@ export interface components {
             digest: components["schemas"]["Digest"];
             /** @description os/architecture[/variant]; "" for the image itself. */
             platform: string;
-            /** @description A signature that counts speaks of this digest or of its index. */
+            /** @description A signature that counts speaks of this digest or of its index; of this digest itself, where a policy asks for signatures on platforms. */
             signed: boolean;
+            /** @description Those of policies that say what they ask of an index (`platforms`); absent where none speaks of this digest. */
+            requirements?: components["schemas"]["Covered"][];
+        };
+        /** @description Whether a digest of the image meets one requirement. */
+        Covered: {
+            policy: string;
+            /**
+             * @description `signature`, `group:NAME`, or that of a rule.
+             * @example group:security
+             */
+            requirement: string;
+            met: boolean;
         };
         /** @description Names everything that was in force: policy, parameters, signers, trust roots, tokens, roles. */
         Active: {
@@ -1461,7 +1856,7 @@ export interface components {
          * @description Codes never change their meaning; new ones may come.
          * @enum {string}
          */
-        ProblemCode: "audit_damaged" | "body_too_large" | "body_unreadable" | "busy" | "conflict" | "duplicate_field" | "image_out_of_scope" | "input_not_found" | "internal_error" | "invalid_field" | "invalid_fields" | "invalid_json" | "method_not_allowed" | "missing_field" | "not_found" | "not_in_this_version" | "not_reproducible" | "not_yours" | "policy_needed" | "precondition_failed" | "precondition_required" | "rate_limited" | "role_missing" | "route_not_found" | "store_unavailable" | "timeout" | "token_expired" | "token_malformed" | "token_missing" | "token_revoked" | "token_source" | "token_unexpected" | "token_unknown" | "unknown_field" | "unsupported_media_type" | "verdict_not_found";
+        ProblemCode: "audit_damaged" | "body_too_large" | "body_unreadable" | "busy" | "conflict" | "duplicate_field" | "image_out_of_scope" | "input_not_found" | "internal_error" | "invalid_field" | "invalid_fields" | "invalid_json" | "method_not_allowed" | "missing_field" | "no_attester" | "not_attested" | "not_found" | "not_in_this_version" | "not_reproducible" | "not_yours" | "policy_needed" | "precondition_failed" | "precondition_required" | "rate_limited" | "role_missing" | "route_not_found" | "store_unavailable" | "timeout" | "token_expired" | "token_malformed" | "token_missing" | "token_revoked" | "token_source" | "token_unexpected" | "token_unknown" | "unknown_field" | "unsupported_media_type" | "verdict_not_found";
         Health: {
             /** @constant */
             status: "ok";
@@ -1512,6 +1907,10 @@ export interface components {
             };
             /** @description Of who asked. */
             roles: string[];
+            /** @description The one that was asked for, os/architecture[/variant]; absent where none was. */
+            platform?: string;
+            /** @description The digest of its manifest; absent where the index has none of that name, or several. */
+            platform_digest?: string;
         };
         Subject: {
             /** @description host[:port], lower case. */
@@ -1640,13 +2039,53 @@ export interface components {
             statement_subjects: components["schemas"]["StatementSubject"][];
             /** @description Of the signed statement's bytes. */
             payload_digest: string;
-            /** @description Any JSON; null unless the signature matched a trusted signer, or when it is over the limit. */
+            /** @description Any JSON; null unless the signature matched a trusted signer or is a trusted builder's, or when it is over the limit. */
             predicate: unknown;
-            /** @description The fixed extract of a large predicate, else null. */
-            projection: unknown;
+            /** @description What a predicate of a known type says, in the one shape of its kind, else null; withheld as the predicate is. */
+            projection: components["schemas"]["Projection"] | null;
+            /** @description Why a predicate of a known type has no projection; absent otherwise. */
+            projection_error?: string;
             /** @description SLSA provenance of any version in one shape, else null. */
             provenance: components["schemas"]["Provenance"] | null;
+            /** @description The builder profile that fits the provenance. */
             builder_profile: string | null;
+            build?: components["schemas"]["Build"];
+        };
+        /** @description What SLSA provenance proves under a builder profile, and whether the policy trusts who built it and of what; absent where there is none. */
+        Build: {
+            /** @description "" where none fits. */
+            profile: string;
+            /** @description The profile is made from the builder's documentation alone. */
+            unproven: boolean;
+            /** @description The SLSA Build level that is proven, whoever built it. */
+            level: number;
+            /** @description The identity that is compared with trusted builders, "" where nobody vouches for one. */
+            builder: string;
+            /** @description The builder is no workflow of the source's own repository. */
+            reusable: boolean;
+            source: components["schemas"]["BuildSource"];
+            contradictions: components["schemas"]["Contradiction"][];
+            /** @description By level, what it lacked. */
+            missing: {
+                [key: string]: string[];
+            };
+            /** @description The entry of the policy's trusted builders that it is. */
+            trusted_builder: string | null;
+            /** @description The entry of the policy's trusted sources that the source is within. */
+            trusted_source: string | null;
+            /** @description Why the policy does not trust the builder or the source. */
+            untrusted: string[];
+        };
+        /** @description What was built, as whoever vouches for the build says. */
+        BuildSource: {
+            repository: string;
+            ref: string;
+            digest: string;
+        };
+        Contradiction: {
+            field: string;
+            certificate: string;
+            predicate: string;
         };
         /** @description Names are the signer's words and never trusted. */
         StatementSubject: {
@@ -1680,10 +2119,15 @@ export interface components {
         };
         /** @description How far one requirement is met: distinct principals, one to one with signers. */
         Match: {
+            /** @description `signature`, or `group:NAME` for a group of signers. */
             requirement: string;
+            /** @description The platform's whose own signatures were matched; absent for the image as it was asked for. */
+            subject_digest?: string;
             signers: string[];
             principals: string[];
             count: number;
+            /** @description Those whose attestations count; not there for the signature requirement. */
+            digests?: string[];
         };
         Rejection: {
             id: string;
@@ -2441,6 +2885,8 @@ export interface components {
             /** @description The recent verdicts that it changes. */
             flips?: number;
             examples?: string[];
+            /** @description What counts no more under these rules, such as exceptions whose codes no rule has. */
+            warnings?: string[];
         };
         /** @description What can be changed of a bundle beside its archive. */
         BundlePatch: {
@@ -2606,6 +3052,149 @@ export interface components {
             made_at: string;
             dry_run?: boolean;
         };
+        /** @description The request that a verdict answers, for the kind `verdict`. */
+        EventRequest: {
+            id: string;
+            assessment_id?: string;
+        };
+        /** @description How it stands with a verdict that was asked for to be fetched later. */
+        VerdictRequestStatus: {
+            id: string;
+            /** @enum {string} */
+            state: "waiting" | "done";
+            image: string;
+            platform?: string;
+            assessment_id?: string;
+            /** @description How many came to nothing so far. */
+            attempts: number;
+            /** Format: date-time */
+            created_at: string;
+            /** Format: date-time */
+            finished_at: string | null;
+            /** @description The first reason of the verdict, or of the last attempt. */
+            message?: string;
+            decision?: components["schemas"]["Decision"];
+            /** @description Where the verdict is recorded, its id. */
+            verdict_id?: string;
+            verdict?: components["schemas"]["Verdict"];
+        };
+        AssessedImage: {
+            image: string;
+            /** @description The platform that was asked for, where the image has several verdicts. */
+            platform?: string;
+            digest: string;
+            decision: components["schemas"]["Decision"];
+            allowed: boolean;
+            /** @description It is allowed, and a signature that counts speaks of the digest. */
+            signed: boolean;
+            reasons: string[];
+            verdict_id: string;
+            /** Format: date-time */
+            decided_at: string;
+        };
+        /** @description What came of the verdicts that were asked for under one assessment's id. */
+        Assessment: {
+            id: string;
+            /** @description Each image's newest verdict allows it, over a signature that counts. */
+            signed_image: boolean;
+            decision: components["schemas"]["Decision"];
+            allowed: boolean;
+            /** @description The newest verdict of each image, platform and context. */
+            images: components["schemas"]["AssessedImage"][];
+            /** @description All verdicts, the newest first. */
+            verdicts: components["schemas"]["Verdict"][];
+            /** @description There are older ones; then nothing is said to be signed or allowed. The list of verdicts has all. */
+            truncated?: boolean;
+        };
+        ImageSigningRequest: {
+            image_ref: string;
+            /** @description `sha256:…`: the digest to ask about. It must be that of `image_ref`, where that has one. */
+            image_digest?: string;
+            assessment_id?: string;
+            platform?: string;
+            context?: {
+                [key: string]: string;
+            };
+            labels?: {
+                [key: string]: string;
+            };
+            refresh?: boolean;
+        };
+        /** @description A verdict in the shape of the gateway's own plugin. Act on `blocked`. */
+        ImageSigningVerdict: {
+            image_ref: string;
+            image_digest: string;
+            signature_found: boolean;
+            signature_valid: boolean;
+            signer_identity: string | null;
+            signer_issuer: string | null;
+            /** Format: date-time */
+            signed_at: string | null;
+            rekor_verified: boolean;
+            slsa: {
+                attestation_found: boolean;
+                level: number;
+                builder: string | null;
+            };
+            blocked: boolean;
+            reason: string | null;
+            verification_id: string;
+            decision: components["schemas"]["Decision"];
+            reasons: components["schemas"]["Reason"][];
+            pinned: string;
+            retry_after?: number;
+            link?: string;
+        };
+        ImageSigningVerification: {
+            id: string;
+            assessment_id: string | null;
+            image_ref: string;
+            image_digest: string;
+            signature_found: boolean;
+            signature_valid: boolean;
+            signer_identity: string | null;
+            signer_issuer: string | null;
+            /** Format: date-time */
+            signed_at: string | null;
+            slsa_level: number;
+            slsa_builder: string | null;
+            blocked: boolean;
+            reason: string | null;
+            verification_error: string | null;
+            /** Format: date-time */
+            created_at: string;
+            decision: string;
+        };
+        /** @description A trusted signer in the shape of the gateway's own plugin: without its key. */
+        ImageSigningSigner: {
+            id: string;
+            name: string;
+            /** @enum {string} */
+            signer_type: "keyless" | "public_key" | "kms";
+            oidc_issuer: string | null;
+            subject: string | null;
+            subject_regex: string | null;
+            enabled: boolean;
+            /** Format: date-time */
+            expires_at: string | null;
+            created_by: string;
+            /** Format: date-time */
+            created_at: string | null;
+        };
+        ImageSigningSignerRequest: {
+            name: string;
+            /** @enum {string} */
+            signer_type: "keyless" | "public_key" | "kms";
+            oidc_issuer?: string;
+            subject?: string;
+            subject_regex?: string;
+            public_key?: string;
+            kms_key_ref?: string;
+            /** @default true */
+            enabled?: boolean;
+            /** Format: date-time */
+            expires_at?: string | null;
+        };
         /** @description Something that happened to a watched image, or is about to. */
         Event: {
             /** @description A ULID; ids rise in the order of the events. */
@@ -2613,7 +3202,7 @@ export interface components {
             /** Format: date-time */
             at: string;
             /** @enum {string} */
-            kind: "flip" | "ending" | "undecidable" | "recovered";
+            kind: "flip" | "ending" | "undecidable" | "recovered" | "verdict";
             /** @description As it was asked for or listed; empty where the event is of no one image. */
             image: string;
             image_name: string;
@@ -2634,6 +3223,7 @@ export interface components {
             verdict_id: string;
             previous_verdict_id: string;
             ending?: components["schemas"]["EventEnd"];
+            request?: components["schemas"]["EventRequest"];
         };
         /** @description What changed. */
         EventCause: {
@@ -2681,6 +3271,48 @@ export interface components {
             items: components["schemas"]["Event"][];
             /** @description The cursor of the next page; not there after the last. */
             next?: string;
+        };
+        /** @description A page of images behind gateways. */
+        GatewayPage: {
+            items: components["schemas"]["Gateway"][];
+            /** @description The cursor of the next page; not there after the last. */
+            next?: string;
+        };
+        /** @description The image that stands behind one gateway of an MCP gateway: calls of its tools are let through while that image may run. */
+        Gateway: {
+            name: string;
+            /** @description The gateway's id, where that tells it. */
+            gateway_id?: string;
+            /** @description Its address, where that tells it. */
+            url?: string;
+            /** @description One of its tags, where that tells it. */
+            tag?: string;
+            /** @description What runs there, name@sha256:…. */
+            image: string;
+            note: string;
+            /**
+             * @description Where it is changed.
+             * @enum {string}
+             */
+            source: "api" | "configuration";
+            created_by: string;
+            /** Format: date-time */
+            created_at: string;
+            updated_by: string;
+            /** Format: date-time */
+            updated_at: string;
+            /** @description Rises with each change; the ETag. */
+            version: number;
+        };
+        /** @description What stands behind a gateway. One of `gateway_id`, `url` and `tag` is given: nobody chooses an id, and whoever registers a gateway chooses its URL and its tags. */
+        PutGateway: {
+            gateway_id?: string;
+            url?: string;
+            tag?: string;
+            /** @description name@sha256:… */
+            image: string;
+            /** @description For people. */
+            note?: string;
         };
         /** @description A page of watched images. */
         WatchedImagePage: {
@@ -2870,6 +3502,16 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description The server has no key to attest with, or the verdict is one that says nothing under the verifier's name. `detail` says which. */
+        NotAttested: {
+            headers: {
+                "X-Request-Id": components["headers"]["RequestID"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description What it was decided on, or what was in force then, is not kept here, or this build cannot read it. `detail` says which. */
         NotReproducible: {
             headers: {
@@ -3020,7 +3662,10 @@ export interface operations {
     askVerdict: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description `respond-async` (RFC 7240): the answer is 202, and the verdict is fetched later at the address in `Location`. For images in slow registries. */
+                Prefer?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3048,9 +3693,25 @@ export interface operations {
                     "application/json": components["schemas"]["Verdict"];
                 };
             };
+            /** @description The verdict is worked on. `Location` tells how it stands, and has the verdict when it is there; a webhook of the kind `verdict` tells of it too. */
+            202: {
+                headers: {
+                    /** @description How it stands. */
+                    Location?: string;
+                    /** @description `respond-async` */
+                    "Preference-Applied"?: string;
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VerdictRequestStatus"];
+                };
+            };
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            409: components["responses"]["NotAttested"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMedia"];
             429: components["responses"]["RateLimited"];
@@ -3212,6 +3873,68 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    getVerdictRequest: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Waiting, or done with the verdict. */
+            200: {
+                headers: {
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VerdictRequestStatus"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getAssessment: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The caller's own id. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The images and their verdicts. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Assessment"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     reproduceVerdict: {
         parameters: {
             query?: never;
@@ -3239,6 +3962,70 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["NotReproducible"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getVerdictAttestation: {
+        parameters: {
+            query?: {
+                /** @description A Sigstore bundle, or the bare DSSE envelope. */
+                format?: "bundle" | "dsse";
+            };
+            header?: never;
+            path: {
+                /** @description The verdict's `id`, a ULID. */
+                id: components["parameters"]["VerdictID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The attestation. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/vnd.dev.sigstore.bundle.v0.3+json": Record<string, never>;
+                    "application/vnd.dsse.envelope.v1+json": Record<string, never>;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["NotAttested"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getAttester: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The attester. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Attester"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["NotAttested"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
@@ -3292,6 +4079,8 @@ export interface operations {
                 /** @description The team. */
                 owner?: string;
                 enabled?: boolean;
+                /** @description The order: a field, with a - in front the other way round. Absent: the order in which they were made. */
+                sort?: "name" | "-name" | "type" | "-type" | "state" | "-state" | "owner" | "-owner" | "expires_at" | "-expires_at" | "updated_at" | "-updated_at";
                 /** @description How many at most. */
                 limit?: components["parameters"]["Limit"];
                 /** @description `next` of the page before, unchanged. */
@@ -5195,7 +5984,7 @@ export interface operations {
                 /** @description Those after this id. */
                 since?: string;
                 /** @description Of this kind only. */
-                kind?: "flip" | "ending" | "undecidable" | "recovered";
+                kind?: "flip" | "ending" | "undecidable" | "recovered" | "verdict";
                 /** @description Of images of this name, without tag and digest. */
                 image?: string;
                 /** @description How many at most. */
@@ -5372,6 +6161,176 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    listGateways: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: components["parameters"]["Limit"];
+                /** @description `next` of the page before, unchanged. */
+                cursor?: components["parameters"]["Cursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatewayPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getGateway: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name. */
+                name: components["parameters"]["Name"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The gateway. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Gateway"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    putGateway: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description To replace: the ETag of what was read, with its quotes. */
+                "If-Match"?: components["parameters"]["IfMatchPut"];
+                /** @description `*`: only make what is not there yet. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+                /** @description Why, for the audit log: 500 bytes at most, printable. */
+                "Signet-Why"?: components["parameters"]["Why"];
+            };
+            path: {
+                /** @description Its name. */
+                name: components["parameters"]["Name"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "gateway_id": "0f6c1d1e9f0b4c0e8b0f2a3c4d5e6f70",
+                 *       "image": "ghcr.io/org/tools@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+                 *     }
+                 */
+                "application/json": components["schemas"]["PutGateway"];
+            };
+        };
+        responses: {
+            /** @description The gateway. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Gateway"];
+                };
+            };
+            /** @description Made. */
+            201: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    Location: components["headers"]["Location"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Gateway"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["Stale"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            422: components["responses"]["InvalidFields"];
+            428: components["responses"]["NoPrecondition"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteGateway: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The ETag of what was read, with its quotes. One tag, no list, no `*`. */
+                "If-Match": components["parameters"]["IfMatch"];
+                /** @description Why, for the audit log: 500 bytes at most, printable. */
+                "Signet-Why"?: components["parameters"]["Why"];
+            };
+            path: {
+                /** @description Its name. */
+                name: components["parameters"]["Name"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["Stale"];
+            422: components["responses"]["InvalidFields"];
+            428: components["responses"]["NoPrecondition"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     listAudit: {
         parameters: {
             query?: {
@@ -5507,6 +6466,299 @@ export interface operations {
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             409: components["responses"]["Conflict"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    imageSigningVerify: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description `respond-async` (RFC 7240): the answer is 202, and the verdict is fetched later at the address in `Location`. For images in slow registries. */
+                Prefer?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "image_ref": "ghcr.io/org/server:v1",
+                 *       "assessment_id": "550e8400-e29b-41d4-a716-446655440000"
+                 *     }
+                 */
+                "application/json": components["schemas"]["ImageSigningRequest"];
+            };
+        };
+        responses: {
+            /** @description A decision: allow or deny, or an audited one that lets the image pass. */
+            200: {
+                headers: {
+                    "Signet-Cache": components["headers"]["SignetCache"];
+                    /** @description Where this verdict can be read again, by who may read. */
+                    Location?: string;
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImageSigningVerdict"];
+                };
+            };
+            /** @description The verdict is worked on. `Location` tells how it stands, and has the verdict when it is there; a webhook of the kind `verdict` tells of it too. */
+            202: {
+                headers: {
+                    /** @description How it stands. */
+                    Location?: string;
+                    /** @description `respond-async` */
+                    "Preference-Applied"?: string;
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VerdictRequestStatus"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            /** @description Unknown. As application/json a verdict whose `decision` is unknown; as application/problem+json Signet could not get as far as that. */
+            503: {
+                headers: {
+                    "Retry-After": components["headers"]["RetryAfter"];
+                    "Signet-Cache": components["headers"]["SignetCache"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImageSigningVerdict"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    imageSigningVerifications: {
+        parameters: {
+            query?: {
+                image_ref?: string;
+                assessment_id?: string;
+                limit?: number;
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Verdicts. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImageSigningVerification"][];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    imageSigningSigners: {
+        parameters: {
+            query?: {
+                limit?: number;
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Signers. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImageSigningSigner"][];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    imageSigningCreateSigner: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Why, for the audit log: 500 bytes at most, printable. */
+                "Signet-Why"?: components["parameters"]["Why"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ImageSigningSignerRequest"];
+            };
+        };
+        responses: {
+            /** @description It is in force from now on. */
+            201: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    Location: components["headers"]["Location"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImageSigningSigner"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    imageSigningSigner: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The signer's `id`. */
+                id: components["parameters"]["SignerID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The signer. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImageSigningSigner"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    imageSigningDeleteSigner: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Why, for the audit log: 500 bytes at most, printable. */
+                "Signet-Why"?: components["parameters"]["Why"];
+                /** @description The ETag that was read; without it the change is meant for what is there now. */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description The signer's `id`. */
+                id: components["parameters"]["SignerID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["Stale"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    imageSigningPatchSigner: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Why, for the audit log: 500 bytes at most, printable. */
+                "Signet-Why"?: components["parameters"]["Why"];
+                /** @description The ETag that was read; without it the change is meant for what is there now. */
+                "If-Match"?: string;
+            };
+            path: {
+                /** @description The signer's `id`. */
+                id: components["parameters"]["SignerID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/merge-patch+json": Record<string, never>;
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description The signer. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImageSigningSigner"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["Stale"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
             422: components["responses"]["InvalidFields"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
