@@ -146,7 +146,7 @@ func (u *uses) file(name string) error {
 // apply, in order, or the one.
 func filesBelow(name string) ([]string, error) {
 	if info, err := os.Stat(name); name == "-" || err != nil || !info.IsDir() {
-		return []string{name}, nil // reading it says what is wrong
+		return []string{name}, nil //nolint:nilerr // reading it says what is wrong
 	}
 	entries, err := os.ReadDir(name)
 	if err != nil {

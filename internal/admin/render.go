@@ -114,7 +114,7 @@ func (v *view) html(name, root string, data any) ([]byte, error) {
 
 // doneMessages are what ?done= says; nothing else is ever shown of it.
 func doneMessages() map[string]string {
-	return map[string]string{
+	return map[string]string{ //nolint:gosec // sentences, and no credentials
 		"signer-created":    "The signer is trusted from now on.",
 		"signer-saved":      "The signer is saved, and in force.",
 		"signer-enabled":    "The signer is enabled. Verdicts count it from now on.",

@@ -134,7 +134,7 @@ func (v *view) setCookie(name, value string, life time.Duration) {
 	if value == "" {
 		age = -1
 	}
-	http.SetCookie(v.Response(), &http.Cookie{
+	http.SetCookie(v.Response(), &http.Cookie{ //nolint:gosec // secure where the connection is
 		Name: name, Value: value, Path: v.base, MaxAge: age, HttpOnly: true, Secure: v.secure, SameSite: http.SameSiteLaxMode,
 	})
 }

@@ -36,7 +36,7 @@ func TestCodesOfExceptions(t *testing.T) {
 	eachStore(t, func(t *testing.T, f *fixture) {
 		ctx := t.Context()
 		s := coded(t, f)
-		made := must[client.Bundle](t)(s.PutBundle(ctx, root, "acme", "", archiveOf(1, "old", ""), nil))
+		_ = must[client.Bundle](t)(s.PutBundle(ctx, root, "acme", "", archiveOf(1, "old", ""), nil))
 		f.untouched(t, func() {
 			_, err := s.PutPolicy(ctx, root, "strict", "", waiving("odl"), nil)
 			mistakes(t, err, `exceptions[0].codes[0]: line 3: "odl" is the code of no rule of the bundle acme; the nearest is "old"`)
@@ -44,7 +44,7 @@ func TestCodesOfExceptions(t *testing.T) {
 		must[client.Policy](t)(s.PutPolicy(ctx, root, "strict", "", waiving("old"), nil))
 
 		// A bundle that drops the code is not held up by the exception; it is said.
-		made = must[client.Bundle](t)(s.Bundle(ctx, root, "acme"))
+		made := must[client.Bundle](t)(s.Bundle(ctx, root, "acme"))
 		next := must[client.Bundle](t)(s.PutBundle(ctx, root, "acme", "", archiveOf(2, "new", ""), &made.Version))
 		if a := next.LastAttempt; a == nil || a.Outcome != outcomeActivated || len(a.Warnings) != 1 ||
 			!strings.Contains(a.Warnings[0], `policy "strict"`) || !strings.Contains(a.Warnings[0], "it waives nothing") {

@@ -109,10 +109,6 @@ func manyLabels(n int) string {
 	return strings.Join(labels, ",")
 }
 
-func later(field string) told {
-	return told{400, codeLaterVersion, field, `The field "` + field + `" comes with a later version (line 1, byte 17). Leave it out: what is ignored could be mistaken for what is done.`}
-}
-
 func notPlatform(p string) told {
 	return told{400, codeInvalidField, "platform", `The platform "` + p + `" is not os/architecture or os/architecture/variant, like linux/amd64 or linux/arm64/v8.`}
 }

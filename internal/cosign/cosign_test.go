@@ -136,13 +136,13 @@ func program(t *testing.T, script string) string {
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp(cache, "signet-cosign-test-")
+	dir, err := os.MkdirTemp(cache, "signet-cosign-test-") //nolint:usetesting // its folders must not be writable by others
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	path := filepath.Join(dir, "cosign")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil { //nolint:gosec // it is to be run
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -223,8 +223,8 @@ func TestNewRefuses(t *testing.T) {
 		}
 		return path
 	}
-	temp := filepath.Join(t.TempDir(), "cosign")                             // below a folder that everybody may write to
-	if err := os.WriteFile(temp, []byte("#!/bin/sh\n"), 0o700); err != nil { //nolint:gosec // it is to be executable
+	temp := filepath.Join(t.TempDir(), "cosign") // below a folder that everybody may write to
+	if err := os.WriteFile(temp, []byte("#!/bin/sh\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	for path, says := range map[string]string{
@@ -243,7 +243,7 @@ func TestNewRefuses(t *testing.T) {
 	if err := os.Remove(good); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(good, []byte("#!/bin/sh\nexit 0\n"), 0o700); err != nil { //nolint:gosec // it is to be executable
+	if err := os.WriteFile(good, []byte("#!/bin/sh\nexit 0\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := cli.Verify(t.Context(), question(t)); !errors.Is(err, ErrProgram) || !strings.Contains(err.Error(), "was replaced") {

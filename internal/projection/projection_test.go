@@ -155,7 +155,7 @@ func TestMalformed(t *testing.T) {
 func TestTruncated(t *testing.T) {
 	var list []string
 	for i := range 50 {
-		list = append(list, fmt.Sprintf(`{"name": "package-%d", "versionInfo": "%s"}`, i, strings.Repeat("9", 20)))
+		list = append(list, fmt.Sprintf(`{"name": "package-%d", "versionInfo": %q}`, i, strings.Repeat("9", 20)))
 	}
 	d := document{"https://spdx.dev/Document", json.RawMessage(`{"spdxVersion": "SPDX-2.3", "packages": [` + strings.Join(list, ",") + `], "creationInfo": {"created": "2025-01-02T03:04:05Z"}}`)}
 	whole, err := parse(d, projection.Limits{Entries: 50, Bytes: 10_000, Depth: 10})

@@ -26,7 +26,6 @@ type sbom struct {
 	*reader
 	is   form
 	said form // by the field that is there for it
-	err  error
 	v3   spdx3
 }
 

@@ -167,7 +167,7 @@ func (p *Policy) unknownSigner(name string) string {
 		}
 		return "is not the name of a signer; use letters, digits, dots, dashes and underscores"
 	}
-	known := append(own, p.RegisteredNames...)
+	known := slices.Concat(own, p.RegisteredNames)
 	if len(known) == 0 {
 		return "is no signer of this policy; give signers in trusted_signers a name, or write {type: registry} for registered ones"
 	}

@@ -135,7 +135,8 @@ func (t *Tx) PutGateway(ctx context.Context, r GatewayRow) (GatewayRow, error) {
 	if err != nil {
 		return GatewayRow{}, err
 	}
-	return r, t.gatewayChanged(ctx, action, before, &r)
+	err = t.gatewayChanged(ctx, action, before, &r)
+	return r, err
 }
 
 // DeleteGateway removes the row of that version; [ErrNotFound] and [ErrConflict] as

@@ -273,7 +273,7 @@ func (p *item) wasStoredAs(hash string) bool {
 		if _, err := io.Copy(enc, p.payload.open()); err != nil {
 			return false
 		}
-		enc.Close()                   //nolint:errcheck,gosec // as above
+		enc.Close()                   //nolint:errcheck // as above
 		io.WriteString(h, form.after) //nolint:errcheck // as above
 		if hex.EncodeToString(h.Sum(nil)) == hash {
 			return true

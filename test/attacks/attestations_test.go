@@ -23,7 +23,9 @@ func TestRequiredAttestations(t *testing.T) {
 	t.Parallel()
 	vuln := map[string]any{"predicate_type": "vuln", "max_age": "1d"}
 	stranger := func(r *sigstack.SignRequest) { r.Identity = sigstack.Workflow{Repository: "acme-evil/app"}.Identity() }
-	about := func(w *world, predicateType string) func(*sigstack.SignRequest) { return w.stating(predicateType, map[string]any{}) }
+	about := func(w *world, predicateType string) func(*sigstack.SignRequest) {
+		return w.stating(predicateType, map[string]any{})
+	}
 	for _, tt := range []struct {
 		threat string
 		want   map[string]any

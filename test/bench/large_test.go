@@ -42,8 +42,8 @@ func BenchmarkLargePredicates(b *testing.B) {
 
 // largeImage is a layout with a signed image and its attestations.
 type largeImage struct {
-	dir, key, policy string
-	index            []map[string]any
+	dir, key string
+	index    []map[string]any
 }
 
 func newLargeImage(b *testing.B, n int) *largeImage {

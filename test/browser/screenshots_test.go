@@ -215,7 +215,7 @@ func (p *person) keep(name string, documented bool) {
 	if err != nil {
 		p.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+".png"), small, 0o644); err != nil { //nolint:gosec // a picture for everybody
+	if err := os.WriteFile(filepath.Join(dir, name+".png"), small, 0o644); err != nil {
 		p.Fatal(err)
 	}
 }
@@ -252,7 +252,7 @@ func fewer(picture []byte) ([]byte, error) {
 	}
 	index := map[color.RGBA]uint8{}
 	for c := range count {
-		index[c] = uint8(palette.Index(c)) //nolint:gosec // there are 256
+		index[c] = uint8(palette.Index(c))
 	}
 	out := image.NewPaletted(b, palette)
 	for y := b.Min.Y; y < b.Max.Y; y++ {

@@ -122,7 +122,7 @@ func copyFile(t *testing.T, from, to string) {
 
 func read(t *testing.T, name string) []byte {
 	t.Helper()
-	body, err := os.ReadFile(name) //nolint:gosec // a file of this repository
+	body, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,10 +85,10 @@ func newDecider() *decider {
 		image + ":zero":          says(client.Verdict{}),
 		image + ":panics":        func(context.Context) (Answer, error) { panic("oh") },
 		image + ":mistaken": func(context.Context) (Answer, error) {
-			return Answer{}, fmt.Errorf("%w: The image is not right.", ErrImage)
+			return Answer{}, fmt.Errorf("%w: The image is not right.", ErrImage) //nolint:revive // words for people
 		},
 		image + ":forbidden": func(context.Context) (Answer, error) {
-			return Answer{}, fmt.Errorf("%w: The platform is not right.", ErrMistake)
+			return Answer{}, fmt.Errorf("%w: The platform is not right.", ErrMistake) //nolint:revive // words for people
 		},
 		image + ":slow":                func(ctx context.Context) (Answer, error) { <-ctx.Done(); return Answer{}, ctx.Err() },
 		"ghcr.io/org/app:v1@" + digest: says(allow(image)),

@@ -1,7 +1,7 @@
 package storetest
 
 import (
-	"testing"
+	"testing" //nolint:depguard // a suite for tests: the program does not import it
 	"time"
 
 	"github.com/signet-policy/signet/internal/verdict"

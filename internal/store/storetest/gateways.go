@@ -2,7 +2,7 @@ package storetest
 
 import (
 	"errors"
-	"testing"
+	"testing" //nolint:depguard // a suite for tests: the program does not import it
 
 	"github.com/signet-policy/signet/internal/store"
 )
