@@ -42,6 +42,8 @@ func (c verifyCmd) check() error {
 		return usage("give images, or -f with a file that names some")
 	case len(c.File) > 0 && c.Bundle != "":
 		return usage("--bundle verifies one artifact at a time; leave -f out")
+	case c.Bundle != "" && len(c.Images) != 1:
+		return usage("--bundle verifies one artifact at a time")
 	case prints > 1:
 		return usage("give one of --json, --junit - and --sarif -; the others may name files")
 	case c.Parallel < 1 || c.Parallel > 64:
