@@ -72,3 +72,9 @@ test_annotation_with_a_digest_in_the_name if {
 }
 
 test_a_cut_list_names_nothing if base.named(fixture.truncated) == set()
+
+test_names_with_their_registry if {
+	base.full_name("localhost/debian") == "localhost/debian"
+	base.full_name("ghcr.io/org/base") == "ghcr.io/org/base"
+	base.full_name("org/base") == "docker.io/org/base"
+}
