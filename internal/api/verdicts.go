@@ -35,7 +35,9 @@ func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) 
 	if len(req.Evidence) == 0 && int64(len(c.body)) > s.cfg.BodyLimit { // evidence alone has a reason to be large
 		return reply{}, bodyTooLarge(s.cfg.BodyLimit)
 	}
-	if len(req.Evidence) == 0 { // evidence is not kept for a question that is answered later: it is answered now
+	// Neither evidence nor the wish for an attestation is kept for a question that is
+	// answered later: it is answered now.
+	if len(req.Evidence) == 0 && !req.Attest {
 		if out, ok, err := s.later(ctx, c, s.question(c, req)); ok {
 			return out, err
 		}
