@@ -142,7 +142,9 @@ func asFace(s *mcp.Server, core *pep.Core) pep.Face {
 			return out
 		},
 		Fail: func(r *pep.Request, f pep.Failure) pep.Reply {
-			if f.Undecided() && len(r.Body) > 0 {
+			// Nobody who was only turned away for asking too often may take that for a pass: a
+			// gateway passes over what HTTP says.
+			if (f.Undecided() || f.Status == http.StatusTooManyRequests) && len(r.Body) > 0 {
 				return mcpReply(s.Handle(r.HTTP.Context(), mcpUnavailable{f}, r.Body))
 			}
 			body, err := json.Marshal(map[string]string{"error": f.Code, "detail": f.Detail})
@@ -166,12 +168,19 @@ type mcpAsker struct {
 	core    *pep.Core
 	request *pep.Request
 	given   []pep.Given
+	asked   int
 }
 
 // mcpPatience is longer than the engine's own limit: the face has a deadline of its own.
 const mcpPatience = time.Minute
 
 func (a *mcpAsker) Decide(ctx context.Context, q mcp.Question) (mcp.Answer, error) {
+	// The request itself was the first question; a batch of messages asks more.
+	if a.asked++; a.asked > 1 {
+		if refused := a.request.Admit(1); refused != nil {
+			return mcp.Answer{}, errors.New(refused.Detail)
+		}
+	}
 	ans, err := a.core.Ask(ctx, pep.Question{
 		Image: q.Image, Platform: q.Platform, Context: q.Context, AssessmentID: q.AssessmentID,
 		Principal: a.request.Principal, RequestID: a.request.ID,
@@ -193,6 +202,7 @@ func (a *mcpAsker) Decide(ctx context.Context, q mcp.Question) (mcp.Answer, erro
 	if v.Decision != client.Decision(ans.Verdict.Decision) || v.Allowed != ans.Allowed {
 		return mcp.Answer{}, errors.New("a verdict and its answer differ")
 	}
+	a.given = append(a.given, pep.Given{Decision: ans.Verdict.Decision, From: ans.From})
 	return mcp.Answer{Verdict: v}, nil
 }
 
@@ -200,6 +210,9 @@ func (a *mcpAsker) Decide(ctx context.Context, q mcp.Question) (mcp.Answer, erro
 type mcpUnavailable struct{ failure pep.Failure }
 
 func (u mcpUnavailable) Decide(context.Context, mcp.Question) (mcp.Answer, error) {
+	if !u.failure.Undecided() {
+		return mcp.Answer{}, errors.New(u.failure.Detail)
+	}
 	return mcp.Answer{}, errors.New(u.failure.Reason().Message)
 }
 
