@@ -146,7 +146,7 @@ func TestMCPGateway(t *testing.T) {
 	unsigned := w.registry.Host() + "/org/other@" + w.registry.Push("org/other", "", ocitest.Image(ocitest.ImageOptions{Content: "other"}))
 	g.hook(scan, scanned(unsigned), noGateway(), refuses)
 	g.hook(scan, scanned(unsigned), noGateway(), "is not signed. Signature required.")
-	g.hook(scan, scanned(unsigned), noGateway(), `"link":"https://signet.example.com/admin/security/signing?verdict=`)
+	g.hook(scan, scanned(unsigned), noGateway(), `"link":"https://signet.example.com/admin/security/signing/results/`)
 
 	// Down and hostile: never a pass.
 	for name, action := range map[string]registrytest.Action{

@@ -229,7 +229,7 @@ func TestLinks(t *testing.T) {
 	given.Recorded = true
 	b.decider.decide = func(context.Context, *engine.State, engine.Request) (engine.Answer, error) { return given, nil }
 	b.verdicts.verdict = func(context.Context, string) ([]byte, error) { return given.Body, nil }
-	link := externalURL + "/admin/security/signing?verdict=" + testID
+	link := externalURL + "/admin/security/signing/results/" + testID
 	answers := map[string]string{}
 	for name, ask := range map[string][2]string{
 		"rest": {v1 + "/verdicts", `{"image":"` + testImage + `"}`}, "batch": {v1 + "/verdicts/batch", `{"items":[{"image":"` + testImage + `"}]}`},

@@ -245,7 +245,7 @@ func (c *Core) Link(id string) string {
 	if c.cfg.ExternalURL == "" || id == "" {
 		return ""
 	}
-	return c.cfg.ExternalURL + "/admin/security/signing?verdict=" + id
+	return c.cfg.ExternalURL + "/admin/security/signing/results/" + id
 }
 
 // Unknown is an answer that the engine had no part in; it is not recorded.

@@ -111,7 +111,7 @@ func TestAskOfWhoLeft(t *testing.T) {
 func TestAnswer(t *testing.T) {
 	c := newCore(t, decider{})
 	a, err := c.Answer(t.Context(), &engine.State{}, Question{Image: image})
-	if err != nil || !a.Allowed || a.Verdict.Image != image || a.Link != "https://signet.example.com/admin/security/signing?verdict=01JZ5X3F8Q0000000000000000" || len(a.Messages()) != 0 {
+	if err != nil || !a.Allowed || a.Verdict.Image != image || a.Link != "https://signet.example.com/admin/security/signing/results/01JZ5X3F8Q0000000000000000" || len(a.Messages()) != 0 {
 		t.Errorf("%+v, %v", a, err)
 	}
 	if a, err := c.Answer(t.Context(), nil, Question{Image: image}); err != nil || a.Allowed || a.Verdict.Reasons[0].Code != engine.ReasonStoreUnavailable {

@@ -162,7 +162,7 @@ func (s *Server) link(v *client.Verdict) string {
 			return ""
 		}
 	}
-	return s.cfg.ExternalURL + "/admin/security/signing?verdict=" + v.ID
+	return s.cfg.ExternalURL + "/admin/security/signing/results/" + v.ID
 }
 
 func (s *Server) summary(v *client.Verdict) *signing {
