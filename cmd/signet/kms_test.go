@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -51,6 +52,10 @@ func (d *daemon) refreshed(name string) client.Signer {
 		d.world.Fatalf("signers: %+v (%v)", page.Items, err)
 	}
 	s, err := d.RefreshKey(d.world.Context(), page.Items[0].ID)
+	var p *client.Problem
+	if errors.As(err, &p) && p.Status == http.StatusPreconditionFailed { // the server's own work in the background was first
+		s, err = d.RefreshKey(d.world.Context(), page.Items[0].ID)
+	}
 	if err != nil {
 		d.world.Fatal(err)
 	}
