@@ -10,6 +10,8 @@ import (
 const (
 	mediaGzip   = "application/gzip"
 	mediaPolicy = "application/vnd.signet.policy+json"
+	// mediaKeyedBundle is a JSON object with a bundle's archive and who must have signed it.
+	mediaKeyedBundle = "application/vnd.signet.bundle+json"
 )
 
 // Bundles lists policy bundles; a limit of 0 is as the server likes.
@@ -42,6 +44,21 @@ func (c *Client) PutBundle(ctx context.Context, name, owner string, archive []by
 	q := url.Values{}
 	set(q, "owner", owner)
 	return ask[Bundle](ctx, c, call{method: http.MethodPut, query: q, body: archive, contentType: mediaGzip}.newOr(version), "bundles", name)
+}
+
+// PutBundleWith is [Client.PutBundle], and in the same change says which keys (PEM,
+// by their ids) must have signed this archive and later ones, in a scope ("": as it
+// was).
+func (c *Client) PutBundleWith(ctx context.Context, name, owner string, archive []byte, keys map[string]string, scope string, version *int64) (Bundle, error) {
+	q := url.Values{}
+	set(q, "owner", owner)
+	r := call{method: http.MethodPut, query: q}.json(struct {
+		Archive []byte            `json:"archive"`
+		Keys    map[string]string `json:"keys"`
+		Scope   string            `json:"scope,omitempty"`
+	}{archive, keys, scope})
+	r.contentType = mediaKeyedBundle
+	return ask[Bundle](ctx, c, r.newOr(version), "bundles", name)
 }
 
 // PatchBundle changes the owner, the keys and the scope of a bundle by a JSON merge

@@ -109,7 +109,7 @@ type bundlesPutCmd struct {
 	Name  string            `help:"Name of the bundle (default: the file's, without its ending)." placeholder:"NAME"`
 	Owner string            `help:"Team that answers for it; its tokens may change it." placeholder:"TEAM"`
 	Key   map[string]string `help:"Public key (PEM file) by its id, of which one must have signed this archive and later ones (repeatable; administrators)." placeholder:"ID=FILE" mapsep:"none"`
-	Scope string            `help:"Scope that the signatures must have (default signet)." placeholder:"SCOPE"`
+	Scope string            `help:"Scope that the signatures must have, with --key (default signet)." placeholder:"SCOPE"`
 	outFlags
 }
 
@@ -127,6 +127,9 @@ func (c bundlesPutCmd) Run(ctx context.Context, std streams) error {
 		if name = archiveName(c.File); name == "" {
 			return usage("give the bundle a --name")
 		}
+	}
+	if c.Scope != "" && len(c.Key) == 0 {
+		return usage("--scope goes with --key ID=FILE")
 	}
 	keys := map[string]string{}
 	for id, path := range c.Key {
@@ -146,7 +149,13 @@ func (c bundlesPutCmd) Run(ctx context.Context, std streams) error {
 		case !client.IsNotFound(err):
 			return err
 		}
-		after, err := api.PutBundle(ctx, name, c.Owner, archive, version)
+		var after client.Bundle
+		switch {
+		case len(keys) > 0:
+			after, err = api.PutBundleWith(ctx, name, c.Owner, archive, keys, c.Scope, version)
+		default:
+			after, err = api.PutBundle(ctx, name, c.Owner, archive, version)
+		}
 		switch {
 		case client.IsStale(err):
 			return usage("bundle %s was changed by somebody else just now; look at it and try again: signet bundles show %s", name, name)
@@ -154,18 +163,6 @@ func (c bundlesPutCmd) Run(ctx context.Context, std streams) error {
 			return prefixedProblem(c.File, err)
 		case version != nil && after.Digest == before.Digest:
 			word = "as it was"
-		}
-		if len(keys) > 0 || c.Scope != "" {
-			patch := map[string]any{}
-			if len(keys) > 0 {
-				patch["keys"] = replacing(after.Keys, keys)
-			}
-			if c.Scope != "" {
-				patch["scope"] = c.Scope
-			}
-			if after, err = api.PatchBundle(ctx, name, after.Version, patch); err != nil {
-				return fmt.Errorf("the archive is in force, and the keys were not taken: %w", err)
-			}
 		}
 		if c.JSON {
 			return printJSON(std.out, after)
@@ -177,18 +174,6 @@ func (c bundlesPutCmd) Run(ctx context.Context, std streams) error {
 }
 
 const maxKeyFile = 64 << 10
-
-// replacing is a merge patch that leaves none of the old keys.
-func replacing(old, keys map[string]string) map[string]any {
-	patch := map[string]any{}
-	for id := range old {
-		patch[id] = nil
-	}
-	for id, pem := range keys {
-		patch[id] = pem
-	}
-	return patch
-}
 
 // archiveName makes a name of an archive's, without its ending.
 func archiveName(path string) string {

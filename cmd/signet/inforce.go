@@ -163,6 +163,29 @@ func (f *inForce) current(ctx context.Context) (*engine.State, error) {
 	return nil, fmt.Errorf("%w: %w", engine.ErrState, err)
 }
 
+// followEvery is how soon a server looks by itself for what others have changed.
+const followEvery = time.Second
+
+// follow builds what other processes have put into force soon after they did, until
+// ctx ends, so that nobody's request waits for a policy to be compiled. What is
+// answered does not depend on it: every request asks what is in force. Its errors
+// are told to whoever asks.
+func (f *inForce) follow(ctx context.Context) {
+	if f.barrier == nil {
+		return
+	}
+	next := time.NewTicker(followEvery)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-next.C:
+			_, _ = f.current(ctx)
+		}
+	}
+}
+
 func (f *inForce) lastKnown(ctx context.Context, cause error) (*engine.State, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,6 +99,39 @@ func TestInForceFollows(t *testing.T) {
 			}
 			_ = plain
 		})
+	}
+}
+
+// What another server has put into force is built without anybody asking.
+func TestInForceIsReadyBeforeItIsAskedFor(t *testing.T) {
+	url := pgtest.Database(t)
+	s := seededStore(t, store.Config{URL: url})
+	f := inForceOf(s, 0)
+	if _, err := f.current(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var following sync.WaitGroup
+	following.Go(func() { f.follow(ctx) })
+	defer following.Wait()
+	defer stop()
+
+	other := openOwn(t, store.Config{URL: url})
+	sp, err := signingpolicy.ParseAs("another", []byte("mode: audit\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := newAdministration(config.Default(), other, &preparedPolicies{}, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := admin.SeedPolicies(t.Context(), []*signingpolicy.Policy{sp}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); len(f.state.Load().policies) != 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the other server's policy was not compiled before somebody asked")
+		}
 	}
 }
 

@@ -344,6 +344,7 @@ func (s *server) run(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var kept sync.WaitGroup
 	kept.Go(func() { s.upkeep.run(background) })
+	kept.Go(func() { s.inForce.follow(background) })
 	kept.Go(func() { s.pending.Run(background) })
 	defer func() { cancel(); kept.Wait() }()
 	if s.decisions != nil {

@@ -1,6 +1,7 @@
 package administration
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -134,6 +135,35 @@ func (s *Service) BundleArchive(ctx context.Context, c Caller, name string) ([]b
 // caller's team; one that is replaced keeps its owner unless another is named.
 // What is in force already is not written again.
 func (s *Service) PutBundle(ctx context.Context, c Caller, name, owner string, archive []byte, version *int64) (client.Bundle, error) {
+	return s.putBundle(ctx, c, name, owner, archive, version, nil)
+}
+
+// PutBundleWith is [Service.PutBundle], and in the same change says who must have
+// signed this archive and later ones: by the keys with their ids, in a scope ("": as
+// it was, and of a new bundle the default). Only administrators may, as for
+// [Service.PatchBundle].
+func (s *Service) PutBundleWith(ctx context.Context, c Caller, name, owner string, archive []byte, keys map[string]string, scope string, version *int64) (client.Bundle, error) {
+	if err := c.may(auth.Administer); err != nil {
+		return client.Bundle{}, err
+	}
+	return s.putBundle(ctx, c, name, owner, archive, version, func(row *store.BundleRow) error {
+		row.Keys, row.Scope = keys, cmp.Or(scope, row.Scope)
+		if len(keys) == 0 {
+			return fieldError("keys", "give one at least; without keys, put the archive alone")
+		}
+		if s.archives == nil {
+			return refuse(ErrConflict, "this server reads no policy bundles")
+		}
+		if err := s.archives.CheckKeys(row.Keys, row.Scope); err != nil {
+			return fieldError("keys", "%s", err)
+		}
+		return nil
+	})
+}
+
+// putBundle puts an archive into force, after keyed has changed who must have
+// signed it; nil: nothing changes in that.
+func (s *Service) putBundle(ctx context.Context, c Caller, name, owner string, archive []byte, version *int64, keyed func(*store.BundleRow) error) (client.Bundle, error) {
 	if err := c.may(auth.Policy); err != nil {
 		return client.Bundle{}, err
 	}
@@ -158,7 +188,12 @@ func (s *Service) PutBundle(ctx context.Context, c Caller, name, owner string, a
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return client.Bundle{}, err
 	}
-	return s.publish(ctx, c, row, archive, owner != "", nil)
+	if keyed != nil {
+		if err := keyed(&row); err != nil {
+			return client.Bundle{}, err
+		}
+	}
+	return s.publish(ctx, c, row, archive, owner != "" || keyed != nil, nil)
 }
 
 // publish puts an archive into force as row's, beside policies that change with
@@ -195,8 +230,11 @@ func (s *Service) put(ctx context.Context, p *proposal, row store.BundleRow, arc
 	unchanged := errors.Is(err, errUnchanged)
 	switch {
 	case unchanged && len(p.policies) == 0 && !p.settings:
-	case unchanged:
+	case unchanged && next.Digest == row.Digest:
+		row.SignedBy = next.SignedBy // under the keys as they are now
 		p.bundle, err = &row, nil
+	case unchanged: // the same content, signed anew: the archive in force is to have that signature
+		p.bundle, p.archive, unchanged, err = &next, archive, false, nil
 	case err == nil:
 		now := s.now().UTC()
 		next.ActivatedAt = &now

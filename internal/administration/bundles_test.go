@@ -221,6 +221,47 @@ func TestBundleKeys(t *testing.T) {
 	same(t, int64(2), must[client.Bundle](t)(s.RollbackBundle(ctx, author, "acme", nil)).Sequence)
 }
 
+func TestBundlePutWithKeys(t *testing.T) {
+	f := onSQLite(t)
+	ctx := t.Context()
+	s := withBundles(t, f, nil)
+	author := web
+	author.Principal.Role = "author"
+	k1, k2 := map[string]string{"k1": "PEM k1"}, map[string]string{"k2": "PEM k2"}
+	f.untouched(t, func() {
+		_, err := s.PutBundleWith(ctx, author, "acme", "web", archiveOf(1, "a", "k1"), k1, "", nil)
+		wants(t, err, ErrRole, "admin")
+		for field, put := range map[string]struct {
+			key  string
+			keys map[string]string
+		}{"archive": {"", k1}, "keys": {"k1", nil}} {
+			_, err := s.PutBundleWith(ctx, root, "acme", "web", archiveOf(1, "a", put.key), put.keys, "", nil)
+			mistakes(t, err, field)
+		}
+		_, err = s.PutBundleWith(ctx, root, "acme", "web", archiveOf(1, "a", "k1"), map[string]string{"k1": "x"}, "", nil)
+		mistakes(t, err, "keys")
+		_, err = s.PutBundleWith(ctx, root, "acme", "web", archiveOf(1, "a", "k1"), k1, "other", nil)
+		mistakes(t, err, "archive")
+	})
+	made := must[client.Bundle](t)(s.PutBundleWith(ctx, root, "acme", "web", archiveOf(1, "a", "k1"), k1, "", nil))
+	if made.SignedBy != "k1" || made.Keys["k1"] != "PEM k1" || made.Scope != "signet" || made.Version != 1 {
+		t.Errorf("made: %+v", made)
+	}
+	// The key changes with the next archive, at once; the old one counts no more.
+	next := must[client.Bundle](t)(s.PutBundleWith(ctx, root, "acme", "", archiveOf(2, "b", "k2"), k2, "", &made.Version))
+	if next.SignedBy != "k2" || len(next.Keys) != 1 || next.Owner != "web" {
+		t.Errorf("with another key: %+v", next)
+	}
+	_, err := s.PutBundle(ctx, author, "acme", "", archiveOf(3, "c", "k1"), &next.Version)
+	mistakes(t, err, "archive")
+	// The archive as it was, signed anew.
+	again := must[client.Bundle](t)(s.PutBundleWith(ctx, root, "acme", "", archiveOf(2, "b", "k1"), k1, "", &next.Version))
+	if again.SignedBy != "k1" || again.Keys["k1"] == "" || again.Sequence != 2 {
+		t.Errorf("signed anew: %+v", again)
+	}
+	same(t, archiveOf(2, "b", "k1"), must[[]byte](t)(s.BundleArchive(ctx, root, "acme")))
+}
+
 func TestWhoMayPublish(t *testing.T) {
 	f := onSQLite(t)
 	ctx := t.Context()

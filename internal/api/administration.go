@@ -54,6 +54,7 @@ type Administration interface {
 	Bundle(ctx context.Context, by administration.Caller, name string) (client.Bundle, error)
 	BundleArchive(ctx context.Context, by administration.Caller, name string) ([]byte, error)
 	PutBundle(ctx context.Context, by administration.Caller, name, owner string, archive []byte, version *int64) (client.Bundle, error)
+	PutBundleWith(ctx context.Context, by administration.Caller, name, owner string, archive []byte, keys map[string]string, scope string, version *int64) (client.Bundle, error)
 	PatchBundle(ctx context.Context, by administration.Caller, name string, version int64, patch []byte) (client.Bundle, error)
 	DeleteBundle(ctx context.Context, by administration.Caller, name string, version int64) error
 	BundleHistory(ctx context.Context, by administration.Caller, name string) ([]client.BundleVersion, error)

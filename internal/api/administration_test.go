@@ -83,6 +83,7 @@ func endpoints() []endpoint {
 		{"GET", v1 + "/bundles/acme", "", "", nil, reads, "Bundle acme", 200, `"6"`, ""},
 		{"PUT", v1 + "/bundles/acme?owner=team", mediaGzip, "tar", nil, writes, "PutBundle acme team tar new", 201, `"6"`, v1 + "/bundles/acme"},
 		{"PUT", v1 + "/bundles/acme", mediaBundle, "tar", match(`"3"`), writes, "PutBundle acme  tar v3", 200, `"6"`, ""},
+		{"PUT", v1 + "/bundles/acme?owner=team", mediaKeyedBundle, `{"archive": "dGFy", "keys": {"release": "PEM"}, "scope": "acme"}`, match(`"3"`), writes, "PutBundleWith acme team tar map[release:PEM] acme v3", 200, `"6"`, ""},
 		{"PATCH", v1 + "/bundles/acme", mediaMerge, `{"scope":"x"}`, match(`"3"`), administers, `PatchBundle acme 3 {"scope":"x"}`, 200, `"6"`, ""},
 		{"DELETE", v1 + "/bundles/acme", "", "", match(`"3"`), writes, "DeleteBundle acme 3", 204, "", ""},
 		{"GET", v1 + "/bundles/acme/archive", "", "", nil, reads, "BundleArchive acme", 200, "", ""},

@@ -63,6 +63,8 @@ const (
 	mediaBundle = "application/vnd.oci.image.layer.v1.tar+gzip"
 	// mediaPolicy is a JSON object with a policy's document and its bundle's archive.
 	mediaPolicy = "application/vnd.signet.policy+json"
+	// mediaKeyedBundle is a JSON object with a bundle's archive and who must have signed it.
+	mediaKeyedBundle = "application/vnd.signet.bundle+json"
 )
 
 // checkMedia wants one of the route's media types (nil: JSON) in UTF-8, not

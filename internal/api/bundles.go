@@ -15,6 +15,7 @@ import (
 const (
 	rollbackExample  = `{"to": 3}`
 	policyPutExample = `{"signing_policy": "…", "archive": "…"}`
+	bundlePutExample = `{"archive": "…", "keys": {"release": "-----BEGIN PUBLIC KEY-----…"}}`
 )
 
 // policyPutRequest is a policy's document with the archive of its bundle, in
@@ -22,6 +23,35 @@ const (
 type policyPutRequest struct {
 	SigningPolicy string `json:"signing_policy"`
 	Archive       string `json:"archive"`
+}
+
+// bundlePutRequest is the archive of a bundle, in base64, with who must have
+// signed it.
+type bundlePutRequest struct {
+	Archive string            `json:"archive"`
+	Keys    map[string]string `json:"keys"`
+	Scope   string            `json:"scope"`
+}
+
+// bundlePut puts what the body's media type says it is: an archive, or one with the
+// keys of who must have signed it.
+func (s *Server) bundlePut(ctx context.Context, c *call, by administration.Caller, name, owner string, version *int64) (client.Bundle, error) {
+	a := s.cfg.Administration
+	if media, _, _ := mime.ParseMediaType(c.echo.Request().Header.Get("Content-Type")); media != mediaKeyedBundle { // checked when the body was read
+		return a.PutBundle(ctx, by, name, owner, c.body, version)
+	}
+	var req bundlePutRequest
+	if p := decode(c.body, &req, bundlePutExample); p != nil {
+		return client.Bundle{}, p
+	}
+	archive, err := base64.StdEncoding.Strict().DecodeString(req.Archive)
+	switch {
+	case err != nil:
+		return client.Bundle{}, invalidFields([]fieldProblem{{"archive", "It is not base64 (RFC 4648, section 4): " + err.Error() + "."}})
+	case len(archive) == 0:
+		return client.Bundle{}, invalidFields([]fieldProblem{{"archive", "Send the archive in base64; a change of keys alone is a PATCH."}})
+	}
+	return a.PutBundleWith(ctx, by, name, owner, archive, req.Keys, req.Scope, version)
 }
 
 // policyPut puts what the body's media type says it is: a document, the archive of
@@ -68,7 +98,7 @@ func (s *Server) putBundle(ctx context.Context, c *call, by administration.Calle
 	if err := q.problem(); err != nil {
 		return reply{}, err
 	}
-	got, err := s.cfg.Administration.PutBundle(ctx, by, name, owner, c.body, version)
+	got, err := s.bundlePut(ctx, c, by, name, owner, version)
 	if err != nil {
 		return reply{}, putProblem(err, version, isNew, func() bool {
 			is, err := s.cfg.Administration.Bundle(ctx, by, name)

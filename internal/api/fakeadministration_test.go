@@ -223,6 +223,10 @@ func (f *fakeAdministration) PutBundle(_ context.Context, by administration.Call
 	return aBundle(name), f.note(by, "PutBundle", name, owner, archive, version)
 }
 
+func (f *fakeAdministration) PutBundleWith(_ context.Context, by administration.Caller, name, owner string, archive []byte, keys map[string]string, scope string, version *int64) (client.Bundle, error) {
+	return aBundle(name), f.note(by, "PutBundleWith", name, owner, archive, keys, scope, version)
+}
+
 func (f *fakeAdministration) PatchBundle(_ context.Context, by administration.Caller, name string, version int64, patch []byte) (client.Bundle, error) {
 	return aBundle(name), f.note(by, "PatchBundle", name, version, patch)
 }

@@ -201,7 +201,7 @@ func (s *Server) administrationRoutes() []*route {
 
 		{method: http.MethodGet, path: v1 + "/bundles", need: auth.Read, query: page, serve: s.by(listOf(a.Bundles))},
 		{method: http.MethodGet, path: v1 + "/bundles/:name", need: auth.Read, serve: s.by(s.getBundle)},
-		{method: http.MethodPut, path: v1 + "/bundles/:name", need: auth.Policy, body: true, large: true, media: archive, query: []string{"owner"}, serve: s.by(s.putBundle)},
+		{method: http.MethodPut, path: v1 + "/bundles/:name", need: auth.Policy, body: true, large: true, media: append(slices.Clone(archive), mediaKeyedBundle), query: []string{"owner"}, serve: s.by(s.putBundle)},
 		{method: http.MethodPatch, path: v1 + "/bundles/:name", need: auth.Administer, body: true, media: patch, serve: s.by(s.patchBundle)},
 		{method: http.MethodDelete, path: v1 + "/bundles/:name", need: auth.Policy, serve: s.by(s.deleteBundle)},
 		{method: http.MethodGet, path: v1 + "/bundles/:name/archive", need: auth.Read, serve: s.by(s.bundleArchive)},
