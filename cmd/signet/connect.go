@@ -280,7 +280,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	faces, err := newFaces(p.file, p.core)
+	faces, err := newFaces(p.file, p.core, p.admin)
 	if err != nil {
 		return nil, err
 	}

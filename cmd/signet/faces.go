@@ -16,8 +16,8 @@ import (
 )
 
 // newFaces are the protocols beside REST, which ask core.
-func newFaces(f config.File, core *pep.Core) ([]pep.Face, error) {
-	opa, err := opadata.New(opadata.Config{Core: core, Mounts: f.OPA.Mounts, Deadline: durationOf(f.Deadlines.OPA), Build: build()})
+func newFaces(f config.File, core *pep.Core, gateways opadata.Gateways) ([]pep.Face, error) {
+	opa, err := opadata.New(opadata.Config{Core: core, Mounts: f.OPA.Mounts, Gateways: gateways, Unmapped: f.MCP.Unmapped, Deadline: durationOf(f.Deadlines.OPA), Build: build()})
 	if err != nil {
 		return nil, wrapUsage("opa.mounts", err)
 	}

@@ -122,7 +122,7 @@ func TestVerdictLater(t *testing.T) {
 		return w.Code, w.Result().Header, problemOf(w)
 	}
 	const body = `{"image":"` + testImage + `","assessment_id":"a-1"}`
-	for _, prefer := range []string{"respond-async", "wait=10, Respond-Async", "respond-async; x=1", "return=minimal,respond-async"} {
+	for _, prefer := range []string{"respond-async", "Respond-Async, handling=lenient", "respond-async; x=1", "return=minimal,respond-async", "respond-async, wait=0", "wait=soon, respond-async"} {
 		asked = pep.Question{}
 		status, h, _ := ask(v1+"/verdicts", body, prefer)
 		if status != http.StatusAccepted || h.Get("Preference-Applied") != "respond-async" || h.Get("Location") != v1+"/verdict-requests/"+testID || h.Get("Retry-After") == "" {
@@ -132,7 +132,7 @@ func TestVerdictLater(t *testing.T) {
 			t.Errorf("%q: asked %+v", prefer, asked)
 		}
 	}
-	if status, h, _ := ask(v1+"/verdicts", body, "wait=10"); status != http.StatusOK || h.Get("Preference-Applied") != "" {
+	if status, h, _ := ask(v1+"/verdicts", body, "return=minimal"); status != http.StatusOK || h.Get("Preference-Applied") != "" {
 		t.Errorf("another preference: %d %v", status, h)
 	}
 	if status, _, _ := ask(imageSigning+"/verify", `{"image_ref":"`+testImage+`"}`, "respond-async"); status != http.StatusAccepted {
@@ -148,6 +148,88 @@ func TestVerdictLater(t *testing.T) {
 	}
 	if status, h, p := ask(v1+"/verdicts", body, "respond-async"); status != 503 || p.Code != codeBusy || h.Get("Retry-After") == "" || p.Decision != "unknown" {
 		t.Errorf("while too many wait: %d %+v", status, p)
+	}
+}
+
+// A caller says how long it would wait (RFC 7240): past that the answer is unknown, or,
+// where it would rather fetch it, it is kept. What is decided in time is answered.
+func TestPreferWait(t *testing.T) {
+	unknown := func(ctx context.Context, t *testing.T) (engine.Answer, error) { // as the engine does
+		<-ctx.Done()
+		return answer(t, verdict.Unknown, false, engine.FromMiss), nil
+	}
+	allow := func(_ context.Context, t *testing.T) (engine.Answer, error) {
+		return answer(t, verdict.Allow, true, engine.FromMemory), nil
+	}
+	const most = 30 * time.Second // of the server
+	for _, tt := range []struct {
+		name, prefer string
+		decide       func(context.Context, *testing.T) (engine.Answer, error)
+		status       int
+		applied      string
+		within       time.Duration // that the engine was given
+	}{
+		{"decided in time", "wait=5", allow, 200, "wait=5", 5 * time.Second},
+		{"not decided in time", "wait=1", unknown, 503, "wait=1", time.Second},
+		{"decided in time, and could be fetched", "respond-async, wait=5", allow, 200, "wait=5", 5 * time.Second},
+		{"not decided in time, and fetched", "wait=1, respond-async", unknown, 202, "respond-async, wait=1", time.Second},
+		{"the engine gives up", "wait=1, respond-async", func(ctx context.Context, _ *testing.T) (engine.Answer, error) {
+			<-ctx.Done()
+			return engine.Answer{}, ctx.Err()
+		}, 202, "respond-async, wait=1", time.Second},
+		{"unknown at once, and fetched", "wait=5, respond-async", func(_ context.Context, t *testing.T) (engine.Answer, error) {
+			return answer(t, verdict.Unknown, false, engine.FromMiss), nil
+		}, 202, "respond-async, wait=5", 5 * time.Second},
+		{"a denial is an answer", "wait=5, respond-async", func(_ context.Context, t *testing.T) (engine.Answer, error) {
+			return answer(t, verdict.Deny, false, engine.FromMiss), nil
+		}, 200, "wait=5", 5 * time.Second},
+		{"longer than the server answers", "wait=31", allow, 200, "", most},
+		{"longer than is left for keeping it", "wait=29, respond-async", allow, 200, "", most - most/10},
+		{"more than can be counted", "wait=99999999999", allow, 200, "", most},
+		{"the first counts", "wait=4, wait=7", allow, 200, "wait=4", 4 * time.Second},
+		{"with parameters and in quotes", `Wait = "4"; x=1`, allow, 200, "wait=4", 4 * time.Second},
+		{"no time", "wait=0", allow, 200, "", most},
+		{"no number", "wait=soon", allow, 200, "", most},
+		{"less than nothing", "wait=-1", allow, 200, "", most},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, path := range []string{v1 + "/verdicts", imageSigning + "/verify"} {
+				b := newBed(t, func(cfg *Config) { cfg.VerdictTimeout = most })
+				var within time.Duration
+				b.decider.decide = func(ctx context.Context, _ *engine.State, _ engine.Request) (engine.Answer, error) {
+					end, _ := ctx.Deadline()
+					within = time.Until(end)
+					return tt.decide(ctx, t)
+				}
+				body := `{"image":"` + testImage + `"}`
+				if path != v1+"/verdicts" {
+					body = `{"image_ref":"` + testImage + `"}`
+				}
+				r := b.request(t, "verifier", http.MethodPost, path, body)
+				r.Header.Set("Prefer", tt.prefer)
+				w := b.do(t, r)
+				h := w.Result().Header
+				if w.Code != tt.status || h.Get("Preference-Applied") != tt.applied {
+					t.Errorf("%s: %d, applied %q, want %d and %q: %s", path, w.Code, h.Get("Preference-Applied"), tt.status, tt.applied, w.Body)
+				}
+				if within > tt.within || within < tt.within-500*time.Millisecond {
+					t.Errorf("%s: the engine had %s, want %s", path, within, tt.within)
+				}
+				if (w.Code == http.StatusAccepted) != (h.Get("Location") == v1+"/verdict-requests/"+testID) {
+					t.Errorf("%s: %d, at %q", path, w.Code, h.Get("Location"))
+				}
+			}
+		})
+	}
+	// Neither evidence nor an attestation can be kept: the answer is what there is.
+	b := newBed(t, nil)
+	b.decider.decide = func(ctx context.Context, _ *engine.State, _ engine.Request) (engine.Answer, error) {
+		return unknown(ctx, t)
+	}
+	r := b.request(t, "verifier", http.MethodPost, v1+"/verdicts", `{"image":"`+testImage+`","evidence":[{}]}`)
+	r.Header.Set("Prefer", "wait=1, respond-async")
+	if w := b.do(t, r); w.Code != http.StatusServiceUnavailable || w.Result().Header.Get("Preference-Applied") != "wait=1" {
+		t.Errorf("with evidence: %d %v", w.Code, w.Result().Header)
 	}
 }
 

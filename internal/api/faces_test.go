@@ -23,15 +23,20 @@ import (
 
 const externalURL = "https://signet.example.com"
 
-// newFaceBed is a bed with all faces, whose deadlines are short.
-func newFaceBed(t *testing.T, deadline time.Duration) *bed {
+// newFaceBed is a bed with all faces, whose deadlines are short; edit changes the data
+// API's.
+func newFaceBed(t *testing.T, deadline time.Duration, edit ...func(*opadata.Config)) *bed {
 	t.Helper()
 	return newBed(t, func(cfg *Config) {
 		core, err := pep.New(pep.Config{Decider: cfg.Decider, ImageName: cfg.ImageName, ExternalURL: externalURL, Build: "test", Now: cfg.Now})
 		if err != nil {
 			t.Fatal(err)
 		}
-		opa, err := opadata.New(opadata.Config{Core: core, Mounts: []string{"mcpgateway"}, Deadline: deadline, Build: "test"})
+		data := opadata.Config{Core: core, Mounts: []string{"mcpgateway"}, Deadline: deadline, Build: "test"}
+		for _, e := range edit {
+			e(&data)
+		}
+		opa, err := opadata.New(data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -297,7 +302,8 @@ func TestOPAInputs(t *testing.T) {
 		{"two images", `{"input":{"image":"` + testImage + `","resource":{"type":"oci_image","id":"registry.example/other:v1"}}}`, 200, "", "two images"},
 		{"two spellings that differ", `{"input":{"image":"` + testImage + `","image_ref":"registry.example/other:v1"}}`, 200, "", "differ"},
 		{"two digests", `{"input":{"image":"` + testImage + "@" + digest + `","digest":"sha256:` + strings.Repeat("a", 64) + `"}}`, 200, "", "Which one is meant?"},
-		{"another resource", `{"input":{"resource":{"type":"tool","id":"` + testImage + `"}}}`, 200, "", "names no image"},
+		{"another resource", `{"input":{"resource":{"type":"account","id":"` + testImage + `"}}}`, 200, "", "names no image"},
+		{"a tool whose id is an image", `{"input":{"resource":{"type":"tool","id":"` + testImage + `"}}}`, 200, "", "about a tool"},
 		{"no input", `{}`, 200, "", `"warning":{"code":"api_usage_warning","message":"'input' key missing from the request"}`},
 		{"nothing", ``, 200, "", "names no image"},
 		{"an image that is none", `{"input":{"image":["x"]}}`, 200, "", `The field \"input.image\" should be a string.`},
@@ -379,21 +385,148 @@ func TestOPADocuments(t *testing.T) {
 	}
 }
 
+// mapping has images by a server's id, URL or tag, as the administration keeps them.
+type mapping map[string][]string
+
+func (m mapping) GatewayImages(_ context.Context, id, url string, tags []string) ([]string, error) {
+	for _, key := range append([]string{id, url}, tags...) {
+		if key == "away" {
+			return nil, errors.New("the store is away")
+		}
+		if images := m[key]; key != "" && images != nil {
+			return images, nil
+		}
+	}
+	return nil, nil
+}
+
 // The gateway's policy engine, pointed at us instead of OPA: its request, and what it
-// reads of the reply (allow and deny of result; nothing is a deny).
+// reads of the reply (allow and deny of result; nothing is a deny). A tool is allowed
+// by the images behind its server, and nothing that its caller sends changes which.
 func TestGatewaysPolicyEngine(t *testing.T) {
+	at := func(image string) string { return image + "@sha256:" + strings.Repeat("b", 64) }
+	good, bad, late := at("registry.example/org/good"), at("registry.example/org/bad"), at("registry.example/org/late")
+	gateways := mapping{
+		"srv-1": {good}, "srv-2": {bad}, "srv-3": {good, bad}, "srv-4": {late, bad}, "srv-5": {"registry.example/org/panics"},
+		"https://tools.example.com": {good}, "prod": {good, late},
+	}
+	request := func(action, resource string) string {
+		return `{"input":{"subject":{"email":"admin@example.com","roles":["developer"],"team_id":"t1","mfa_verified":true,"clearance_level":2},"action":"` + action + `","resource":` + resource +
+			`,"context":{"ip":"10.0.0.7","timestamp":"2026-08-01T12:00:00+00:00","user_agent":"python-httpx/0.28.1","session_id":"s-1","tool_args":{"image":"registry.example/org/good:v1"}}}}`
+	}
+	tool := func(server string) string {
+		return request("tools.invoke.deploy", `{"type":"tool","id":"deploy","server":`+server+`,"classification_level":1,"args_keys":["image"]}`)
+	}
+	of := func(gateway string) string {
+		return request("tools.invoke.deploy", `{"type":"tool","id":"deploy","server":"srv-9","gateway":`+gateway+`}`)
+	}
+	for _, tt := range []struct {
+		name, body, unmapped string
+		// allow and decision are of the reply, says stands in deny, or for an allow in the reply.
+		allow    bool
+		decision string
+		says     string
+		asked    []string
+	}{
+		{"an image that is allowed", tool(`"srv-1"`), "deny", true, "allow", `"deny":[]`, []string{good}},
+		{"one that is denied", tool(`"srv-2"`), "deny", false, "deny", "is not signed", []string{bad}},
+		{"all must be allowed", tool(`"srv-3"`), "allow", false, "deny", "is not signed", []string{good, bad}},
+		{"one is not known", tool(`"srv-4"`), "allow", false, "unknown", "Something", []string{late, bad}},
+		{"a panic", tool(`"srv-5"`), "allow", false, "unknown", "went wrong", []string{"registry.example/org/panics"}},
+		{"the look-up fails", tool(`"away"`), "allow", false, "unknown", "could not be read", nil},
+		{"not mapped", tool(`"srv-9"`), "deny", false, "deny", `The server \"srv-9\" has no image in Signet`, nil},
+		{"not mapped, and that may be", tool(`"srv-9"`), "allow", true, "allow", `"code":"gateway_not_mapped"`, nil},
+		{"no server", tool(`null`), "deny", false, "deny", "names no server", nil},
+		{"no server, and that may be", tool(`null`), "allow", true, "allow", "names no server", nil},
+		{"nobody said what then", tool(`"srv-9"`), "", false, "deny", "nobody has said", nil},
+		{"nobody said, and it is mapped", tool(`"srv-1"`), "", false, "deny", "nobody has said", nil},
+		{"a server that is no string", tool(`7`), "allow", false, "deny", `\"input.resource.server\" should be a string`, nil},
+		{"by the gateway's id", of(`{"id":"srv-1"}`), "deny", true, "allow", `"deny":[]`, []string{good}},
+		{"by its URL", of(`{"url":"https://tools.example.com","tags":null}`), "deny", true, "allow", `"deny":[]`, []string{good}},
+		{"by its tags", of(`{"tags":["x",{"id":"prod","label":"Prod"}]}`), "deny", false, "unknown", "Something", []string{good, late}},
+		{"a gateway that is none", of(`"x"`), "allow", false, "deny", "should be an object", nil},
+		{"tags that are none", of(`{"tags":"x"}`), "allow", false, "deny", "should be a list", nil},
+		{"a tag that is none", of(`{"tags":[7]}`), "allow", false, "deny", "neither a string nor an object", nil},
+		{"too many tags", of(`{"tags":[` + strings.Repeat(`"a",`, 64) + `"b"]}`), "allow", false, "deny", "64 are the most", nil},
+		{"a resource", request("resources.fetch", `{"type":"resource","id":"file:///x","server":"srv-1"}`), "allow", false, "deny", "names no image", nil},
+		{"a resource whose members say that it is an image", request("resources.fetch", `{"type":"oci_image","id":"`+good+`","server":"srv-1"}`), "allow", false, "deny", "names no image", nil},
+		{"something else", request("prompts.get", `{"type":"prompt","id":"p","server":"srv-1"}`), "allow", false, "deny", "names no image", nil},
+		{"an image as well", `{"input":{"image":"` + bad + `","resource":{"type":"tool","server":"srv-1"}}}`, "allow", false, "deny", "is not signed", []string{bad}},
+		{"a digest as well", `{"input":{"digest":"sha256:00","resource":{"type":"tool","server":"srv-1"}}}`, "allow", false, "deny", "names no image", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newFaceBed(t, time.Second, func(cfg *opadata.Config) { cfg.Gateways, cfg.Unmapped = gateways, tt.unmapped })
+			b.state.Policies = []engine.Policy{{Applies: func(string) bool { return true }, Set: declaring{}}}
+			var asked []string
+			b.decider.decide = func(_ context.Context, _ *engine.State, req engine.Request) (engine.Answer, error) {
+				asked = append(asked, req.Image)
+				if len(req.Context) > 0 {
+					t.Errorf("a policy is given %v", req.Context)
+				}
+				switch {
+				case strings.Contains(req.Image, "panics"):
+					panic("boom")
+				case req.Image == late:
+					return engine.Answer{}, errors.New("boom")
+				case req.Image == bad:
+					return answer(t, verdict.Deny, false, engine.FromMiss), nil
+				}
+				return answer(t, verdict.Allow, true, engine.FromMiss), nil
+			}
+			status, _, body := b.post(t, "/v1/data/mcpgateway", tt.body)
+			var got struct {
+				Result struct {
+					Allow    bool
+					Deny     []string
+					Decision string
+				}
+			}
+			if err := json.Unmarshal([]byte(body), &got); err != nil || status != http.StatusOK {
+				t.Fatal(status, err, body)
+			}
+			r := got.Result
+			if r.Allow != tt.allow || r.Decision != tt.decision || (len(r.Deny) == 0) != tt.allow || !strings.Contains(body, tt.says) {
+				t.Errorf("want allow %t, %s, %q: %s", tt.allow, tt.decision, tt.says, body)
+			}
+			if d := cmp.Diff(tt.asked, asked); d != "" {
+				t.Errorf("asked about (-want +got):\n%s", d)
+			}
+			want := fmt.Sprintf(`"result":%t`, tt.allow)
+			if _, _, body := b.post(t, "/v1/data/signing/verdict/allow", tt.body); !strings.Contains(body, want) {
+				t.Errorf("/allow: %s", body)
+			}
+		})
+	}
+
+	// Byte for byte, where nothing is configured: the members that the engine reads.
 	b := newFaceBed(t, time.Second)
-	const request = `{"input":{"subject":{"email":"admin@example.com","roles":["developer"],"team_id":"t1","mfa_verified":true,"clearance_level":2},"action":"tools.invoke.deploy","resource":{"type":"tool","id":"deploy","server":"srv-1","classification_level":1},"context":{"ip":"10.0.0.7","timestamp":"2026-08-01T12:00:00+00:00","user_agent":"python-httpx/0.28.1","session_id":"s-1"}}}`
-	r := b.request(t, "verifier", http.MethodPost, "/v1/data/mcpgateway", request)
-	w := recorded(b, r)
-	want := `{"decision_id":"` + w.Result().Header.Get("X-Request-ID") + `","result":{"allow":false,"deny":["The input names no image, so there is nothing to allow. Send it as input.image, for example ghcr.io/org/app:v1."],"decision":"deny",` +
-		`"reasons":[{"code":"image_missing","message":"The input names no image, so there is nothing to allow. Send it as input.image, for example ghcr.io/org/app:v1.","remediation":"Ask with {\"input\": {\"image\": \"ghcr.io/org/app:v1\"}}.","rule":"opa"}],` +
+	w := recorded(b, b.request(t, "verifier", http.MethodPost, "/v1/data/mcpgateway", tool(`"srv-1"`)))
+	const message = "The input asks about a tool, and nobody has said what a tool gets whose gateway has no image in Signet."
+	want := `{"decision_id":"` + w.Result().Header.Get("X-Request-ID") + `","result":{"allow":false,"deny":["` + message + `"],"decision":"deny",` +
+		`"reasons":[{"code":"unmapped_not_configured","message":"` + message + `","remediation":"The operator writes mcp.unmapped: deny, or allow, into the configuration.","rule":"gateways"}],` +
 		`"warnings":[],"image":"","id":"","digest":"","pinned":""}}` + "\n"
 	if w.Code != http.StatusOK || w.Body.String() != want {
 		t.Errorf("%d %s\nwant %s", w.Code, w.Body, want)
 	}
 	if w := recorded(b, b.request(t, "", http.MethodGet, "/health", "")); w.Code != http.StatusOK {
 		t.Errorf("health: %d", w.Code)
+	}
+	// Several images count as several questions.
+	b = newFaceBed(t, time.Second, func(cfg *opadata.Config) { cfg.Gateways, cfg.Unmapped = gateways, "allow" })
+	b.limits = newBuckets[string](RateLimit{PerSecond: 0.001, Burst: 1}, 10)
+	b.cfg.RateLimit = RateLimit{PerSecond: 0.001, Burst: 1}
+	if status, h, body := b.post(t, "/v1/data/mcpgateway", tool(`"srv-3"`)); status != http.StatusTooManyRequests || h.Get("Retry-After") == "" || !strings.Contains(body, `"code": "rate_limited"`) {
+		t.Errorf("above the limit: %d %s", status, body)
+	}
+	// Who may ask about some images only is asked about no others, whatever is mapped.
+	ctx := WithPrincipal(t.Context(), auth.Principal{Name: "web", Role: auth.Verifier, Images: []string{"registry.example/web/**"}})
+	b = newFaceBed(t, time.Second, func(cfg *opadata.Config) { cfg.Gateways, cfg.Unmapped = gateways, "allow" })
+	w = recorded(b, b.request(t, "", http.MethodPost, "/v1/data/mcpgateway", tool(`"srv-1"`)).WithContext(ctx))
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"allow":false`) || !strings.Contains(w.Body.String(), "may ask about registry.example/web/** only") {
+		t.Errorf("another team's: %d %s", w.Code, w.Body)
+	}
+	if _, err := opadata.New(opadata.Config{Core: &pep.Core{}, Unmapped: "maybe"}); err == nil {
+		t.Error("unmapped may be anything")
 	}
 }
 

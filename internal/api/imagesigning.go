@@ -107,10 +107,12 @@ func (s *Server) postImageSigning(ctx context.Context, c *call, req *imageSignin
 	if err != nil {
 		return reply{}, err
 	}
-	if out, ok, err := s.later(ctx, c, s.question(c, asked)); ok {
+	out, decision, kept, err := s.asPreferred(ctx, c, s.question(c, asked), true, func(ctx context.Context) (reply, verdict.Decision, error) {
+		return s.decide(ctx, c, asked)
+	})
+	if kept {
 		return out, pluginFields(err)
 	}
-	out, decision, err := s.decide(ctx, c, asked)
 	if err != nil {
 		return reply{}, pluginFields(err)
 	}

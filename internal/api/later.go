@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/pep"
+	"github.com/signet-policy/signet/internal/verdict"
 )
 
 // Requests are verdicts that are asked for now and fetched later. Errors wrap
@@ -24,37 +27,100 @@ type Requests interface {
 // retryLater is how long to wait before asking how it stands, in seconds.
 const retryLater = 2
 
-// prefersLater says whether the caller would rather fetch the answer later (RFC 7240,
-// section 4.1). What else is preferred is ignored, as that RFC wants it.
-func prefersLater(h http.Header) bool {
+// preferences are those of RFC 7240 that count for a verdict.
+type preferences struct {
+	// later: the caller would rather fetch the answer than wait for it (section 4.1).
+	later bool
+	// wait is how long it would wait (section 4.3), 0 where it does not say.
+	wait time.Duration
+}
+
+// longestWait keeps a number of seconds from being more than a duration can hold. No
+// request takes as long.
+const longestWait = 24 * 60 * 60
+
+// preferred reads the headers Prefer. What is not known or cannot be read is ignored,
+// and of what is there twice the first counts, as that RFC wants it (section 2).
+func preferred(h http.Header) preferences {
+	var p preferences
+	waits := false
 	for _, line := range h["Prefer"] {
 		for one := range strings.SplitSeq(line, ",") {
-			name, _, _ := strings.Cut(one, ";")
-			if strings.EqualFold(strings.TrimSpace(name), "respond-async") {
-				return true
+			one, _, _ = strings.Cut(one, ";")
+			name, value, _ := strings.Cut(one, "=")
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "respond-async":
+				p.later = true
+			case "wait":
+				seconds, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(value), `"`), 10, 64)
+				if err == nil && !waits {
+					p.wait = time.Duration(min(seconds, longestWait)) * time.Second
+				}
+				waits = true
 			}
 		}
 	}
-	return false
+	return p
 }
 
-// later takes a question whose answer is fetched later, where the caller wants that
-// and it can be done; ok is false where it is to be answered now.
-func (s *Server) later(ctx context.Context, c *call, q pep.Question) (out reply, ok bool, err error) {
-	if s.cfg.Requests == nil || !prefersLater(c.echo.Request().Header) {
-		return reply{}, false, nil
+// applied is the header that says what was done of them; waited: their time was the
+// one that counted.
+func (p preferences) applied(later, waited bool) string {
+	var list []string
+	if later {
+		list = append(list, "respond-async")
 	}
-	if err := s.core.Check(c.state, q); err != nil {
-		return reply{}, true, err
+	if waited {
+		list = append(list, "wait="+strconv.Itoa(int(p.wait.Seconds())))
 	}
+	return strings.Join(list, ", ")
+}
+
+// asPreferred answers a question within the time that the caller would wait. What is
+// not decided then is kept, where the caller would rather fetch it later and it can be
+// kept (keeps); kept says that the answer is about that. Who would fetch it and names
+// no time waits for nothing.
+func (s *Server) asPreferred(ctx context.Context, c *call, q pep.Question, keeps bool, now func(context.Context) (reply, verdict.Decision, error)) (out reply, d verdict.Decision, kept bool, err error) {
+	p := preferred(c.echo.Request().Header)
+	p.later = p.later && keeps && s.cfg.Requests != nil
+	if p.later && p.wait == 0 {
+		if err := s.core.Check(c.state, q); err != nil {
+			return reply{}, "", true, err
+		}
+		out, err := s.keep(ctx, c, q, p.applied(true, false))
+		return out, "", true, err
+	}
+	if p.wait == 0 {
+		out, d, err := now(ctx)
+		return out, d, false, err
+	}
+	most := s.timeout(c.route)
+	if p.later {
+		most -= most / 10 // which leaves time to keep it
+	}
+	waited := p.wait <= most
+	short := pep.NewPatience(ctx, min(p.wait, most))
+	defer short.End()
+	out, d, err = now(short)
+	undecided := err == nil && out.status == http.StatusServiceUnavailable || errors.Is(err, context.DeadlineExceeded)
+	if p.later && undecided {
+		out, err := s.keep(ctx, c, q, p.applied(true, waited))
+		return out, "", true, err
+	}
+	out.preference = p.applied(false, waited)
+	return out, d, false, err
+}
+
+// keep takes a question whose answer is fetched later.
+func (s *Server) keep(ctx context.Context, c *call, q pep.Question, applied string) (reply, error) {
 	c.image = q.Image
 	got, err := s.cfg.Requests.Add(ctx, q)
 	if err != nil {
-		return reply{}, true, fmt.Errorf("keeping a request: %w", err)
+		return reply{}, fmt.Errorf("keeping a request: %w", err)
 	}
-	out, err = jsonOf(http.StatusAccepted, got, nil)
-	out.location, out.retryAfter, out.preference = v1+"/verdict-requests/"+got.ID, retryLater, "respond-async"
-	return out, true, err
+	out, err := jsonOf(http.StatusAccepted, got, nil)
+	out.location, out.retryAfter, out.preference = v1+"/verdict-requests/"+got.ID, retryLater, applied
+	return out, err
 }
 
 // getVerdictRequest tells who asked, and who may read verdicts, how it stands.

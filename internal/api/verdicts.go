@@ -37,12 +37,13 @@ func (s *Server) postVerdict(ctx context.Context, c *call, req *verdictRequest) 
 	}
 	// Neither evidence nor the wish for an attestation is kept for a question that is
 	// answered later: it is answered now.
-	if len(req.Evidence) == 0 && !req.Attest {
-		if out, ok, err := s.later(ctx, c, s.question(c, req)); ok {
-			return out, err
-		}
+	keeps := len(req.Evidence) == 0 && !req.Attest
+	out, decision, kept, err := s.asPreferred(ctx, c, s.question(c, req), keeps, func(ctx context.Context) (reply, verdict.Decision, error) {
+		return s.decide(ctx, c, req)
+	})
+	if kept {
+		return out, err
 	}
-	out, decision, err := s.decide(ctx, c, req)
 	if m := (*pep.Mistake)(nil); !errors.As(err, &m) { // what is wrong is not logged as an image
 		c.image = req.Image
 	}

@@ -12,7 +12,8 @@ type MCP struct {
 	// Absent: one plugin named ImageSigningPlugin, for which the policies in force decide.
 	Plugins string `yaml:"plugins"`
 	// Unmapped is what a tool of a gateway without an image gets: allow or deny.
-	// tool_pre_invoke is served only where it is written, here or in the plugin file.
+	// tool_pre_invoke is served only where it is written, here or in the plugin file,
+	// and the data API answers for tools only where it is written here.
 	Unmapped string `yaml:"unmapped"`
 	// Gateways are the images that stand behind the gateway's own gateways. They are
 	// put into the store at start; further ones come by the API.

@@ -3663,7 +3663,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description `respond-async` (RFC 7240): the answer is 202, and the verdict is fetched later at the address in `Location`. For images in slow registries. */
+                /** @description RFC 7240. `respond-async`: the answer is 202, and the verdict is fetched later at the address in `Location`. For images in slow registries. `wait=N`: what takes longer than N seconds is unknown; with `respond-async` a verdict that is there within N seconds is answered at once, and 202 comes only behind them. */
                 Prefer?: string;
             };
             path?: never;
@@ -3686,6 +3686,8 @@ export interface operations {
                     "Signet-Cache": components["headers"]["SignetCache"];
                     /** @description Where this verdict can be read again, by who may read. */
                     Location?: string;
+                    /** @description `wait=N`, where that was the bound. */
+                    "Preference-Applied"?: string;
                     "X-Request-Id": components["headers"]["RequestID"];
                     [name: string]: unknown;
                 };
@@ -3698,7 +3700,7 @@ export interface operations {
                 headers: {
                     /** @description How it stands. */
                     Location?: string;
-                    /** @description `respond-async` */
+                    /** @description What was preferred and done: `respond-async`, `wait=N` where that was the bound. */
                     "Preference-Applied"?: string;
                     "Retry-After": components["headers"]["RetryAfter"];
                     "X-Request-Id": components["headers"]["RequestID"];
@@ -6476,7 +6478,7 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
-                /** @description `respond-async` (RFC 7240): the answer is 202, and the verdict is fetched later at the address in `Location`. For images in slow registries. */
+                /** @description RFC 7240. `respond-async`: the answer is 202, and the verdict is fetched later at the address in `Location`. For images in slow registries. `wait=N`: what takes longer than N seconds is unknown; with `respond-async` a verdict that is there within N seconds is answered at once, and 202 comes only behind them. */
                 Prefer?: string;
             };
             path?: never;
@@ -6500,6 +6502,8 @@ export interface operations {
                     "Signet-Cache": components["headers"]["SignetCache"];
                     /** @description Where this verdict can be read again, by who may read. */
                     Location?: string;
+                    /** @description `wait=N`, where that was the bound. */
+                    "Preference-Applied"?: string;
                     "X-Request-Id": components["headers"]["RequestID"];
                     [name: string]: unknown;
                 };
@@ -6512,7 +6516,7 @@ export interface operations {
                 headers: {
                     /** @description How it stands. */
                     Location?: string;
-                    /** @description `respond-async` */
+                    /** @description What was preferred and done: `respond-async`, `wait=N` where that was the bound. */
                     "Preference-Applied"?: string;
                     "Retry-After": components["headers"]["RetryAfter"];
                     "X-Request-Id": components["headers"]["RequestID"];

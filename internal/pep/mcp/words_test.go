@@ -166,7 +166,49 @@ func hook(t *testing.T, s *Server, d Decider, name, payload, context string) Rep
 	if (r.Result == nil) == (r.Error == nil) {
 		t.Fatalf("a reply is a result or an error: %s", body)
 	}
+	shaped(t, []byte(answer.Result.Content[0].Text))
 	return r
+}
+
+// shaped holds a reply against what the gateway's models want of it: no context, which
+// would take the place of the gateway's own; metadata that is no null; a violation, and
+// an error, with all that they need.
+func shaped(t *testing.T, reply []byte) {
+	t.Helper()
+	var top map[string]json.RawMessage
+	if err := json.Unmarshal(reply, &top); err != nil {
+		t.Fatal(err)
+	}
+	raw := map[string]map[string]json.RawMessage{}
+	for _, key := range []string{"result", "error"} {
+		var of map[string]json.RawMessage
+		if body, there := top[key]; there {
+			if err := json.Unmarshal(body, &of); err != nil || of == nil {
+				t.Fatalf("%s is no object: %s", key, reply)
+			}
+			raw[key] = of
+		}
+	}
+	if _, there := top["context"]; there {
+		t.Errorf("a context is sent: %s", reply)
+	}
+	if result, ok := raw["result"]; ok {
+		if !bytes.HasPrefix(result["metadata"], []byte("{")) || result["continue_processing"] == nil {
+			t.Errorf("the result lacks metadata or continue_processing: %s", reply)
+		}
+		if result["violation"] != nil {
+			var v struct {
+				Reason, Description, Code string
+				HTTPStatusCode            int `json:"http_status_code"`
+			}
+			if err := json.Unmarshal(result["violation"], &v); err != nil || v.Reason == "" || v.Description == "" || v.Code == "" || v.HTTPStatusCode != http.StatusForbidden {
+				t.Errorf("the violation lacks something, %v: %s", err, reply)
+			}
+		}
+	}
+	if e, ok := raw["error"]; ok && (len(e["message"]) < len(`"x"`) || e["plugin_name"] == nil) {
+		t.Errorf("the error lacks something: %s", reply)
+	}
 }
 
 // said is a reply in short: pass, skip, CODE of a violation, or error CODE.

@@ -23,12 +23,16 @@ type input struct {
 	action string
 	// context has the values as they are.
 	context map[string]json.RawMessage
+	// tool is where the tool is that the input is about in place of an image, nil for
+	// none.
+	tool *gateway
 }
 
 // parseInput finds the image in an input document. There are four spellings: our own
 // and the names in circulation at the top, a resource as the gateway and AuthZEN have
 // it, and the payload of one of the gateway's hooks. Two that differ are a mistake:
-// which one would run is not for us to guess.
+// which one would run is not for us to guess. An input that names none may be about a
+// tool, as those of the gateway's policy engine are.
 func parseInput(raw json.RawMessage) (input, *pep.Mistake) {
 	var in input
 	top := object(raw)
@@ -64,7 +68,8 @@ func parseInput(raw json.RawMessage) (input, *pep.Mistake) {
 	}
 	read(top, "input.")
 	read(object(top["payload"]), "input.payload.")
-	if res := object(top["resource"]); res != nil && pep.IsImage(text(res["type"])) {
+	res := object(top["resource"])
+	if pep.IsImage(text(res["type"])) && text(top["action"]) != actionFetch {
 		properties := object(res["properties"])
 		digest, digestAt, m := oneName(properties, "input.resource.properties.", digestNames)
 		mistake = first(mistake, m)
@@ -79,7 +84,13 @@ func parseInput(raw json.RawMessage) (input, *pep.Mistake) {
 	if mistake == nil {
 		mistake = in.rest(top)
 	}
-	if mistake == nil && in.image == "" {
+	switch {
+	case mistake != nil || in.image != "":
+	case len(loose) == 0 && text(res["type"]) == typeTool:
+		var g gateway
+		g, mistake = parseGateway(res)
+		in.tool = &g
+	default:
 		mistake = noImage()
 	}
 	return in, mistake

@@ -41,6 +41,11 @@ type Config struct {
 	Mounts []string
 	// Deadline of an answer; 0: [DefaultDeadline].
 	Deadline time.Duration
+	// Gateways are asked for inputs that are about a tool. Unmapped is what a tool gets
+	// of whose server they know no image: [UnmappedAllow] or [UnmappedDeny]. Where one
+	// of the two is absent, each tool is denied and told so.
+	Gateways Gateways
+	Unmapped string
 	// Build is told where provenance is asked for.
 	Build string
 }
@@ -55,6 +60,9 @@ type face struct {
 func New(cfg Config) (pep.Face, error) {
 	if cfg.Core == nil {
 		return pep.Face{}, errors.New("opadata: Config.Core is missing")
+	}
+	if err := checkUnmapped(cfg); err != nil {
+		return pep.Face{}, err
 	}
 	if cfg.Deadline <= 0 {
 		cfg.Deadline = DefaultDeadline
@@ -166,16 +174,33 @@ func (f *face) serve(ctx context.Context, r *pep.Request) pep.Reply {
 	if !defined {
 		return f.reply(r, response{DecisionID: r.ID, Warning: missing(r, raw)})
 	}
-	res, given, image := f.decide(ctx, r, raw)
-	out := response{DecisionID: res.ID, Warning: missing(r, raw)}
+	ans := f.decide(ctx, r, raw)
+	if ans.failure != nil {
+		reply := f.fail(r, *ans.failure)
+		reply.RetryAfter = ans.failure.RetryAfter
+		return reply
+	}
+	out := response{DecisionID: ans.result.ID, Warning: missing(r, raw)}
 	if out.DecisionID == "" {
 		out.DecisionID = r.ID
 	}
-	out.Result = res.member(member)
+	out.Result = ans.result.member(member)
 	reply := f.reply(r, out)
-	reply.Image, reply.Given = image, given
+	reply.Image, reply.Given = ans.image, ans.given
 	return reply
 }
+
+// answer is what comes of one input.
+type answer struct {
+	result result
+	given  []pep.Given
+	// image that was asked about, for the log; "" for none.
+	image string
+	// failure is why there is no result, nil where there is one.
+	failure *pep.Failure
+}
+
+func unknown() pep.Given { return pep.Given{Decision: verdict.Unknown, From: engine.FromMiss} }
 
 // missing is OPA's warning for a body without input.
 func missing(r *pep.Request, input json.RawMessage) *warning {
@@ -214,26 +239,40 @@ func inputOf(r *pep.Request) (json.RawMessage, error) {
 }
 
 // decide never fails: what is no answer is no allow.
-func (f *face) decide(ctx context.Context, r *pep.Request, raw json.RawMessage) (res result, given []pep.Given, image string) {
+func (f *face) decide(ctx context.Context, r *pep.Request, raw json.RawMessage) answer {
 	in, mistake := parseInput(raw)
-	if mistake == nil {
-		q := pep.Question{
-			Image: in.image, Platform: in.platform, AssessmentID: in.assessment, Principal: r.Principal, RequestID: r.ID,
-		}
-		var ignored []string
-		if q.Context, ignored, mistake = f.cfg.Core.Context(r.State, in.image, in.action, in.context); mistake == nil {
-			ans, err := f.cfg.Core.Answer(ctx, r.State, q)
-			switch {
-			case err == nil:
-				res = resultOf(ans)
-				res.Ignored = ignored
-				return res, []pep.Given{{Decision: ans.Verdict.Decision, From: ans.From}}, in.image
-			case !errors.As(err, &mistake): // the caller went away: nobody reads it
-				return resultOf(f.cfg.Core.Unknown(in.image, pep.StillVerifying(in.image))), nil, in.image
-			}
-		}
+	switch {
+	case mistake != nil:
+		return answer{result: refused(mistake)}
+	case in.tool != nil:
+		return f.tool(ctx, r, *in.tool)
 	}
-	return refused(mistake), nil, ""
+	q := pep.Question{
+		Image: in.image, Platform: in.platform, AssessmentID: in.assessment, Principal: r.Principal, RequestID: r.ID,
+	}
+	var ignored []string
+	if q.Context, ignored, mistake = f.cfg.Core.Context(r.State, in.image, in.action, in.context); mistake != nil {
+		return answer{result: refused(mistake)}
+	}
+	ans := f.ask(ctx, r.State, q)
+	if ans.image != "" {
+		ans.result.Ignored = ignored
+	}
+	return ans
+}
+
+// ask decides on one image.
+func (f *face) ask(ctx context.Context, st *engine.State, q pep.Question) answer {
+	ans, err := f.cfg.Core.Answer(ctx, st, q)
+	var mistake *pep.Mistake
+	switch {
+	case err == nil:
+		return answer{result: resultOf(ans), given: []pep.Given{{Decision: ans.Verdict.Decision, From: ans.From}}, image: q.Image}
+	case errors.As(err, &mistake):
+		return answer{result: refused(mistake)}
+	}
+	// The caller went away: nobody reads it.
+	return answer{result: resultOf(f.cfg.Core.Unknown(q.Image, pep.StillVerifying(q.Image))), image: q.Image}
 }
 
 func resultOf(ans pep.Answer) result {
@@ -260,9 +299,14 @@ func refused(m *pep.Mistake) result {
 	if m.Code == pep.OutOfScope {
 		remediation = "Ask as a principal that may ask about this image; the operator makes one."
 	}
+	return denied(m.Code, m.Detail, remediation, "opa")
+}
+
+// denied is a deny without a verdict.
+func denied(code, message, remediation, rule string) result {
 	return result{
-		Deny: []string{m.Detail}, Decision: verdict.Deny, Warnings: []verdict.Reason{},
-		Reasons: []verdict.Reason{{Code: m.Code, Message: m.Detail, Remediation: remediation, Rule: "opa"}},
+		Deny: []string{message}, Decision: verdict.Deny, Warnings: []verdict.Reason{},
+		Reasons: []verdict.Reason{{Code: code, Message: message, Remediation: remediation, Rule: rule}},
 	}
 }
 
@@ -315,7 +359,7 @@ func (f *face) fail(r *pep.Request, why pep.Failure) pep.Reply {
 	}
 	res := resultOf(f.cfg.Core.Unknown("", why.Reason()))
 	reply := f.reply(r, response{DecisionID: r.ID, Result: res.member(member)})
-	reply.Given = []pep.Given{{Decision: verdict.Unknown, From: engine.FromMiss}}
+	reply.Given = []pep.Given{unknown()}
 	return reply
 }
 

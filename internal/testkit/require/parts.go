@@ -39,6 +39,7 @@ const (
 	partNode       = "node"
 	partOPA        = "opa"
 	partPostgres   = "postgres"
+	partPython     = "python"
 	partRace       = "race"
 	partRedis      = "redis"
 	partRegal      = "regal"
@@ -69,6 +70,7 @@ func parts() []part {
 		{partPostgres, "set SIGNET_TEST_POSTGRES to the URL of a server where tests may create databases", func() (string, error) {
 			return setting("SIGNET_TEST_POSTGRES")
 		}},
+		{partPython, "install Python 3.8 or newer as python3", func() (string, error) { return inPath("python3") }},
 		{partRace, "install a C compiler: the race detector needs one", func() (string, error) { return inPath("cc", "gcc", "clang") }},
 		{partRedis, "set SIGNET_TEST_REDIS to the URL of a server where tests may write under a prefix of their own", func() (string, error) {
 			return setting("SIGNET_TEST_REDIS")

@@ -1,5 +1,5 @@
 // Package require is how a test says that it needs something that not every machine has: the corpus, the actionlint, cosign,
-// opa or regal program, PostgreSQL, Redis, Chromium, Node.js.
+// opa or regal program, PostgreSQL, Redis, Chromium, Node.js, Python.
 //
 //	dir := require.Corpus(t) // skips the test where there is no corpus
 //
@@ -33,6 +33,9 @@ func OPA(t testing.TB) string { t.Helper(); return get(t, partOPA) }
 
 // Postgres returns the URL in SIGNET_TEST_POSTGRES. The test creates a database of its own there, drops it, and touches nothing else.
 func Postgres(t testing.TB) string { t.Helper(); return get(t, partPostgres) }
+
+// Python returns the path of python3. Tests use its standard library alone.
+func Python(t testing.TB) string { t.Helper(); return get(t, partPython) }
 
 // Redis returns the URL in SIGNET_TEST_REDIS. The test writes under a prefix of its own, removes it, and touches nothing else.
 func Redis(t testing.TB) string { t.Helper(); return get(t, partRedis) }

@@ -134,7 +134,7 @@ func TestParse(t *testing.T) {
 		{list: ""},
 		{list: "corpus", want: []string{"corpus"}},
 		{list: " redis , corpus,,redis", want: []string{"redis", "corpus"}},
-		{list: "corpus,Redis", err: `"Redis", which is no part; the parts are actionlint, chromium, corpus, cosign, node, opa, postgres, race, redis, regal, slsa-verifier`},
+		{list: "corpus,Redis", err: `"Redis", which is no part; the parts are actionlint, chromium, corpus, cosign, node, opa, postgres, python, race, redis, regal, slsa-verifier`},
 	}
 	for _, tt := range tests {
 		got, err := Parse(tt.list)
