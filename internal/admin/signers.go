@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/signet-policy/signet/client"
@@ -234,7 +235,7 @@ func (v *view) flips(ops ...client.Operation) flips {
 			problem = "What the change would do could not be found out."
 			v.page.cfg.Log.ErrorContext(v.Request().Context(), "a preview for the page failed", "error", err.Error())
 		}
-		return flips{Problem: problem}
+		return flips{Problem: strings.ReplaceAll(problem, "operations[0].", "")} // of the request, which no person has written
 	}
 	return flips{Preview: out}
 }
