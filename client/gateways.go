@@ -25,6 +25,20 @@ type Gateway struct {
 	UpdatedBy string    `json:"updated_by"`
 	UpdatedAt time.Time `json:"updated_at"`
 	Version   int64     `json:"version"`
+	// LastVerdict is the newest verdict on the image that is kept, whoever asked for
+	// it; nil where there is none.
+	LastVerdict *GatewayVerdict `json:"last_verdict,omitempty"`
+}
+
+// GatewayVerdict is what was last decided on the image behind a gateway.
+type GatewayVerdict struct {
+	ID       string   `json:"id"`
+	Decision Decision `json:"decision"`
+	// Allowed says whether the image might run; a policy in audit mode denies and allows.
+	Allowed bool `json:"allowed"`
+	// Reason is the first reason's message, "" for an allow.
+	Reason string    `json:"reason,omitempty"`
+	At     time.Time `json:"at"`
 }
 
 // PutGateway says what stands behind a gateway. One of GatewayID, URL and Tag is

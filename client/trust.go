@@ -46,6 +46,11 @@ func (c *Client) DeleteTrustRoot(ctx context.Context, name string, version int64
 	return err
 }
 
+// Dependencies tells how it stands with what the server depends on.
+func (c *Client) Dependencies(ctx context.Context) (Page[Dependency], error) {
+	return ask[Page[Dependency]](ctx, c, get(nil), "dependencies")
+}
+
 // RefreshTrustRoot reads a root from its TUF repository now.
 func (c *Client) RefreshTrustRoot(ctx context.Context, name string) (TrustRoot, error) {
 	return ask[TrustRoot](ctx, c, call{method: http.MethodPost}, "trust-roots", name, "refresh")

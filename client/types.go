@@ -309,6 +309,54 @@ type TrustRootContents struct {
 	CTLogs                 int        `json:"ct_logs"`
 	TimestampAuthorities   int        `json:"timestamp_authorities"`
 	NewestSince            *time.Time `json:"newest_since,omitempty"`
+	// NextEnd is the earliest end to come of those that count now: what is signed
+	// after it needs another one. nil: none of them ends.
+	NextEnd *time.Time      `json:"next_end,omitempty"`
+	Parts   []TrustRootPart `json:"parts"`
+}
+
+// TrustRootPart is one authority or log of a root.
+type TrustRootPart struct {
+	// Kind is "certificate_authority", "transparency_log", "ct_log" or
+	// "timestamp_authority".
+	Kind string `json:"kind"`
+	// Name is its address, or the subject of its certificate.
+	Name string `json:"name"`
+	// Since and Until bound what it may vouch for; nil for no bound.
+	Since *time.Time `json:"since,omitempty"`
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// The kinds of a [Dependency].
+const (
+	DependencyState       = "state"
+	DependencyStore       = "store"
+	DependencyRedis       = "redis"
+	DependencyDecisionLog = "decision_log"
+	DependencyRegistry    = "registry"
+	DependencyKMS         = "kms"
+	DependencyTUF         = "tuf"
+	DependencyBundle      = "bundle"
+)
+
+// Dependency is something that the server depends on, as it knows it. Registries are
+// those that this server was asked about since it started; of a principal that is
+// bound to images, those that its images are in.
+type Dependency struct {
+	Kind string `json:"kind"`
+	// Name is the host of a registry, or the name of a signer, a trust root or a
+	// bundle; else the kind.
+	Name string `json:"name"`
+	// State is "ok", "failing", or "unknown" where it was not tried yet.
+	State string `json:"state"`
+	// Optional says that the server is of use without it.
+	Optional bool `json:"optional"`
+	// LastSuccess and LastFailure are when it last worked and when it last did not,
+	// as far as that is kept.
+	LastSuccess *time.Time `json:"last_success,omitempty"`
+	LastFailure *time.Time `json:"last_failure,omitempty"`
+	// Error says why it does not work; "" where it does.
+	Error string `json:"error,omitempty"`
 }
 
 // PutTrustRoot makes a trust root, or replaces it: from a file, or from a TUF

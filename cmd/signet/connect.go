@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/administration"
 	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/attest"
@@ -24,6 +25,7 @@ import (
 	"github.com/signet-policy/signet/internal/pending"
 	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/pep/mcp"
+	"github.com/signet-policy/signet/internal/registry"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/trust"
@@ -260,10 +262,12 @@ type apiParts struct {
 	batch    *store.Batch
 	recorder *recorder
 	source   engine.Source
-	past     pastVerdicts
-	watching *watching
-	core     *pep.Core
-	pending  *pending.Queue
+	// registries is nil where no registry is asked.
+	registries *registry.Client
+	past       pastVerdicts
+	watching   *watching
+	core       *pep.Core
+	pending    *pending.Queue
 	// decisions is nil where no decision log is written.
 	decisions *decisionlog.Log
 	// collectors are metrics of other parts.
@@ -299,6 +303,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 		Previews:       p.previews,
 		Checks:         checks(p),
 		MoreChecks:     moreChecks(p.admin),
+		Registries:     registriesOf(p.registries),
 		Collectors:     p.collectors,
 		RateLimit:      rateLimit(p.file.RateLimit),
 		TrustedProxies: proxies,
@@ -327,6 +332,31 @@ func rateLimit(r config.RateLimit) api.RateLimit {
 		r.Burst = max(1, int(r.PerSecond))
 	}
 	return api.RateLimit{PerSecond: r.PerSecond, Burst: r.Burst}
+}
+
+// registriesOf tells how it went with the registries that a client has asked.
+func registriesOf(c *registry.Client) func() []client.Dependency {
+	if c == nil {
+		return nil
+	}
+	return func() []client.Dependency {
+		known := c.Health()
+		out := make([]client.Dependency, 0, len(known))
+		for _, h := range known {
+			d := client.Dependency{Kind: client.DependencyRegistry, Name: h.Host, State: "ok", Optional: true}
+			if at := h.LastSuccess.UTC(); !h.LastSuccess.IsZero() {
+				d.LastSuccess = &at
+			}
+			if at := h.LastFailure.UTC(); !h.LastFailure.IsZero() {
+				d.LastFailure = &at
+			}
+			if h.LastFailure.After(h.LastSuccess) {
+				d.State, d.Error = "failing", h.Failure
+			}
+			out = append(out, d)
+		}
+		return out
+	}
 }
 
 func checks(p apiParts) []api.Check {

@@ -319,7 +319,7 @@ func (s *server) connectEngine(ctx context.Context, parts serverParts) error {
 		cache: s.cache, batch: batch, recorder: record, source: source, decisions: s.decisions, watching: s.watching, core: s.core, pending: s.pending,
 		past:       pastVerdicts{store: s.store, states: s.inForce, engine: s.engine},
 		previews:   &previewer{inForce: s.inForce, admin: s.admin, engine: s.engine},
-		collectors: []prometheus.Collector{s.metrics}, attester: attester,
+		collectors: []prometheus.Collector{s.metrics}, attester: attester, registries: client,
 	})
 	if err != nil {
 		return err

@@ -101,7 +101,7 @@ func printRoot(std streams, r client.TrustRoot) error {
 		"requires", listOr(requirements(r.Requires), "nothing"), "images", listOr(r.Images, "all"),
 		"contains", fmt.Sprintf("%d certificate authorities, %d transparency logs, %d CT logs, %d timestamp authorities",
 			in.CertificateAuthorities, in.TransparencyLogs, in.CTLogs, in.TimestampAuthorities),
-		"newest since", timeOr(in.NewestSince, ""), "TUF", r.TUFURL, "target", r.Target, "refreshed", refreshed(r),
+		"newest since", timeOr(in.NewestSince, ""), "ends next", timeOr(in.NextEnd, "never"), "TUF", r.TUFURL, "target", r.Target, "refreshed", refreshed(r),
 		"updated", byAt(r.UpdatedBy, &r.UpdatedAt), "version", fmt.Sprint(r.Version),
 	)
 }

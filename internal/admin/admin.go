@@ -111,6 +111,7 @@ func tabs() []tab {
 		{"verify", "Verify", auth.Verify, showVerify},
 		{"results", "Results", auth.Read, listResults},
 		{"policy", "Policy", auth.Read, listPolicies},
+		{"gateways", "Gateways", auth.Read, listGateways},
 		{"trust", "Trust", auth.Read, showTrust},
 		{"tokens", "Tokens", auth.Read, listTokens},
 		{"audit", "Audit", auth.Read, listAudit},
@@ -158,6 +159,8 @@ func (p *Page) routes() {
 	get("/signers/:id/change", confirmSigner)
 	post("/signers/:id/change", changeSigner)
 	post("/signers/preview", previewSigner)
+	get("/signers/:id/compromise", askCompromise)
+	post("/signers/:id/compromise", compromiseSigner)
 	post("/signers/:id/accept-key", acceptKey)
 	post("/signers/:id/refresh-key", refreshKey)
 
@@ -179,6 +182,21 @@ func (p *Page) routes() {
 	post("/policy/:name/exceptions", addException)
 	post("/policy/:name/exceptions/remove", removeException)
 
+	get("/gateways/new", newGateway)
+	post("/gateways/new", createGateway)
+	post("/gateways/check", checkGateway)
+	get("/gateways/:name/edit", editGateway)
+	post("/gateways/:name/edit", updateGateway)
+	get("/gateways/:name/remove", confirmGateway)
+	post("/gateways/:name/remove", removeGateway)
+
+	get("/trust/new", newRoot)
+	post("/trust/new", createRoot)
+	post("/trust/preview", previewRoot)
+	get("/trust/:name/edit", editRoot)
+	post("/trust/:name/edit", updateRoot)
+	get("/trust/:name/remove", confirmRoot)
+	post("/trust/:name/remove", removeRoot)
 	post("/trust/:name/refresh", refreshRoot)
 
 	get("/tokens/new", newToken)

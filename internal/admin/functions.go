@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"maps"
 	"net/url"
 	"regexp"
 	"slices"
@@ -23,6 +24,10 @@ func functions() template.FuncMap {
 				return template.HTML(template.HTMLEscapeString(none)) //nolint:gosec // escaped
 			}
 			return when(*t)
+		},
+		"digestOf": func(image string) string {
+			_, digest, _ := strings.Cut(image, "@")
+			return digest
 		},
 		"brief": brief, "mend": mendOf,
 		"pretty": func(raw json.RawMessage) string {
@@ -44,6 +49,17 @@ func functions() template.FuncMap {
 				return ""
 			}
 			return *s
+		},
+		"partName": partName, "dependencyName": dependencyName, "path": url.PathEscape,
+		"toldBy": func(g client.Gateway) []string {
+			told, value := toldBy(g)
+			return []string{told, value}
+		},
+		"exactly": func(t *time.Time) string {
+			if t == nil {
+				return ""
+			}
+			return t.UTC().Format(time.RFC3339Nano)
 		},
 		"identity": identity, "value": inputTime, "soon": soon,
 		"args": func(pairs ...any) (map[string]any, error) {
@@ -148,6 +164,9 @@ func inputTime(t *time.Time) string {
 	if t == nil {
 		return ""
 	}
+	if t.Second() != 0 || t.Nanosecond() != 0 {
+		return t.UTC().Format("2006-01-02T15:04:05")
+	}
 	return t.UTC().Format(localLayout)
 }
 
@@ -172,6 +191,15 @@ func formTime(text, zone string) (*time.Time, string) {
 		}
 	}
 	return nil, fmt.Sprintf("%q is not a time; write it as 2026-12-31T18:00.", text)
+}
+
+// zonesWith are those, and one more where it is none of them.
+func zonesWith(zone string) []string {
+	all := zones()
+	if !slices.Contains(all, zone) {
+		all = append(all, zone)
+	}
+	return all
 }
 
 // zones are offered; the script adds the reader's own.
@@ -220,6 +248,15 @@ type mistakes struct {
 
 // Any says whether there are some.
 func (m mistakes) Any() bool { return len(m.By)+len(m.Other) > 0 }
+
+// all are the sentences, by field.
+func (m mistakes) all() []string {
+	var out []string
+	for _, field := range slices.Sorted(maps.Keys(m.By)) {
+		out = append(out, m.By[field])
+	}
+	return append(out, m.Other...)
+}
 
 // Of is that of a field, "" for none.
 func (m mistakes) Of(field string) string { return m.By[field] }

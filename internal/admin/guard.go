@@ -60,6 +60,14 @@ func (w visitor) May(p auth.Permission) bool { return auth.Role(w.Role).Allows(p
 // MayAdminister and the like are for templates.
 func (w visitor) MayAdminister() bool { return w.May(auth.Administer) }
 
+// MayOwn says whether what a team owns is this person's to change.
+func (w visitor) MayOwn(owner string) bool {
+	return w.MayAdminister() && (w.Team == "" || w.Team == owner)
+}
+
+// MayWhole says whether what concerns all of the installation may be changed.
+func (w visitor) MayWhole() bool { return w.MayAdminister() && w.Team == "" && len(w.Images) == 0 }
+
 // MayPolicy says whether policies may be written.
 func (w visitor) MayPolicy() bool { return w.May(auth.Policy) }
 

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	_ "time/tzdata" // a form's time zone must not depend on what the machine has
 
@@ -42,7 +43,7 @@ type signerForm struct {
 	Roots    []string
 	Zones    []string
 	// Match is "exact" or "regex"; the others are texts as they were typed.
-	Match, Images, Claims, Expires, NotBefore, Zone, Why string
+	Match, Images, Claims, Expires, NotBefore, SignedFrom, SignedUntil, Zone, Why string
 	// New says that there is no such signer yet.
 	New  bool
 	Keys []keyShown
@@ -59,11 +60,11 @@ func (f signerForm) Action() string {
 
 // signerFields are those that have a place for what is wrong with them.
 func signerFields() []string {
-	return []string{"name", "issuer", "subject", "subject_regex", "claims", "trust_roots", "public_key", "kms_key_ref", "images", "expires_at", "not_before", "owner", "note"}
+	return []string{"name", "issuer", "subject", "subject_regex", "claims", "trust_roots", "public_key", "kms_key_ref", "images", "expires_at", "not_before", "signed_from", "signed_until", "owner", "note"}
 }
 
 func (v *view) form(f signerForm) (signerForm, error) {
-	f.Issuers, f.Zones = issuers(), zones()
+	f.Issuers = issuers()
 	for r, err := range v.api.AllTrustRoots(v.Request().Context()) {
 		if err != nil {
 			return f, err
@@ -73,9 +74,7 @@ func (v *view) form(f signerForm) (signerForm, error) {
 	if f.Zone == "" {
 		f.Zone = "UTC"
 	}
-	if !slices.Contains(f.Zones, f.Zone) {
-		f.Zones = append(f.Zones, f.Zone)
-	}
+	f.Zones = zonesWith(f.Zone)
 	if f.Match == "" {
 		f.Match = "exact"
 	}
@@ -102,7 +101,7 @@ func editSigner(v *view) error {
 	if err != nil {
 		return err
 	}
-	f := signerForm{Signer: s, Images: strings.Join(s.Images, "\n"), Claims: claimsText(s.Claims), Expires: inputTime(s.ExpiresAt), NotBefore: inputTime(s.NotBefore)}
+	f := signerForm{Signer: s, Images: strings.Join(s.Images, "\n"), Claims: claimsText(s.Claims), Expires: inputTime(s.ExpiresAt), NotBefore: inputTime(s.NotBefore), SignedFrom: inputTime(s.SignedFrom), SignedUntil: inputTime(s.SignedUntil)}
 	if s.SubjectRegex != "" {
 		f.Match = "regex"
 	}
@@ -131,7 +130,7 @@ func (v *view) readSigner() signerForm {
 			Images: listOf(v.FormValue("images")), Claims: map[string]string{}, TrustRoots: []string{},
 		},
 		Match: field("match"), Images: v.FormValue("images"), Claims: v.FormValue("claims"),
-		Expires: field("expires_at"), NotBefore: field("not_before"), Zone: field("zone"), Why: field("why"),
+		Expires: field("expires_at"), NotBefore: field("not_before"), SignedFrom: field("signed_from"), SignedUntil: field("signed_until"), Zone: field("zone"), Why: field("why"),
 	}
 	s := &f.Signer
 	switch s.Type {
@@ -165,12 +164,22 @@ func (v *view) readSigner() signerForm {
 	case "kms":
 		s.KMSKeyRef, s.AutoRotate = field("kms_key_ref"), v.FormValue("auto_rotate") == "on"
 	}
-	var problem string
-	if s.ExpiresAt, problem = formTime(f.Expires, f.Zone); problem != "" {
-		f.Mistakes.add("expires_at", problem)
-	}
-	if s.NotBefore, problem = formTime(f.NotBefore, f.Zone); problem != "" {
-		f.Mistakes.add("not_before", problem)
+	for _, t := range []struct {
+		name, text string
+		to         **time.Time
+	}{
+		{"expires_at", f.Expires, &s.ExpiresAt}, {"not_before", f.NotBefore, &s.NotBefore},
+		{"signed_from", f.SignedFrom, &s.SignedFrom}, {"signed_until", f.SignedUntil, &s.SignedUntil},
+	} {
+		var problem string
+		if *t.to, problem = formTime(t.text, f.Zone); problem != "" {
+			f.Mistakes.add(t.name, problem)
+		}
+		// A field has whole seconds: one that was not touched keeps the rest.
+		was, err := time.Parse(time.RFC3339Nano, v.FormValue("was_"+t.name))
+		if err == nil && *t.to != nil && was.Truncate(time.Second).Equal(**t.to) {
+			*t.to = &was
+		}
 	}
 	return f
 }
@@ -239,7 +248,7 @@ func (f signerForm) patch() map[string]any {
 		}
 		return text
 	}
-	out := map[string]any{"name": s.Name, "images": s.Images, "owner": orNull(s.Owner), "note": orNull(s.Note), "expires_at": s.ExpiresAt, "not_before": s.NotBefore}
+	out := map[string]any{"name": s.Name, "images": s.Images, "owner": orNull(s.Owner), "note": orNull(s.Note), "expires_at": s.ExpiresAt, "not_before": s.NotBefore, "signed_from": s.SignedFrom, "signed_until": s.SignedUntil}
 	switch s.Type {
 	case "keyless":
 		claims := map[string]any{}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/signet-policy/signet/client"
@@ -23,8 +24,9 @@ type signersPage struct {
 	// First says that this is the beginning of the list.
 	First    bool
 	Filtered bool
-	Owners   []string
 	Sort     string
+	// Team is whose signers are shown because nothing else was asked for.
+	Team string
 }
 
 // SortBy is where the heading of a column leads: the other way round where it is
@@ -60,12 +62,17 @@ func listSigners(v *view) error {
 		Query: q.Get("query"), Type: q.Get("type"), State: q.Get("state"), Owner: q.Get("owner"), Sort: q.Get("sort"),
 		Cursor: q.Get("cursor"), Limit: pageLength,
 	}
+	team := ""
+	if f.Owner == "" && q.Get("teams") != "all" { // a team begins with its own
+		team = v.who.Team
+		f.Owner = team
+	}
 	page, err := v.api.Signers(v.Request().Context(), f)
 	if err != nil {
 		return err
 	}
 	return v.render(http.StatusOK, "signers", "signers", "Signers", signersPage{
-		Filter: f, Query: q, Signers: page.Items, Next: page.Next, First: f.Cursor == "", Sort: f.Sort,
+		Filter: f, Query: q, Signers: page.Items, Next: page.Next, First: f.Cursor == "", Sort: f.Sort, Team: team,
 		Filtered: f.Query != "" || f.Type != "" || f.State != "" || f.Owner != "",
 	})
 }
@@ -88,7 +95,7 @@ func showSigner(v *view) error {
 	if err != nil {
 		return err
 	}
-	p := signerPage{Signer: s, Mine: v.mayChange(s.Owner)}
+	p := signerPage{Signer: s, Mine: v.who.MayOwn(s.Owner)}
 	p.Keys, _ = keysOf(s.PublicKey) // what is stored was checked
 	audit, err := v.api.Audit(ctx, client.AuditFilter{Object: "signer/" + s.ID, Limit: 20})
 	if err != nil && !client.IsForbidden(err) {
@@ -104,11 +111,6 @@ func showSigner(v *view) error {
 		return err
 	}
 	return v.render(http.StatusOK, "signer", "signers", s.Name, p)
-}
-
-// mayChange says whether what a team owns is this person's to change.
-func (v *view) mayChange(owner string) bool {
-	return v.who.MayAdminister() && (v.who.Team == "" || v.who.Team == owner)
 }
 
 // relying are the policies that count a signer: those that name it, and those that
@@ -233,7 +235,7 @@ func (v *view) flips(ops ...client.Operation) flips {
 			problem = "What the change would do could not be found out."
 			v.page.cfg.Log.ErrorContext(v.Request().Context(), "a preview for the page failed", "error", err.Error())
 		}
-		return flips{Problem: problem}
+		return flips{Problem: strings.ReplaceAll(problem, "operations[0].", "")} // of the request, which no person has written
 	}
 	return flips{Preview: out}
 }

@@ -43,9 +43,39 @@ func (s *Service) Gateways(ctx context.Context, c Caller, limit int, after strin
 			page.Next = page.Items[limit-1].Name
 			break
 		}
-		page.Items = append(page.Items, gateway(r))
+		g, err := s.shownGateway(ctx, r)
+		if err != nil {
+			return page, err
+		}
+		page.Items = append(page.Items, g)
 	}
 	return page, nil
+}
+
+// shownGateway is a gateway together with the last verdict on what stands behind it.
+// Who sees the gateway sees verdicts on its image.
+func (s *Service) shownGateway(ctx context.Context, r store.GatewayRow) (client.Gateway, error) {
+	g := gateway(r)
+	if s.imageName == nil {
+		return g, nil
+	}
+	name, err := s.imageName(r.Image)
+	if err != nil {
+		return g, nil //nolint:nilerr // of another version, whose names we do not read: nothing is known of its verdicts
+	}
+	_, digest, _ := strings.Cut(r.Image, "@")
+	rows, _, err := s.store.Verdicts(ctx, store.Filter{Digest: digest, ImageName: name}, store.Page{Limit: 1})
+	if err != nil {
+		return g, fmt.Errorf("the last verdict of gateway %q: %w", r.Name, err)
+	}
+	if len(rows) == 1 {
+		last := rows[0]
+		g.LastVerdict = &client.GatewayVerdict{ID: last.ID, Decision: client.Decision(last.Decision), Allowed: last.Allowed, At: last.CreatedAt}
+		if last.VerificationError != nil {
+			g.LastVerdict.Reason = *last.VerificationError
+		}
+	}
+	return g, nil
 }
 
 func (s *Service) seesGateway(c Caller, r store.GatewayRow) bool {
@@ -84,7 +114,7 @@ func (s *Service) Gateway(ctx context.Context, c Caller, name string) (client.Ga
 	if err != nil {
 		return client.Gateway{}, missing(err, "there is no gateway %q", name)
 	}
-	return gateway(row), nil
+	return s.shownGateway(ctx, row)
 }
 
 // PutGateway says which image stands behind a gateway. version is that of what it
@@ -129,7 +159,7 @@ func (s *Service) PutGateway(ctx context.Context, c Caller, name string, in clie
 	if err != nil {
 		return client.Gateway{}, err
 	}
-	return gateway(row), nil
+	return s.shownGateway(ctx, row)
 }
 
 // unlikeOthers makes sure that a gateway is told by one row.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/store/storetest"
+	"github.com/signet-policy/signet/internal/verdict"
 )
 
 const gatewayImage = "ghcr.io/org/tools@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -97,6 +99,32 @@ func TestGateways(t *testing.T) {
 			if !errors.As(err, &all) || all[0].Field != field {
 				t.Errorf("%s: %v", field, err)
 			}
+		}
+		// The last verdict on the image behind a gateway is told with it, and no other's.
+		if g, err := f.Gateway(ctx, by, "tools"); err != nil || g.LastVerdict != nil {
+			t.Errorf("a verdict before there is one: %+v, %v", g.LastVerdict, err)
+		}
+		_, digest, _ := strings.Cut(gatewayImage, "@")
+		decided := func(n int, image string, decision verdict.Decision) {
+			t.Helper()
+			r := storetest.Record(t, n, storetest.Facts(t, digest, "a@example.com"), image)
+			r.Verdict.Decision, r.Verdict.Allowed = decision, decision == verdict.Allow
+			if decision != verdict.Allow {
+				r.Verdict.Reasons = []verdict.Reason{{Code: "unsigned", Message: "it is not signed"}}
+			}
+			if err := f.store.Record(ctx, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		decided(1, "ghcr.io/org/tools", verdict.Allow)
+		decided(2, "ghcr.io/org/tools", verdict.Deny)
+		decided(3, "ghcr.io/org/copy", verdict.Allow) // the same digest, elsewhere
+		last, err := f.Gateway(ctx, by, "tools")
+		if err != nil || last.LastVerdict == nil {
+			t.Fatalf("the last verdict: %+v, %v", last, err)
+		}
+		if v := last.LastVerdict; !strings.HasSuffix(v.ID, "02") || v.Decision != client.Deny || v.Allowed || v.Reason != "it is not signed" || v.At.IsZero() {
+			t.Errorf("the last verdict is %+v", v)
 		}
 		list, err := f.Gateways(ctx, by, 2, "")
 		if err != nil || len(list.Items) != 2 || list.Next != "tools" {

@@ -63,7 +63,7 @@ func (s *Service) TrustRoots(ctx context.Context, c Caller) ([]client.TrustRoot,
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, shownRoot(row, root, failed[row.Name]))
+		list = append(list, s.shownRoot(row, root, failed[row.Name]))
 	}
 	return list, nil
 }
@@ -94,7 +94,7 @@ func (s *Service) showRoot(ctx context.Context, row store.RootRow) (client.Trust
 	if err != nil {
 		return client.TrustRoot{}, err
 	}
-	w := shownRoot(row, root, failed[row.Name])
+	w := s.shownRoot(row, root, failed[row.Name])
 	w.TrustedRoot = root.Bytes()
 	return w, nil
 }
@@ -113,7 +113,7 @@ func (s *Service) failedRefreshes(ctx context.Context) (map[string]string, error
 }
 
 // shownRoot is what the API says of a root, but for its bytes.
-func shownRoot(row store.RootRow, root *trust.Root, failed string) client.TrustRoot {
+func (s *Service) shownRoot(row store.RootRow, root *trust.Root, failed string) client.TrustRoot {
 	c, req := root.Contents(), root.Requires()
 	w := client.TrustRoot{
 		Name: row.Name, Source: row.Source, Position: row.Position, Kind: row.Kind, Digest: row.Digest,
@@ -121,17 +121,26 @@ func shownRoot(row store.RootRow, root *trust.Root, failed string) client.TrustR
 		TUFURL: row.TUFURL, Target: row.Target, RefreshedAt: row.RefreshedAt,
 		Contains: client.TrustRootContents{
 			CertificateAuthorities: c.CertificateAuthorities, TransparencyLogs: c.TransparencyLogs,
-			CTLogs: c.CTLogs, TimestampAuthorities: c.TimestampAuthorities,
+			CTLogs: c.CTLogs, TimestampAuthorities: c.TimestampAuthorities, Parts: make([]client.TrustRootPart, 0, len(c.Parts)),
 		},
 		UpdatedBy: row.UpdatedBy, UpdatedAt: row.UpdatedAt, Version: row.Version,
 	}
 	if row.Kind == kindTUF { // else it is of a root that was one, and is not now
 		w.Error = failed
 	}
-	if !c.NewestSince.IsZero() {
-		w.Contains.NewestSince = &c.NewestSince
+	w.Contains.NewestSince, w.Contains.NextEnd = bound(c.NewestSince), bound(c.NextEnd(s.now()))
+	for _, p := range c.Parts {
+		w.Contains.Parts = append(w.Contains.Parts, client.TrustRootPart{Kind: p.Kind, Name: p.Name, Since: bound(p.Since), Until: bound(p.Until)})
 	}
 	return w
+}
+
+// bound is a time, nil for the zero one.
+func bound(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 // Objects reads values that were kept, see [store.Store.Object].

@@ -165,11 +165,18 @@ func TestTrustRoots(t *testing.T) {
 	body := instanceRoot(t, "own", 1)
 	got := s.mustPut("own", client.PutTrustRoot{TrustedRoot: body, Images: []string{"ghcr.io/org/**"}}, nil)
 	root := parsedRoot(t, "own", body)
-	since := root.Contents().NewestSince
+	since, next := root.Contents().NewestSince, root.Contents().NextEnd(start)
+	parts := []client.TrustRootPart{}
+	for _, p := range root.Contents().Parts {
+		parts = append(parts, client.TrustRootPart{Kind: p.Kind, Name: p.Name, Since: bound(p.Since), Until: bound(p.Until)})
+	}
+	if len(parts) < 4 {
+		t.Errorf("%d parts", len(parts))
+	}
 	want := client.TrustRoot{
 		Name: "own", Source: "api", Kind: "file", Digest: root.Digest(),
 		Requires: client.Requires{Log: true, SCT: true}, Images: []string{"ghcr.io/org/**"},
-		Contains:    client.TrustRootContents{CertificateAuthorities: 1, TransparencyLogs: 2, CTLogs: 1, TimestampAuthorities: root.Contents().TimestampAuthorities, NewestSince: &since},
+		Contains:    client.TrustRootContents{CertificateAuthorities: 1, TransparencyLogs: 2, CTLogs: 1, TimestampAuthorities: root.Contents().TimestampAuthorities, NewestSince: &since, NextEnd: bound(next), Parts: parts},
 		TrustedRoot: root.Bytes(), UpdatedBy: "alice", UpdatedAt: start, Version: 1,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

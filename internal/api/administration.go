@@ -50,6 +50,7 @@ type Administration interface {
 	DiffPolicy(ctx context.Context, by administration.Caller, name string, from, to *int64) (client.PolicyDiff, error)
 	RollbackPolicy(ctx context.Context, by administration.Caller, name string, to *int64) (client.Policy, error)
 
+	Dependencies(ctx context.Context, by administration.Caller) ([]client.Dependency, error)
 	Bundles(ctx context.Context, by administration.Caller, limit int, after string) (client.Page[client.Bundle], error)
 	Bundle(ctx context.Context, by administration.Caller, name string) (client.Bundle, error)
 	BundleArchive(ctx context.Context, by administration.Caller, name string) ([]byte, error)

@@ -107,6 +107,7 @@ func endpoints() []endpoint {
 		{"DELETE", v1 + "/watch/aa", "", "", nil, writes, "Unwatch aa", 204, "", ""},
 		{"GET", v1 + "/webhooks/chat/key", "", "", nil, administers, "WebhookKey chat", 200, "", ""},
 
+		{"GET", v1 + "/dependencies", "", "", nil, reads, "Dependencies", 200, "", ""},
 		{"GET", v1 + "/gateways", "", "", nil, reads, "Gateways 50 ", 200, "", ""},
 		{"GET", v1 + "/gateways/tools", "", "", nil, reads, "Gateway tools", 200, `"3"`, ""},
 		{"PUT", v1 + "/gateways/tools", mediaJSON, `{"gateway_id":"5f2c","image":"ghcr.io/org/tools@sha256:aa"}`, nil, administers, "PutGateway tools " + fmt.Sprintf("%+v", client.PutGateway{GatewayID: "5f2c", Image: "ghcr.io/org/tools@sha256:aa"}) + " new", 201, `"3"`, v1 + "/gateways/tools"},

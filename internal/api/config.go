@@ -119,6 +119,9 @@ type Config struct {
 	// MoreChecks gives outcomes of checks that come and go; nil: none. It is
 	// called as a check is run: for two seconds at most, once a second at most.
 	MoreChecks func(ctx context.Context) []CheckOutcome
+	// Registries tells how it went with the registries that were asked; nil: nobody
+	// knows.
+	Registries func() []client.Dependency
 	// Build names this binary, in metrics and in the details of /readyz.
 	Build string
 	// Log gets one line per request: hits and health at debug, the rest at

@@ -66,7 +66,8 @@ func aPolicy(name string) client.Policy {
 }
 
 func aRoot(name string) client.TrustRoot {
-	return client.TrustRoot{Name: name, Source: "api", Kind: "file", Digest: "sha256:x", Images: []string{}, UpdatedBy: "admin", UpdatedAt: testNow, Version: 5}
+	return client.TrustRoot{Name: name, Source: "api", Kind: "file", Digest: "sha256:x", Images: []string{}, UpdatedBy: "admin", UpdatedAt: testNow, Version: 5,
+		Contains: client.TrustRootContents{NextEnd: &testNow, Parts: []client.TrustRootPart{{Kind: "ct_log", Name: "https://log.example", Until: &testNow}}}}
 }
 
 func anEntry(seq int64) client.AuditEntry {
@@ -287,11 +288,16 @@ func (f *fakeAdministration) ImportTrust(_ context.Context, by administration.Ca
 	return client.TrustImport{TrustRoots: []string{}, Policies: []string{}, Bundles: []string{}, Signers: client.Imported{Created: []string{}, Updated: []string{}, Unchanged: []string{}}, Key: "k", MadeAt: testNow}, f.note(by, "ImportTrust", signed, keyPEM, dryRun)
 }
 
+func (f *fakeAdministration) Dependencies(_ context.Context, by administration.Caller) ([]client.Dependency, error) {
+	return []client.Dependency{{Kind: client.DependencyTUF, Name: "own", State: "failing", Optional: true, LastFailure: &testNow, Error: "out of reach"}}, f.note(by, "Dependencies")
+}
+
 func aGateway() client.Gateway {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return client.Gateway{
 		Name: "tools", GatewayID: "5f2c", Image: "ghcr.io/org/tools@sha256:" + strings.Repeat("a", 64), Source: "api",
 		CreatedBy: "admin", CreatedAt: at, UpdatedBy: "admin", UpdatedAt: at, Version: 3,
+		LastVerdict: &client.GatewayVerdict{ID: "01JZ0000000000000000000000", Decision: client.Deny, Reason: "it is not signed", At: at},
 	}
 }
 

@@ -219,6 +219,7 @@ func (s *Server) administrationRoutes() []*route {
 		{method: http.MethodGet, path: v1 + "/trust/export-key", need: auth.Administer, serve: s.by(s.exportKey)},
 		{method: http.MethodPost, path: v1 + "/trust/import", need: auth.Administer, body: true, large: true, query: []string{"dry_run"}, serve: byJSON(s, trustImportExample, s.importTrust)},
 
+		{method: http.MethodGet, path: v1 + "/dependencies", need: auth.Read, serve: s.by(s.getDependencies)},
 		{method: http.MethodGet, path: v1 + "/watch", need: auth.Read, query: []string{"source", "limit", "cursor"}, serve: s.by(s.listWatched)},
 		{method: http.MethodPut, path: v1 + "/watch", need: auth.Policy, body: true, serve: byJSON(s, watchExample, s.putWatched)},
 		{method: http.MethodDelete, path: v1 + "/watch/:id", need: auth.Policy, serve: s.by(s.deleteWatched)},

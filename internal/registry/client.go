@@ -26,6 +26,7 @@ type Client struct {
 	auth      *authState
 	indexes   *indexCache
 	resting   resting
+	health    health
 	backoff   time.Duration
 }
 
@@ -55,6 +56,7 @@ func New(cfg Config) (*Client, error) {
 		},
 		indexes: &indexCache{m: map[string]index{}},
 		resting: resting{until: map[string]time.Time{}},
+		health:  health{hosts: map[string]Health{}},
 		backoff: firstBackoff,
 	}
 	var err error

@@ -80,6 +80,12 @@ func mediaTypeOf(contentType string) string {
 // help. The error is a *brokenError or an *evidence.Problem; any status that is
 // not worth another try is a reply.
 func (c *Client) fetch(ctx context.Context, rq request) (reply, error) {
+	rp, err := c.attempts(ctx, rq)
+	c.health.note(ctx, rq.Host, rp, err, c.cfg.Now())
+	return rp, err
+}
+
+func (c *Client) attempts(ctx context.Context, rq request) (reply, error) {
 	for attempt := 1; ; attempt++ {
 		rp, err := c.attempt(ctx, rq)
 		wait, again := c.again(ctx, attempt, rp, err)

@@ -1,11 +1,13 @@
 package trust
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -20,6 +22,41 @@ type Contents struct {
 	// NewestSince is the latest start of a validity among all of them, UTC; zero
 	// where none has a start.
 	NewestSince time.Time
+	// Parts are all of them, by kind and then by when they begin.
+	Parts []Part
+}
+
+// The kinds of a [Part].
+const (
+	KindCertificateAuthority = "certificate_authority"
+	KindTransparencyLog      = "transparency_log"
+	KindCTLog                = "ct_log"
+	KindTimestampAuthority   = "timestamp_authority"
+)
+
+// Part is one authority or log of a root.
+type Part struct {
+	Kind string
+	// Name is its address, or the subject of its certificate; for people.
+	Name string
+	// Since and Until bound what it may vouch for, UTC; zero for no bound. Until is
+	// the earlier of the root's word and the end of the part's own certificates.
+	Since, Until time.Time
+}
+
+// NextEnd is the earliest end of the parts that count at the time; zero where none
+// of them has one.
+func (c Contents) NextEnd(at time.Time) time.Time {
+	var next time.Time
+	for _, p := range c.Parts {
+		if p.Since.After(at) || p.Until.IsZero() || !p.Until.After(at) {
+			continue
+		}
+		if next.IsZero() || p.Until.Before(next) {
+			next = p.Until
+		}
+	}
+	return next
 }
 
 // parts counts everything.
@@ -39,7 +76,11 @@ func (r *Root) Contents() Contents {
 		if p.start.After(c.NewestSince) {
 			c.NewestSince = p.start.UTC()
 		}
+		c.Parts = append(c.Parts, p.part())
 	}
+	slices.SortFunc(c.Parts, func(a, b Part) int {
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), a.Since.Compare(b.Since), strings.Compare(a.Name, b.Name), a.Until.Compare(b.Until))
+	})
 	return c
 }
 
@@ -48,22 +89,55 @@ func (r *Root) Contents() Contents {
 type validity struct {
 	id         string
 	start, end time.Time
+	kind, name string
+	// chain are the certificates of an authority.
+	chain []*x509.Certificate
+}
+
+func (v validity) part() Part {
+	p := Part{Kind: v.kind, Name: v.name, Since: utc(v.start), Until: utc(v.end)}
+	for _, c := range v.chain {
+		if c == nil {
+			continue
+		}
+		if p.Name == "" {
+			p.Name = c.Subject.String()
+		}
+		if end := c.NotAfter.UTC(); p.Until.IsZero() || end.Before(p.Until) {
+			p.Until = end
+		}
+	}
+	return p
+}
+
+// utc leaves the zero time as it is.
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.UTC()
 }
 
 func (r *Root) validities() []validity {
 	var all []validity
 	for _, ca := range r.material.FulcioCertificateAuthorities() {
 		if f, ok := ca.(*root.FulcioCertificateAuthority); ok {
-			all = append(all, validity{"ca " + certificateID(f.Root, f.Intermediates), f.ValidityPeriodStart, f.ValidityPeriodEnd})
+			all = append(all, validity{
+				id: "ca " + certificateID(f.Root, f.Intermediates), start: f.ValidityPeriodStart, end: f.ValidityPeriodEnd,
+				kind: KindCertificateAuthority, name: f.URI, chain: append([]*x509.Certificate{f.Root}, f.Intermediates...),
+			})
 		}
 	}
-	for kind, logs := range map[string]map[string]*root.TransparencyLog{"log ": r.material.RekorLogs(), "ct ": r.material.CTLogs()} {
+	for kind, logs := range map[string]map[string]*root.TransparencyLog{KindTransparencyLog: r.material.RekorLogs(), KindCTLog: r.material.CTLogs()} {
 		for id, log := range logs {
-			all = append(all, validity{kind + id, log.ValidityPeriodStart, log.ValidityPeriodEnd})
+			all = append(all, validity{id: kind + " " + id, start: log.ValidityPeriodStart, end: log.ValidityPeriodEnd, kind: kind, name: cmp.Or(log.BaseURL, id)})
 		}
 	}
 	for _, tsa := range r.authorities() {
-		all = append(all, validity{"tsa " + certificateID(tsa.Root, append(slices.Clone(tsa.Intermediates), tsa.Leaf)), tsa.ValidityPeriodStart, tsa.ValidityPeriodEnd})
+		all = append(all, validity{
+			id: "tsa " + certificateID(tsa.Root, append(slices.Clone(tsa.Intermediates), tsa.Leaf)), start: tsa.ValidityPeriodStart, end: tsa.ValidityPeriodEnd,
+			kind: KindTimestampAuthority, name: tsa.URI, chain: append([]*x509.Certificate{tsa.Leaf, tsa.Root}, tsa.Intermediates...),
+		})
 	}
 	return all
 }

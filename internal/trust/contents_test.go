@@ -49,10 +49,61 @@ func TestContents(t *testing.T) {
 		"a timestamp authority":   func(r *sigstack.TrustedRoot) { r.TSAs[0].ValidFor.Start = later },
 	} {
 		t.Run(name+" is the newest", func(t *testing.T) {
-			if diff := cmp.Diff(want, instance(t, edit).Contents()); diff != "" {
+			got := instance(t, edit).Contents()
+			if n := want.CertificateAuthorities + want.TransparencyLogs + want.CTLogs + want.TimestampAuthorities; len(got.Parts) != n {
+				t.Errorf("%d parts, want %d", len(got.Parts), n)
+			}
+			got.Parts = nil
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// What counts now and ends first is told; what has ended, and what is to come, is not
+// what ends next.
+func TestNextEnd(t *testing.T) {
+	from := stack(t).From.UTC()
+	day := 24 * time.Hour
+	r := instance(t, func(r *sigstack.TrustedRoot) {
+		r.Rekor[0].PublicKey.ValidFor.End = ends(t, 10*day)
+		r.Rekor[1].PublicKey.ValidFor.Start, r.Rekor[1].PublicKey.ValidFor.End = from.Add(20*day), ends(t, 30*day)
+	}).Contents()
+	logs := map[string]bool{}
+	var certificates time.Time // the end of the first certificate
+	for _, p := range r.Parts {
+		if p.Kind == trust.KindTransparencyLog {
+			logs[p.Since.Format(time.DateOnly)+" "+p.Until.Format(time.DateOnly)] = p.Name != ""
+		}
+		if p.Kind == trust.KindCertificateAuthority {
+			certificates = p.Until
+			if p.Name == "" {
+				t.Error("an authority has no name")
+			}
+		}
+	}
+	want := map[string]bool{
+		from.Format(time.DateOnly) + " " + from.Add(10*day).Format(time.DateOnly):             true,
+		from.Add(20*day).Format(time.DateOnly) + " " + from.Add(30*day).Format(time.DateOnly): true,
+	}
+	if diff := cmp.Diff(want, logs); diff != "" {
+		t.Error(diff)
+	}
+	if certificates.IsZero() {
+		t.Fatal("the certificates of an authority end, and that is not told")
+	}
+	for _, tt := range []struct {
+		at   time.Duration
+		want time.Time
+	}{{day, from.Add(10 * day)}, {10 * day, certificates}, {21 * day, from.Add(30 * day)}} {
+		want := tt.want
+		if certificates.Before(want) {
+			want = certificates
+		}
+		if got := r.NextEnd(from.Add(tt.at)); !got.Equal(want) {
+			t.Errorf("after %s the next end is %s, want %s", tt.at, got, want)
+		}
 	}
 }
 

@@ -69,6 +69,15 @@ func furnish(s *server) {
 			s.Fatal(err)
 		}
 	}
+	for name, of := range map[string]struct{ sample, told, note string }{"tools": {"keyless", "0f6c1d1e9f0b4c0e8b0f2a3c4d5e6f70", "of team A"}, "legacy": {"unsigned", "9a1b77c05d2e4f3a8c6b1d0e2f4a5b6c", "is being moved"}} {
+		verdict, err := s.api.Verify(ctx, client.VerdictRequest{Image: s.image(of.sample)})
+		if err != nil {
+			s.Fatal(err)
+		}
+		if _, err := s.api.PutGateway(ctx, name, client.PutGateway{GatewayID: of.told, Image: verdict.Pinned, Note: of.note}, nil); err != nil {
+			s.Fatal(err)
+		}
+	}
 	policy, err := s.api.Policy(ctx, "default")
 	if err != nil {
 		s.Fatal(err)
@@ -101,7 +110,7 @@ func (s *server) enable(name string, on bool) {
 // tabs are all that the bar has, and what is to be on each.
 var tabs = []struct{ name, has string }{
 	{"signers", "acme-release"}, {"verify", "Why was an image refused?"}, {"results", "Decisions of the last 30 days"}, {"policy", "its pipeline is being moved"},
-	{"trust", "Health"}, {"tokens", "auditor"}, {"audit", "Check the chain"},
+	{"gateways", "of team A"}, {"trust", "Health"}, {"tokens", "auditor"}, {"audit", "Check the chain"},
 }
 
 // more are pages behind the tabs that are looked at too.
@@ -109,6 +118,9 @@ var more = []struct{ name, path, has string }{
 	{"signer-new", "/signers/new", "As it would be"},
 	{"policy-edit", "/policy/default/edit", "Save, and put in force"},
 	{"token-new", "/tokens/new", "Make the token"},
+	{"gateway-new", "/gateways/new", "Add the gateway"},
+	{"gateway-remove", "/gateways/tools/remove", "Forget tools"},
+	{"root-new", "/trust/new", "Trust this root"},
 }
 
 // TestScreenshots looks at every page in both themes and on a telephone: nothing is
@@ -136,7 +148,7 @@ func TestScreenshots(t *testing.T) {
 		shots = append(shots, shot{m.name, m.path, m.has})
 	}
 	shots = append(shots, shot{"verdict", "/results/" + denied.Items[0].ID, "This image may not run"}, shot{"verdict-2", "/results/" + denied.Items[last].ID, "This image may not run"},
-		shot{"signer", "/signers/" + signers.Items[0].ID, "What relies on it"}, shot{"signer-disable", "/signers/" + signers.Items[0].ID + "/change?action=disable", "would now be denied"},
+		shot{"signer", "/signers/" + signers.Items[0].ID, "What relies on it"}, shot{"signer-compromise", "/signers/" + signers.Items[0].ID + "/compromise", "Last good moment"}, shot{"signer-disable", "/signers/" + signers.Items[0].ID + "/change?action=disable", "would now be denied"},
 		shot{"history", "/policy/default/history", "Compare"}, shot{"policy-one", "/policy/default", "Where it comes from"})
 	documented := map[string]bool{}
 	for _, tab := range tabs {

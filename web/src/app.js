@@ -82,8 +82,15 @@ function zones(within) {
 	}
 }
 
+// On a narrow screen the bar scrolls: the tab that one is on is in sight.
+function showTab(within) {
+	const tab = within.querySelector(".tabs a[aria-current]");
+	if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;
+}
+
 function setUp(within) {
 	if (!within || !within.querySelectorAll) return;
+	showTab(within);
 	localTimes(within);
 	zones(within);
 	for (const b of within.querySelectorAll("[data-copy]")) b.hidden = !navigator.clipboard;

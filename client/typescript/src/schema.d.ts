@@ -1087,6 +1087,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/dependencies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How it stands with what the server depends on
+         * @description Roles: viewer, author, admin. The state in force, the database, Redis and the decision log as they are now; the registries that this server was asked about since it started; the keys of KMS signers, the trust roots of TUF repositories, and policy bundles, as they were last fetched. All of them at once.
+         */
+        get: operations["listDependencies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/gateways": {
         parameters: {
             query?: never;
@@ -3019,6 +3039,26 @@ export interface components {
              * @description When its newest part begins: a root whose newest part begins earlier is older.
              */
             newest_since?: string;
+            /**
+             * Format: date-time
+             * @description The earliest end to come of those that count now; not there where none of them ends.
+             */
+            next_end?: string;
+            parts: components["schemas"]["TrustRootPart"][];
+        };
+        /** @description One authority or log of a root. */
+        TrustRootPart: {
+            /** @enum {string} */
+            kind: "certificate_authority" | "transparency_log" | "ct_log" | "timestamp_authority";
+            /** @description Its address, or the subject of its certificate. */
+            name: string;
+            /** Format: date-time */
+            since?: string;
+            /**
+             * Format: date-time
+             * @description What is signed later does not count by it.
+             */
+            until?: string;
         };
         /** @description Either trusted_root, or tuf_url and tuf_root. */
         PutTrustRoot: {
@@ -3303,6 +3343,42 @@ export interface components {
             updated_at: string;
             /** @description Rises with each change; the ETag. */
             version: number;
+            last_verdict?: components["schemas"]["GatewayVerdict"];
+        };
+        /** @description The newest verdict on the image that is kept, whoever asked for it. */
+        GatewayVerdict: {
+            id: components["schemas"]["ID"];
+            decision: components["schemas"]["Decision"];
+            /** @description Whether the image might run. */
+            allowed: boolean;
+            /** @description The first reason; not there for an allow. */
+            reason?: string;
+            /** Format: date-time */
+            at: string;
+        };
+        /** @description What the server depends on. */
+        DependencyPage: {
+            items: components["schemas"]["Dependency"][];
+        };
+        /** @description Something that the server depends on, as it knows it. */
+        Dependency: {
+            /** @enum {string} */
+            kind: "state" | "store" | "redis" | "decision_log" | "registry" | "kms" | "tuf" | "bundle";
+            /** @description The host of a registry, or the name of a signer, a trust root or a bundle; else the kind. */
+            name: string;
+            /**
+             * @description unknown: it was not tried yet.
+             * @enum {string}
+             */
+            state: "ok" | "failing" | "unknown";
+            /** @description The server is of use without it. */
+            optional: boolean;
+            /** Format: date-time */
+            last_success?: string;
+            /** Format: date-time */
+            last_failure?: string;
+            /** @description Why it does not work. */
+            error?: string;
         };
         /** @description What stands behind a gateway. One of `gateway_id`, `url` and `tag` is given: nobody chooses an id, and whoever registers a gateway chooses its URL and its tags. */
         PutGateway: {
@@ -6158,6 +6234,33 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listDependencies: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DependencyPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
