@@ -130,7 +130,7 @@ func (s *Service) PutPolicyWith(ctx context.Context, c Caller, name, owner strin
 	if err := s.checkShadow(ctx, p, before); err != nil {
 		return client.Policy{}, err
 	}
-	if err := s.checkGroups(ctx, p, before); err != nil {
+	if err := s.checkNamed(ctx, p, before); err != nil {
 		return client.Policy{}, err
 	}
 	if err := s.resolvePolicy(ctx, p); err != nil {

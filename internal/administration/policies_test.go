@@ -248,3 +248,39 @@ func TestSeedFallback(t *testing.T) {
 		t.Errorf("after it was replaced: %s", got)
 	}
 }
+
+// Signers whom a policy wants by name are registered before it is put, wherever it
+// names them, and stay while it does.
+func TestNamedSignersAreThere(t *testing.T) {
+	f := onSQLite(t)
+	ctx := t.Context()
+	put := func(body string) error {
+		_, err := f.PutPolicy(ctx, root, "named", "", []byte("trusted_signers: [{type: registry}]\n"+body), nil)
+		return err
+	}
+	for _, tt := range []struct{ body, field string }{
+		{"groups: [{name: g, signers: [absent]}]\n", "groups[0].signers[0]"},
+		{"attestations: [{predicate_type: spdx}, {predicate_type: vuln, max_age: 1d, signers: [absent]}]\n", "attestations[1].signers[0]"},
+		{"attestations: [{predicate_type: vuln, max_age: 1d}]\ncontents: {vulnerabilities: {maximum_severity: low, vex: {signers: [absent]}}}\n", "contents.vulnerabilities.vex.signers[0]"},
+		{"contents: {base_images: {allowed: [\"docker.io/**\"], signers: [absent]}}\n", "contents.base_images.signers[0]"},
+		{"slsa: {require_attestation: true, minimum_level: 1, trusted_sources: [\"https://github.com/acme\"], trusted_builders: [{builder: \"https://github.com/slsa-framework/slsa-github-generator\", signers: [absent]}]}\n", "slsa.trusted_builders[0].signers[0]"},
+		{"verification_summaries: [{verifiers: [absent], verifier_id: \"https://v.example\", max_age: 1d}]\n", "verification_summaries[0].verifiers[0]"},
+	} {
+		t.Run(tt.field, func(t *testing.T) {
+			f.untouched(t, func() {
+				mistakes(t, put(tt.body), tt.field+`: "absent" is no registered signer; register it first (signet signers add --name absent), or name another: nobody is registered`)
+			})
+		})
+	}
+	if got := someNames([]string{"b", "a"}); got != "registered: a, b" {
+		t.Error(got)
+	}
+	if got := someNames(strings.Split("abcdefghijkl", "")); got != "registered: a, b, c, d, e, f, g, h, i, j and others (signet signers list)" {
+		t.Error(got)
+	}
+	wanted := must[client.Signer](t)(f.CreateSigner(ctx, root, keyless("absent")))
+	if err := put("attestations: [{predicate_type: spdx, signers: [absent]}]\n"); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, f.DeleteSigner(ctx, root, wanted.ID, wanted.Version), ErrConflict, `policy "named" names it`)
+}

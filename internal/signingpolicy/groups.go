@@ -192,20 +192,58 @@ func (p *Policy) GroupsInForce() []signers.Group {
 }
 
 // NamesRegistered are the registered signers that the policy names, each once:
-// among its signers, or in its groups.
+// among its signers, or where it wants one in particular.
 func (p *Policy) NamesRegistered() []string {
 	names := slices.Clone(p.RegisteredNames)
-	if p.UseRegistered {
-		for _, g := range p.GroupsInForce() {
-			for _, name := range g.Signers {
-				if !strings.HasPrefix(name, p.Name+"/") {
-					names = append(names, name)
-				}
-			}
-		}
+	for _, n := range p.NamedSigners() {
+		names = append(names, n.Name)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// NamedSigner is a registered signer that a policy wants, and where it says so.
+type NamedSigner struct {
+	// Field is written as in errors, such as "attestations[0].signers[1]".
+	Field, Name string
+}
+
+// NamedSigners are the registered signers that the policy wants by their names, in
+// groups, attestations, contents, builders and verifiers: each place at which one
+// that is not there would sign nothing. (Its trusted_signers are no such place.)
+func (p *Policy) NamedSigners() []NamedSigner {
+	if !p.UseRegistered {
+		return nil
+	}
+	var list []NamedSigner
+	add := func(field string, names []string) {
+		for i, name := range names {
+			if !strings.HasPrefix(name, p.Name+"/") {
+				list = append(list, NamedSigner{fmt.Sprintf("%s[%d]", field, i), name})
+			}
+		}
+	}
+	for i, g := range p.GroupsInForce() {
+		add(fmt.Sprintf("groups[%d].signers", i), g.Signers)
+	}
+	for i, a := range p.Attestations {
+		add(fmt.Sprintf("attestations[%d].signers", i), a.Signers)
+	}
+	if v := p.Contents.Vulnerabilities; v != nil && v.VEX != nil {
+		add("contents.vulnerabilities.vex.signers", v.VEX.Signers)
+	}
+	if b := p.Contents.BaseImages; b != nil {
+		add("contents.base_images.signers", b.Signers)
+	}
+	if p.SLSA != nil {
+		for i, b := range p.SLSA.Builders {
+			add(fmt.Sprintf("slsa.trusted_builders[%d].signers", i), b.Signers)
+		}
+	}
+	for i, s := range p.Summaries {
+		add(fmt.Sprintf("verification_summaries[%d].verifiers", i), s.Verifiers)
+	}
+	return list
 }
 
 // paramGroup is a group as Rego reads it.

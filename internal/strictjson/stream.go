@@ -1,6 +1,7 @@
 package strictjson
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -54,6 +55,11 @@ type Stream struct {
 
 	depth, max int
 	keyBytes   int
+	// keys are those of the objects that are open, one behind the other; what is
+	// compared with them is no garbage, of which a large document would leave much.
+	keys []byte
+	// spare is where short strings are put together.
+	spare []byte
 	// pending says that a value is next that nobody has taken.
 	pending bool
 	err     error
@@ -68,7 +74,10 @@ const streamBuffer = 64 << 10
 
 // NewStream reads from r; values may be nested at most maxDepth deep.
 func NewStream(r io.Reader, maxDepth int) *Stream {
-	s := &Stream{r: r, buf: make([]byte, streamBuffer), line: 1, max: min(maxDepth, deepest), pending: true}
+	s := &Stream{
+		r: r, buf: make([]byte, streamBuffer), line: 1, max: min(maxDepth, deepest), pending: true,
+		keys: make([]byte, 0, 1<<10), spare: make([]byte, 0, 256),
+	}
 	s.space()
 	return s
 }
@@ -143,6 +152,28 @@ func NewNames(names ...string) *Names {
 	return n
 }
 
+// find gives the name that key is, but for letter case perhaps.
+func (n *Names) find(key []byte) (string, bool) {
+	var room [64]byte
+	if len(key) > len(room) {
+		name, ok := n.fold[folded(string(key))]
+		return name, ok
+	}
+	lower := room[:len(key)]
+	for i, c := range key {
+		switch {
+		case c >= utf8.RuneSelf:
+			name, ok := n.fold[folded(string(key))]
+			return name, ok
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		lower[i] = c
+	}
+	name, ok := n.fold[string(lower)]
+	return name, ok
+}
+
 // Object reads an object, and calls each for every key with its value next; what
 // each does not take is skipped. With names it is called for those alone, and a
 // key that differs from one of them in letter case only is an error.
@@ -157,17 +188,18 @@ func (s *Stream) object(names *Names, each func(key string) error) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
-	held := s.keyBytes
-	defer func() { s.depth, s.keyBytes = s.depth-1, held }()
+	held, open := s.keyBytes, len(s.keys)
+	defer func() { s.depth, s.keyBytes, s.keys = s.depth-1, held, s.keys[:open] }()
 	if s.peek() == '}' {
 		return s.advance()
 	}
-	var seen keySet
+	var seen openKeys
 	for n := 1; ; n++ {
 		if s.peek() != '"' {
 			return s.fail(ErrSyntax, "a key in quotes should be here")
 		}
-		raw, err := s.text(longestKey)
+		at := len(s.keys)
+		raw, err := s.key()
 		if err != nil {
 			return err
 		}
@@ -175,16 +207,21 @@ func (s *Stream) object(names *Names, each func(key string) error) error {
 		if n > mostKeys || s.keyBytes > mostKeyBytes {
 			return s.fail(ErrTooLong, "an object has too many keys to be compared")
 		}
-		if !seen.add(raw) {
+		if !seen.add(s.keys, at) {
 			return s.fail(ErrDuplicateKey, quote(raw))
 		}
-		key, meant := string(raw), true
-		if names != nil {
-			var name string
-			if name, meant = names.fold[folded(key)]; meant && name != key {
+		key, meant := "", each != nil
+		switch {
+		case names != nil:
+			name, known := names.find(raw)
+			if known && name != string(raw) {
 				return s.fail(ErrKeyCase, fmt.Sprintf("%s should be %q", quote(raw), name))
 			}
+			key, meant = name, meant && known
+		case meant:
+			key = string(raw)
 		}
+		step := func(err error) error { return s.within(err, clip(string(raw))) }
 		s.space()
 		if s.peek() != ':' {
 			return s.fail(ErrSyntax, "a colon should follow the key")
@@ -192,13 +229,16 @@ func (s *Stream) object(names *Names, each func(key string) error) error {
 		_ = s.advance()
 		s.space()
 		s.pending = true
-		if meant && each != nil {
+		if meant {
 			if err := each(key); err != nil {
-				return s.within(err, clip(key))
+				return step(err)
 			}
 		}
 		if err := s.rest(); err != nil {
-			return s.within(err, clip(key))
+			return step(err)
+		}
+		if seen.many != nil {
+			s.keys = s.keys[:at]
 		}
 		switch s.peek() {
 		case ',':
@@ -214,6 +254,51 @@ func (s *Stream) object(names *Names, each func(key string) error) error {
 
 // longestKey is more than any key that is worth comparing.
 const longestKey = 1 << 20
+
+// key reads a key, and puts it behind the others that are open.
+func (s *Stream) key() ([]byte, error) {
+	at := len(s.keys)
+	keys, err := s.chunks(longestKey, s.keys)
+	if err != nil {
+		return nil, err
+	}
+	s.keys = keys
+	return keys[at:], nil
+}
+
+// openKeys is a [keySet] of one object, whose first keys are in [Stream.keys]: by
+// where they begin and end.
+type openKeys struct {
+	few  [fewKeys][2]int
+	n    int
+	many map[string]struct{}
+}
+
+// add returns false if the last of keys, which begins at a place, is there already.
+func (k *openKeys) add(keys []byte, at int) bool {
+	key := keys[at:]
+	if k.many == nil {
+		for _, have := range k.few[:k.n] {
+			if bytes.Equal(keys[have[0]:have[1]], key) {
+				return false
+			}
+		}
+		if k.n < fewKeys {
+			k.few[k.n] = [2]int{at, len(keys)}
+			k.n++
+			return true
+		}
+		k.many = make(map[string]struct{}, 4*fewKeys)
+		for _, have := range k.few {
+			k.many[string(keys[have[0]:have[1]])] = struct{}{}
+		}
+	}
+	if _, dup := k.many[string(key)]; dup {
+		return false
+	}
+	k.many[string(key)] = struct{}{}
+	return true
+}
 
 // Array reads an array, and calls each with every element next; what each does not
 // take is skipped.
@@ -307,9 +392,15 @@ func (s *Stream) String(limit int) (string, error) {
 	if err := s.want(KindString); err != nil {
 		return "", err
 	}
-	b, err := s.text(limit)
+	b, err := s.chunks(limit, s.spare[:0])
+	if cap(b) <= mostSpare && err == nil {
+		s.spare = b
+	}
 	return string(b), err
 }
+
+// mostSpare is how much room for strings is kept for the next one.
+const mostSpare = 4 << 10
 
 // Raw reads the next value, whatever it is, as it is written: at most limit bytes.
 func (s *Stream) Raw(limit int) ([]byte, error) {
@@ -385,11 +476,9 @@ func (t *textReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// text reads a string into memory.
-func (s *Stream) text(limit int) ([]byte, error) { return s.chunks(limit, []byte{}) }
-
-// chunks reads a string; into is nil where nobody wants it.
+// chunks reads a string behind what is in into, which is nil where nobody wants it.
 func (s *Stream) chunks(limit int, into []byte) ([]byte, error) {
+	before := len(into)
 	_ = s.advance() // the opening quote
 	var room [512]byte
 	for done := false; !done && s.err == nil; {
@@ -398,7 +487,7 @@ func (s *Stream) chunks(limit int, into []byte) ([]byte, error) {
 			continue
 		}
 		into, done = s.piece(into, 4096)
-		if len(into) > limit {
+		if len(into)-before > limit {
 			return nil, s.fail(ErrTooLong, fmt.Sprintf("a string of more than %d bytes", limit))
 		}
 	}

@@ -3,6 +3,7 @@ package strictjson
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -67,7 +68,7 @@ func (s *scanner) escape() (rune, *Error) {
 		return rune(c), nil
 	case 'b', 'f', 'n', 'r', 't':
 		s.i += 2
-		return map[byte]rune{'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}[c], nil
+		return rune("\b\f\n\r\t"[strings.IndexByte("bfnrt", c)]), nil
 	case 'u':
 	default:
 		return 0, s.fail(ErrSyntax, "unknown escape in a string")

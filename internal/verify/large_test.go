@@ -3,9 +3,13 @@ package verify_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -168,5 +172,40 @@ func TestGivenBundles(t *testing.T) {
 	}
 	if len(codes) != 2 || codes[facts.Digest(theirs)] != facts.CodeSubjectMismatch {
 		t.Errorf("%+v", f.Rejections())
+	}
+}
+
+// What a document lists and nobody keeps leaves no garbage, or pieces of evidence of
+// many megabytes would be felt by whoever verifies several: one of five times the size
+// allocates what the small one does.
+func TestLargeLeavesNoGarbage(t *testing.T) {
+	b := newBench(t, sigstack.Options{})
+	key := b.Stack.Key("builder", sigstack.ECDSAP256SHA256)
+	scope := verify.KeyList(key.Public())
+	allocated := func(files int) (size, bytes int64) {
+		var doc strings.Builder
+		fmt.Fprintf(&doc, `{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":%q}}],"predicateType":"https://spdx.dev/Document","predicate":{"spdxVersion":"SPDX-2.3","packages":[{"name":"openssl"}],"files":[{"fileName":"first"}`, strings.TrimPrefix(image, "sha256:"))
+		for i := range files {
+			fmt.Fprintf(&doc, `,{"fileName":"/usr/share/doc/%d\u002fcopyright","SPDXID":"SPDXRef-%d","checksums":[{"algorithm":"SHA1","checksumValue":"%040x"}],"licenseConcluded":"NOASSERTION"}`, i, i, i)
+		}
+		doc.WriteString("]}}")
+		items := spooled(t, []evidence.Item{{Kind: evidence.KindBundle, SubjectDigest: image, Bytes: b.Stack.Bundle(sigstack.SignRequest{Payload: []byte(doc.String()), Key: key})}})
+		least := int64(math.MaxInt64)
+		for range 3 { // what else runs in the process allocates as well
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			f, err := b.v.Image(t.Context(), facts.Subject{Digest: image}, items, scope)
+			runtime.ReadMemStats(&after)
+			if err != nil || len(f.Attestations()) != 1 || len(f.Attestations()[0].Projection.Packages) != 1 {
+				t.Fatalf("%v: %+v", err, f.Rejections())
+			}
+			least = min(least, int64(after.TotalAlloc-before.TotalAlloc))
+		}
+		return items[0].Size(), least
+	}
+	size, few := allocated(4_000)
+	larger, many := allocated(20_000)
+	if more := larger - size; many-few > more/20 {
+		t.Errorf("%d bytes allocated for evidence of %d, and %d for %d", few, size, many, larger)
 	}
 }

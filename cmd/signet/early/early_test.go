@@ -1,8 +1,10 @@
 package early
 
 import (
+	"runtime"
 	"runtime/debug"
 	"testing"
+	"time"
 )
 
 func TestCollectRarely(t *testing.T) {
@@ -32,5 +34,22 @@ func TestCollectRarely(t *testing.T) {
 				t.Errorf("the collector has %d, want %d", got, want)
 			}
 		})
+	}
+}
+
+// Whoever outlives one collection collects as usual.
+func TestRarelyOnlyOnce(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetGCPercent(before) })
+	collectRarely([]string{"signet", "verify", "x"}, func(string) string { return "" })
+	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		runtime.GC()
+		percent := debug.SetGCPercent(400)
+		if percent == 100 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("collections are still at %d %%", percent)
+		}
 	}
 }

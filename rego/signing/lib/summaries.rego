@@ -224,6 +224,8 @@ summary_level(summary) := max({0} | {n | some level in summary.verified_levels; 
 #     lib.summary_in_time(fixture.summary_attestation, fixture.wanted_summary) with input as
 #     fixture.verified_elsewhere
 summary_in_time(attestation, wanted) if {
+	# What has no time would be an error of a builtin, and so of the whole policy.
+	is_string(attestation.projection.summary.time_verified)
 	verified := time.parse_rfc3339_ns(attestation.projection.summary.time_verified)
 	verified <= _now + 300000000000
 	min(_summary_times(attestation)) + (wanted.max_age * 1000000000) > _now
