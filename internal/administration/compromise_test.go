@@ -3,11 +3,13 @@ package administration
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/store/storetest"
 	"github.com/signet-policy/signet/internal/verdict"
 )
@@ -16,14 +18,21 @@ import (
 // signature was made at a time.
 func (f *fixture) allowed(t *testing.T, n int, image string, signed *time.Time) string {
 	t.Helper()
-	digest := fmt.Sprintf("sha256:%064d", n)
-	r := storetest.Record(t, n, storetest.Facts(t, digest, "a@example.com"), image)
-	r.Verdict.Active = must[verdict.Active](t)(f.store.Active(t.Context()))
-	r.Verdict.Signature.SignedAt = signed
+	r, digest := f.allow(t, n, image, signed)
 	if err := f.store.Record(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
 	return digest
+}
+
+// allow is what allowed records.
+func (f *fixture) allow(t *testing.T, n int, image string, signed *time.Time) (r store.Record, digest string) {
+	t.Helper()
+	digest = fmt.Sprintf("sha256:%064d", n)
+	r = storetest.Record(t, n, storetest.Facts(t, digest, "a@example.com"), image)
+	r.Verdict.Active = must[verdict.Active](t)(f.store.Active(t.Context()))
+	r.Verdict.Signature.SignedAt = signed
+	return r, digest
 }
 
 func digests(list []client.SignerVerdict) string {
@@ -190,9 +199,16 @@ func TestAffectedIsBounded(t *testing.T) {
 	f := onSQLite(t)
 	w := must[client.Signer](t)(f.CreateSigner(t.Context(), root, keyless("builder")))
 	const all = maxPage + 10
+	var wg sync.WaitGroup
 	for n := range all {
-		f.allowed(t, n+1, "ghcr.io/org/app", nil)
+		r, _ := f.allow(t, n+1, "ghcr.io/org/app", nil)
+		wg.Go(func() { // together they share transactions
+			if err := f.store.Record(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+		})
 	}
+	wg.Wait()
 	for _, tt := range []struct {
 		name             string
 		most, look, want int

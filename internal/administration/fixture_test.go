@@ -5,17 +5,15 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	_ "github.com/jackc/pgx/v5/stdlib"
 	"go.uber.org/goleak"
 
 	"github.com/signet-policy/signet/client"
@@ -23,10 +21,19 @@ import (
 	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
-	"github.com/signet-policy/signet/internal/testkit/require"
+	"github.com/signet-policy/signet/internal/store/storetest"
+	"github.com/signet-policy/signet/internal/testkit/pgtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := pgtest.DropShared(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
+		os.Exit(code)
+	}))
+}
 
 var start = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
@@ -85,34 +92,13 @@ func eachStore(t *testing.T, run func(*testing.T, *fixture)) {
 
 func onSQLite(t *testing.T) *fixture {
 	t.Helper()
-	return open(t, store.Config{DataDir: t.TempDir()})
+	return open(t, store.Config{DataDir: storetest.Fresh(t)})
 }
 
-// onPostgres is in a database of the test's own.
+// onPostgres is in a schema of the test's own.
 func onPostgres(t *testing.T) *fixture {
 	t.Helper()
-	server := require.Postgres(t)
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := "signet_administration_" + strings.ToLower(rand.Text())
-	execute(t, server, "CREATE DATABASE "+name)
-	t.Cleanup(func() { execute(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
-	u.Path = "/" + name
-	return open(t, store.Config{URL: u.String(), Migrate: true})
-}
-
-func execute(t *testing.T, server, query string) {
-	t.Helper()
-	db, err := sql.Open("pgx", server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = db.Close() }()
-	if _, err := db.ExecContext(context.WithoutCancel(t.Context()), query); err != nil {
-		t.Fatal(err)
-	}
+	return open(t, store.Config{URL: pgtest.Shared(t), Migrate: true})
 }
 
 func open(t *testing.T, cfg store.Config) *fixture {

@@ -14,9 +14,8 @@ import (
 // caller. A dot is yes; else what the error is: the (R)ole, the (T)eam, the
 // (I)mages, or that there is (N)othing of the kind to see.
 func TestWhoMay(t *testing.T) {
-	f := onSQLite(t)
+	var f *fixture // each row's own, so that none compares what all before it have made
 	ctx := t.Context()
-	f.kms.set(vaultRef, newKey(t).PEM, nil)
 	principal := func(name string, role auth.Role, team string, images ...string) Caller {
 		return Caller{Principal: auth.Principal{Name: name, Role: role, Team: team, Images: images}}
 	}
@@ -281,6 +280,8 @@ func TestWhoMay(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			f = onSQLite(t)
+			f.kms.set(vaultRef, newKey(t).PEM, nil)
 			want := strings.Split(strings.ReplaceAll(tt.want, " ", ""), "")
 			if len(want) != len(callers) {
 				t.Fatalf("%d letters for %d callers", len(want), len(callers))

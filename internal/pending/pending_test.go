@@ -16,6 +16,7 @@ import (
 	"github.com/signet-policy/signet/internal/pending"
 	"github.com/signet-policy/signet/internal/pep"
 	"github.com/signet-policy/signet/internal/store"
+	"github.com/signet-policy/signet/internal/store/storetest"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
@@ -52,7 +53,7 @@ func newBed(t *testing.T) *bed {
 	t.Helper()
 	b := &bed{T: t, now: time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)}
 	var err error
-	if b.store, err = store.Open(t.Context(), store.Config{DataDir: t.TempDir()}); err != nil {
+	if b.store, err = store.Open(t.Context(), store.Config{DataDir: storetest.Fresh(t)}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.store.Close() })

@@ -10,6 +10,7 @@
 //   - kmstest has doubles of Vault, AWS KMS and Google's Cloud KMS on loopback, which
 //     sign with real keys.
 //   - pgtest has PostgreSQL databases and redistest Redis servers of a test's own.
+//   - oidctest is a small OpenID Connect provider on loopback.
 //   - tuftest is a private TUF repository on loopback.
 //   - require says what a test needs that may be missing on a machine.
 //

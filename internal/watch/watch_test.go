@@ -16,6 +16,7 @@ import (
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/store"
+	"github.com/signet-policy/signet/internal/store/storetest"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
@@ -41,7 +42,7 @@ type bench struct {
 func newBench(t *testing.T, change func(*Config)) *bench {
 	t.Helper()
 	b := &bench{T: t, at: start, held: true, decision: verdict.Allow, st: State{Revision: 1, Key: Key(store.Inputs{"signers": "a"}, "build")}}
-	st, err := store.Open(t.Context(), store.Config{DataDir: t.TempDir(), Now: b.now})
+	st, err := store.Open(t.Context(), store.Config{DataDir: storetest.Fresh(t), Now: b.now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/signet-policy/signet/internal/store"
+	"github.com/signet-policy/signet/internal/store/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,7 +44,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 	t.Helper()
 	b := &bench{at: start}
 	b.status.Store(http.StatusOK)
-	st, err := store.Open(t.Context(), store.Config{DataDir: t.TempDir()})
+	st, err := store.Open(t.Context(), store.Config{DataDir: storetest.Fresh(t)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,9 +99,15 @@ func demo(t *testing.T) *server {
 // more configuration, as YAML.
 func first(t *testing.T, extra string) (s *server, setup string) {
 	t.Helper()
+	return firstAt(t, "127.0.0.1:0", extra)
+}
+
+// firstAt is first at an address.
+func firstAt(t *testing.T, address, extra string) (s *server, setup string) {
+	t.Helper()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "signet.yaml")
-	if err := os.WriteFile(config, []byte("offline: true\nlisten: 127.0.0.1:0\ndata_dir: "+filepath.Join(dir, "data")+"\n"+extra), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte("offline: true\nlisten: "+address+"\ndata_dir: "+filepath.Join(dir, "data")+"\n"+extra), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(signet, "serve", "--config", config)

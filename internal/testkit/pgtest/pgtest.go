@@ -6,7 +6,9 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
+	"fmt"
 	"net/url"
+	"sync"
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver
@@ -23,12 +25,7 @@ func Database(t testing.TB) string {
 	name := random(t)
 	exec(t, server, "CREATE DATABASE "+name)
 	t.Cleanup(func() { exec(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatalf("SIGNET_TEST_POSTGRES: want a URL: %v", err)
-	}
-	u.Path = "/" + name
-	return with(u, "synchronous_commit", "off")
+	return urlOf(t, server, name)
 }
 
 // Schema makes an empty schema in a database that [Database] made, which takes
@@ -42,6 +39,58 @@ func Schema(t testing.TB, database string) string {
 		t.Fatal(err)
 	}
 	return with(u, "search_path", name)
+}
+
+// shared is the database of [Shared].
+var shared struct {
+	sync.Mutex
+	server, name, url string
+}
+
+// Shared makes an empty schema in one database for all tests of a program. The
+// program's TestMain ends with [DropShared].
+func Shared(t testing.TB) string {
+	t.Helper()
+	server := require.Postgres(t)
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.url == "" {
+		name := random(t)
+		exec(t, server, "CREATE DATABASE "+name)
+		shared.server, shared.name, shared.url = server, name, urlOf(t, server, name)
+	}
+	return Schema(t, shared.url)
+}
+
+// DropShared drops the database of [Shared], if there is one.
+func DropShared() error {
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.url == "" {
+		return nil
+	}
+	db, err := sql.Open("pgx", shared.server)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	if _, err := db.ExecContext(context.Background(), "DROP DATABASE "+shared.name+" WITH (FORCE)"); err != nil {
+		return fmt.Errorf("dropping the tests' database: %w", err)
+	}
+	shared.url = ""
+	return nil
+}
+
+// urlOf is the URL of a database of a server, by which commits do not wait for the
+// disk: tests do not cut the power.
+func urlOf(t testing.TB, server, name string) string {
+	t.Helper()
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatalf("SIGNET_TEST_POSTGRES: want a URL: %v", err)
+	}
+	u.Path = "/" + name
+	return with(u, "synchronous_commit", "off")
 }
 
 // with sets a parameter of each connection.
