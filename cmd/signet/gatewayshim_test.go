@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -57,7 +58,7 @@ func TestGatewayShim(t *testing.T) {
 
 	const plugin, none = "ImageSigningPlugin", ""
 	url := "http://" + address + "/mcp"
-	for _, tt := range []struct {
+	tests := []struct {
 		name, url, plugin, image, digest string
 		deploy                           string // "" where it raises
 		raised, says                     string
@@ -73,18 +74,27 @@ func TestGatewayShim(t *testing.T) {
 		{"the plugin is disabled", url, "Off.image_signing", image, none, "", "RuntimeError", "no verdict on "},
 		{"the plugin was not started", "", plugin, image, none, "", "RuntimeError", "no verdict on "},
 		{"nobody answers", "http://127.0.0.1:1/mcp", plugin, image, none, "", "URLError", ""},
-	} {
-		args := []string{filepath.Join(here, "ask.py"), tt.url, tt.plugin, tt.image}
-		if tt.digest != "" {
-			args = append(args, tt.digest)
-		}
-		cmd := exec.CommandContext(t.Context(), python, args...)
-		cmd.Dir = w.dir
-		cmd.Env = append(os.Environ(), "PYTHONPATH="+w.dir+":"+here, "PYTHONDONTWRITEBYTECODE=1")
-		code, out, errs := w.finish(cmd)
+	}
+	var asked [][]string
+	for _, tt := range tests {
+		asked = append(asked, []string{tt.url, tt.plugin, tt.image, tt.digest})
+	}
+	input, err := json.Marshal(asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), python, filepath.Join(here, "ask.py"))
+	cmd.Dir, cmd.Stdin = w.dir, bytes.NewReader(input)
+	cmd.Env = append(os.Environ(), "PYTHONPATH="+w.dir+":"+here, "PYTHONDONTWRITEBYTECODE=1")
+	code, out, errs := w.finish(cmd)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if code != 0 || len(lines) != len(tests) {
+		t.Fatalf("exit code %d, %d lines: %s%s", code, len(lines), out, errs)
+	}
+	for i, tt := range tests {
 		var got struct{ Deploy, Raised, Message string }
-		if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 {
-			t.Fatalf("%s: exit code %d, %v: %s%s", tt.name, code, err, out, errs)
+		if err := json.Unmarshal([]byte(lines[i]), &got); err != nil {
+			t.Fatalf("%s: %v: %s", tt.name, err, lines[i])
 		}
 		if got.Deploy != tt.deploy || got.Raised != tt.raised || !strings.Contains(got.Message, tt.says) {
 			t.Errorf("%s: %+v, want to deploy %q or %s %q", tt.name, got, tt.deploy, tt.raised, tt.says)
