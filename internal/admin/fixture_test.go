@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -18,6 +19,7 @@ import (
 // face plays the REST face: it knows one token, and keeps what it was asked.
 type face struct {
 	asked     []*http.Request
+	bodies    []string // of what was asked, one for each
 	principal auth.Principal
 	answers   map[string]string // by method and path
 	// vouched is the principal of the last request, where it had one.
@@ -28,6 +30,8 @@ const plain = "sgn_abcdefghijklmnop_secret"
 
 func (f *face) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.asked = append(f.asked, r)
+	sent, _ := io.ReadAll(r.Body)
+	f.bodies = append(f.bodies, string(sent))
 	f.vouched, _ = api.Principal(r.Context())
 	if _, ok := api.Principal(r.Context()); !ok && r.Header.Get("Authorization") != "Bearer "+plain {
 		w.Header().Set("Content-Type", "application/problem+json")

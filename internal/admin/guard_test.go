@@ -215,7 +215,7 @@ func TestCookies(t *testing.T) {
 // Roles decide what is shown; what works is the REST face's to say.
 func TestRoles(t *testing.T) {
 	for role, want := range map[auth.Role]string{
-		auth.Viewer: "Signers Results Policy Trust Tokens Audit", auth.Author: "Signers Verify Results Policy Trust Tokens Audit", auth.Admin: "Signers Verify Results Policy Trust Tokens Audit",
+		auth.Viewer: "Signers Results Policy Gateways Trust Tokens Audit", auth.Author: "Signers Verify Results Policy Gateways Trust Tokens Audit", auth.Admin: "Signers Verify Results Policy Gateways Trust Tokens Audit",
 	} {
 		w := newWorld(t, nil)
 		w.face.principal.Role = role

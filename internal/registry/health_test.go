@@ -44,6 +44,7 @@ func TestHealth(t *testing.T) {
 		t.Errorf("it answers 503, and is %+v", h)
 	}
 	now = now.Add(time.Minute)
+	s.Behave()
 	s.On(registrytest.Manifest("v1"), registrytest.Status(404))
 	if _, err := c.Resolve(t.Context(), v1(s)); err == nil {
 		t.Fatal("resolved")
@@ -52,6 +53,7 @@ func TestHealth(t *testing.T) {
 		t.Errorf("it says that there is no such image, and is %+v", h)
 	}
 	now = now.Add(time.Minute)
+	s.Behave()
 	s.On(registrytest.Manifest("v1"), registrytest.Hangup())
 	if _, err := c.Resolve(t.Context(), v1(s)); err == nil {
 		t.Fatal("resolved")

@@ -197,6 +197,8 @@ func TestPolicy(t *testing.T) {
 	p.do(chromedp.WaitVisible(`#threshold`), chromedp.SetValue(`#threshold`, "2"), chromedp.Evaluate(`document.querySelector("#threshold").dispatchEvent(new Event("change", {bubbles: true}))`, nil))
 	p.until(`document.querySelector("#document").value.includes("threshold: 2")`)
 	edit := func(from, to string) {
+		t.Helper()
+		p.until(idle) // what was put in its place a moment ago listens from then on
 		p.do(chromedp.Evaluate(`(() => { const d = document.querySelector("#document"); d.value = d.value.replace("mode: `+from+`", "mode: `+to+`"); d.dispatchEvent(new Event("change", {bubbles: true})); return true; })()`, nil))
 	}
 	edit("enforce", "audit")

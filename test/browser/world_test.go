@@ -280,6 +280,11 @@ func (p *person) until(expression string) {
 	}
 }
 
+// idle is true when nothing is on its way, and what came last has taken its place:
+// htmx listens to new elements a moment after they are seen, which is no time for a
+// person, and is some for a script.
+const idle = `!document.querySelector(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added")`
+
 // types into a field, as one does: what was there is replaced.
 func (p *person) types(selector, text string) {
 	p.Helper()
