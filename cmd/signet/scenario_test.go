@@ -66,7 +66,7 @@ func TestScenarios(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exitcode": cmdExitCode, "push": cmdPush, "break": cmdBreak, "ready": cmdReady, "http": cmdHTTP, "lastline": cmdLastLine,
-			"key": cmdKey, "eventually": cmdEventually, "build": cmdBuild,
+			"key": cmdKey, "eventually": cmdEventually, "build": cmdBuild, "attest": cmdAttest,
 		},
 	})
 }
@@ -135,7 +135,7 @@ func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 // inBraces is a file's name in a URL, which stands for what the file holds.
 var inBraces = regexp.MustCompile(`\{\w+\}`)
 
-// http [-token FILE] [-H 'NAME: VALUE'] [-show HEADER] STATUS METHOD URL [BODY]: stdout is the answer's body.
+// http [-token FILE] [-H 'NAME: VALUE'] [-show HEADER] STATUS METHOD URL [BODY | @FILE]: stdout is the answer's body.
 func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	header := http.Header{}
 	var show []string
@@ -158,7 +158,11 @@ func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	var body io.Reader
 	if len(args) == 4 {
-		body = strings.NewReader(args[3])
+		text, file := strings.CutPrefix(args[3], "@")
+		if file {
+			text = ts.ReadFile(text)
+		}
+		body = strings.NewReader(text)
 		if header.Get("Content-Type") == "" {
 			header.Set("Content-Type", "application/json")
 		}

@@ -19,6 +19,8 @@ type Auth struct {
 	Basic bool
 	// Anonymous gives tokens to anybody.
 	Anonymous bool
+	// OnlyWrites lets anybody read, with whatever credentials.
+	OnlyWrites bool
 	// OtherHost puts the token endpoint on a listener (host and port) of its own.
 	OtherHost bool
 	// Realm replaces the token endpoint in the challenge, to lead clients astray.
@@ -96,6 +98,9 @@ func (t *tokens) basic(r *http.Request) bool {
 }
 
 func (t *tokens) allowed(r *http.Request) bool {
+	if t.auth.OnlyWrites && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		return true
+	}
 	if t.auth.Basic {
 		return t.basic(r)
 	}
