@@ -179,6 +179,11 @@ func (p *Page) routes() {
 	post("/policy/:name/exceptions", addException)
 	post("/policy/:name/exceptions/remove", removeException)
 
+	get("/new-bundle", newBundle)
+	get("/bundle/:name", showBundle)
+	post("/bundle/:name", postBundle)
+	post("/bundle/:name/check", checkBundle)
+
 	post("/trust/:name/refresh", refreshRoot)
 
 	get("/tokens/new", newToken)

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -28,7 +29,10 @@ type policiesPage struct {
 	Policies   []client.Policy
 	Bundles    map[string]client.Bundle
 	Exceptions []endingException
-	Now        time.Time
+	Drafts     map[string]client.DraftSummary
+	// Names are those of bundles and drafts.
+	Names []string
+	Now   time.Time
 }
 
 // endingException is one of any policy; those that end soon come first.
@@ -59,6 +63,22 @@ func listPolicies(v *view) error {
 		}
 		p.Bundles[b.Name] = b
 	}
+	if p.Drafts = map[string]client.DraftSummary{}; v.who.MayPolicy() {
+		for d, err := range v.api.AllDrafts(ctx) {
+			if err != nil {
+				return err
+			}
+			p.Drafts[d.Name] = d
+		}
+	}
+	all := map[string]bool{}
+	for name := range p.Bundles {
+		all[name] = true
+	}
+	for name := range p.Drafts {
+		all[name] = true
+	}
+	p.Names = slices.Sorted(maps.Keys(all))
 	slices.SortFunc(p.Exceptions, func(a, b endingException) int {
 		if a.Ended != b.Ended { // what has ended is of the least interest
 			if a.Ended {
