@@ -93,7 +93,7 @@ func FormFields() []Field {
 				lines("commits", "Commits", "Of the builder, one a line."), lines("signers", "Signers", "Who may have signed for it."), lines("trust_roots", "Trust roots", ""),
 			}},
 			{Name: "trusted_sources", Label: "Sources", Help: "Repositories that may be built; none: those above.", Kind: FieldList, Short: "repository", Fields: []Field{
-				text("repository", "Repository", ""), lines("refs", "Refs", "One a line."), lines("tags", "Tags", "Patterns."), lines("branches", "Branches", "Patterns."),
+				text("repository", "Repository", ""), lines("ref", "Refs", "One a line."), lines("tag", "Tags", "Patterns, one a line."), lines("branch", "Branches", "Patterns, one a line."),
 			}},
 			{Name: "parameters", Label: "Parameters of the build", Help: "What the build's parameters must have, as YAML.", Kind: FieldYAML},
 		}},

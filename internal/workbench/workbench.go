@@ -392,7 +392,10 @@ func (b Bench) bounded(ctx context.Context, do func(context.Context) error) (err
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: panic: %v", policy.ErrLoad, p)
 		}
-		if cause := context.Cause(work); cause != nil && errors.Is(cause, ErrTooMuch) {
+		switch cause := context.Cause(work); {
+		case ctx.Err() != nil: // whatever the work made of it
+			err = ctx.Err()
+		case cause != nil && errors.Is(cause, ErrTooMuch):
 			err = cause
 		}
 	}()

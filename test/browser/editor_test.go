@@ -2,6 +2,7 @@ package browser
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -139,5 +140,44 @@ func TestRegoEditorLooks(t *testing.T) {
 	draft, err := s.api.Draft(t.Context(), "plain", false)
 	if err != nil || draft.Version != 1 {
 		t.Errorf("not kept without a script: version %d, %v", draft.Version, err)
+	}
+}
+
+// The form has all of a signing policy: parts come and go, each side follows the
+// other, and what is wrong stands at its field.
+func TestPolicyForm(t *testing.T) {
+	s := demo(t)
+	p := s.visit()
+	p.login(s.token)
+	p.open("/policy/default/edit")
+	changes := func(selector, value string) {
+		t.Helper()
+		p.do(chromedp.WaitReady(selector), chromedp.Evaluate(`(() => { const e = document.querySelector(`+"`"+selector+"`"+`); if (e.type === "checkbox") e.checked = true; else e.value = `+"`"+value+"`"+`; e.dispatchEvent(new Event("change", {bubbles: true})); })()`, nil))
+	}
+	document := `document.querySelector("#document").value`
+	changes(`[name="p.slsa"]`, "on")
+	p.until(document + `.includes("slsa:")`)
+	changes(`#slsa-require_attestation`, "on")
+	p.sees("What is not right stands beside the fields.")
+	p.until(`document.querySelector("details.part .error")`)
+	p.clicks("Add to Trusted builders")
+	p.until(`document.querySelector("#slsa-trusted_builders-0-builder")`)
+	changes(`#slsa-trusted_builders-0-builder`, "https://github.com/slsa-framework/slsa-github-generator")
+	p.until(document + `.includes("- https://github.com/slsa-framework/slsa-github-generator")`)
+	changes(`#slsa-minimum_level`, "7")
+	p.until(`document.querySelector("#slsa-minimum_level").closest(".wrong")?.innerText.includes("not a level")`)
+	changes(`#slsa-minimum_level`, "2")
+	p.until(document + `.includes("minimum_level: 2") && !document.querySelector(".policy-form .error")`)
+	p.do(chromedp.Evaluate(`(() => { const d = document.querySelector("#document"); d.value = d.value.replace("minimum_level: 2", "minimum_level: 3") + "  attestations: [{predicate_type: spdx}]\n"; d.dispatchEvent(new Event("change", {bubbles: true})); })()`, nil))
+	p.until(`document.querySelector("#slsa-minimum_level")?.value === "3" && document.querySelector("#attestations-0-predicate_type")?.value`)
+	p.clicks("Remove Attestations, 1")
+	p.until(`!` + document + `.includes("attestations:")`)
+	p.accessible(axeScript(t), "the form")
+	p.types("#why", "builds must be proven")
+	p.clicks("Save, and put in force")
+	p.sees("The policy is saved, and in force.")
+	policy, err := s.api.Policy(t.Context(), "default")
+	if err != nil || !strings.Contains(policy.SigningPolicy, "minimum_level: 3") || strings.Contains(policy.SigningPolicy, "attestations") {
+		t.Errorf("%s, %v", policy.SigningPolicy, err)
 	}
 }
