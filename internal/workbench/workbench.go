@@ -403,7 +403,7 @@ func (b Bench) bounded(ctx context.Context, do func(context.Context) error) (err
 	defer timer.Stop()
 	done := make(chan struct{})
 	defer close(done)
-	before := heap()
+	least := heap() // garbage of earlier work goes away meanwhile, and is no credit
 	go func() {
 		tick := time.NewTicker(look)
 		defer tick.Stop()
@@ -412,7 +412,8 @@ func (b Bench) bounded(ctx context.Context, do func(context.Context) error) (err
 			case <-done:
 				return
 			case <-tick.C:
-				if now := heap(); now > before+grown {
+				now := heap()
+				if least = min(least, now); now > least+grown {
 					cancel(fmt.Errorf("%w memory: more than %d MiB", ErrTooMuch, grown>>20))
 					return
 				}

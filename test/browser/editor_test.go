@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -20,6 +21,14 @@ func (p *person) goesToEnd() {
 	p.Helper()
 	p.until(`document.querySelector("[data-host]")?.shadowRoot.querySelector(".cm-content")`)
 	p.do(chromedp.Evaluate(inEditor+`.querySelector(".cm-content").focus()`, nil), chromedp.KeyEvent(kb.End, chromedp.KeyModifiers(2)))
+}
+
+// enters presses Enter in the editor. The key alone is sent: what it does is the
+// editor's to say, which takes an offer or begins a line.
+func (p *person) enters() {
+	p.Helper()
+	p.do(input.DispatchKeyEvent(input.KeyRawDown).WithKey("Enter").WithCode("Enter").WithWindowsVirtualKeyCode(13),
+		input.DispatchKeyEvent(input.KeyUp).WithKey("Enter").WithCode("Enter").WithWindowsVirtualKeyCode(13))
 }
 
 // One writes rules of one's own in the browser: a mistake is shown at its line,
@@ -40,13 +49,18 @@ func TestRegoEditor(t *testing.T) {
 
 	// A mistake, at its line.
 	p.goesToEnd()
-	p.do(chromedp.KeyEvent("\nbroken if {\n\tinput.sub"))
+	p.enters()
+	p.do(chromedp.KeyEvent("broken if {"))
+	p.enters() // the bracket has its other one by now
+	p.do(chromedp.KeyEvent("input.sub"))
 	p.until(inEditor + `.querySelector(".cm-tooltip-autocomplete")?.innerText.includes("subject")`)
-	p.do(chromedp.KeyEvent("\r")) // takes what is offered
+	p.enters() // takes what is offered
 	p.until(`document.querySelector("#text").value.includes("input.subject")`)
 	p.do(chromedp.KeyEvent(".regi"))
 	p.until(inEditor + `.querySelector(".cm-tooltip-autocomplete")?.innerText.includes("registry")`)
-	p.do(chromedp.KeyEvent("\r"), chromedp.KeyEvent(" == nosuchthing"))
+	p.enters()
+	p.until(`document.querySelector("#text").value.includes("input.subject.registry\n}")`)
+	p.do(chromedp.KeyEvent(" == nosuchthing"))
 	p.until(inEditor + `.querySelector(".cm-lint-marker-error")`)
 	p.until(inEditor + `.querySelector(".cm-lintRange-error")?.innerText.includes("nosuchthing")`)
 	p.clicks("Check")
@@ -119,7 +133,10 @@ func TestRegoEditorLooks(t *testing.T) {
 		p.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}))
 		p.open("/bundle/our-rules?file=signing/rules/registries.rego")
 		p.goesToEnd()
-		p.do(chromedp.KeyEvent("\nlate if {\n\tinput.subject.tag == latest"))
+		p.enters()
+		p.do(chromedp.KeyEvent("late if {"))
+		p.enters()
+		p.do(chromedp.KeyEvent("input.subject.tag == latest"))
 		p.until(inEditor + `.querySelector(".cm-lint-marker-error")`)
 		p.clicks("Run the tests")
 		p.until(`document.querySelector("#outcome .card")`)

@@ -31,6 +31,15 @@ const look = EditorView.theme({
 	".cm-completionInfo": { maxWidth: "320px", padding: "8px 10px", whiteSpace: "pre-wrap" },
 	".cm-diagnostic": { padding: "8px 12px", borderLeftWidth: "4px", maxWidth: "560px", whiteSpace: "pre-wrap" },
 	".cm-diagnostic-error": { borderLeftColor: "var(--bad)" }, ".cm-diagnostic-warning": { borderLeftColor: "var(--warn)" },
+	// The library draws these with images, which the CSP takes from this server only.
+	...Object.fromEntries(["error", "warning", "info", "hint"].flatMap((severity) => {
+		const colour = severity === "error" ? "var(--bad)" : "var(--warn)";
+		return [
+			[`.cm-lintRange-${severity}`, { backgroundImage: "none", textDecoration: `underline wavy ${colour}`, textUnderlineOffset: "3px" }],
+			[`.cm-lint-marker-${severity}`, { content: "normal", background: colour, borderRadius: severity === "error" ? "50%" : "2px", width: ".7em", height: ".7em", margin: ".42em .15em 0" }],
+		];
+	})),
+	".cm-lintRange-active": { background: "color-mix(in srgb, var(--bad) 14%, transparent)" },
 	".cm-panels": { background: "var(--card)", color: "var(--text)", borderColor: "var(--line)" },
 	".cm-panel.cm-search input, .cm-panel.cm-search button": { background: "var(--card)", backgroundImage: "none", color: "var(--text)", border: "1px solid var(--line-strong)", borderRadius: "6px", padding: "3px 8px", font: "inherit" },
 	".cm-searchMatch": { background: "color-mix(in srgb, var(--warn) 40%, transparent)" },
@@ -88,7 +97,7 @@ window.signetEditor = (place, csrf) => {
 				isRego ? autocompletion({ override: [completion(JSON.parse(place.dataset.params))] }) : [],
 				lintGutter(), linter(problems(place, field.form, csrf), { delay }),
 				keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...searchKeymap, ...historyKeymap, ...completionKeymap, ...lintKeymap, indentWithTab]),
-				EditorView.contentAttributes.of({ "aria-label": "Text of " + place.dataset.file, spellcheck: "false", autocapitalize: "off" }),
+				EditorView.contentAttributes.of({ "aria-label": "Text of " + place.dataset.file, tabindex: "0", spellcheck: "false", autocapitalize: "off" }),
 				EditorView.updateListener.of((update) => { if (update.docChanged) field.value = update.state.doc.toString(); }),
 			],
 		}),
