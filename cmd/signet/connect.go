@@ -301,6 +301,7 @@ func newAPI(p apiParts) (*api.Server, error) {
 		ImageName:      imageName(p.source),
 		Requests:       requests{p.pending},
 		Previews:       p.previews,
+		Workbench:      newWorkbench(p.file),
 		Checks:         checks(p),
 		MoreChecks:     moreChecks(p.admin),
 		Registries:     registriesOf(p.registries),

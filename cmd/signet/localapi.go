@@ -34,7 +34,7 @@ func localAPI(ctx context.Context, f config.File) (handler http.Handler, done fu
 		return nil, nil, err
 	}
 	face, err := api.New(api.Config{
-		Decider: undecided{}, Verdicts: history{st}, Past: pastVerdicts{st, again.inForce, again.engine}, Previews: again, Events: happened{store: st},
+		Decider: undecided{}, Verdicts: history{st}, Past: pastVerdicts{st, again.inForce, again.engine}, Previews: again, Workbench: newWorkbench(f), Events: happened{store: st},
 		Administration: admin, ImageName: referenceName, Build: build(), Log: log,
 	})
 	if err != nil {

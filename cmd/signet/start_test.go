@@ -103,7 +103,7 @@ func TestFirstStartTogether(t *testing.T) {
 }
 
 // latest is the number of the newest schema.
-const latest = "9"
+const latest = "10"
 
 // oldSQLite makes a store of schema 1 in the data directory.
 func (w *world) oldSQLite() {
@@ -254,7 +254,7 @@ func TestCommandsMigrateNoDatabase(t *testing.T) {
 	for _, args := range [][]string{{"signers", "list"}, {"token", "create", "--role", "admin", "--name", "second"}} {
 		w.fails(exitFailure, "signet migrate up", args...)
 	}
-	if code, out, _ := w.run("migrate", "status"); code != exitDeny || !strings.HasPrefix(out, "schema  ") || !strings.Contains(out, "\nnewest  "+latest+"\npending 0000"+latest+"_") {
+	if code, out, _ := w.run("migrate", "status"); code != exitDeny || !strings.HasPrefix(out, "schema  ") || !strings.Contains(out, "\nnewest  "+latest+"\npending 000"+latest+"_") {
 		t.Errorf("after the commands: exit code %d\n%s", code, out)
 	}
 }

@@ -197,6 +197,11 @@ func (p *Page) routes() {
 	post("/trust/:name/edit", updateRoot)
 	get("/trust/:name/remove", confirmRoot)
 	post("/trust/:name/remove", removeRoot)
+	get("/new-bundle", newBundle)
+	get("/bundle/:name", showBundle)
+	post("/bundle/:name", postBundle)
+	post("/bundle/:name/check", checkBundle)
+
 	post("/trust/:name/refresh", refreshRoot)
 
 	get("/tokens/new", newToken)

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -10,7 +12,6 @@ import (
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/signingpolicy"
-	"github.com/signet-policy/signet/internal/verdict"
 )
 
 // registered are the registered signers that a policy counts: those of names, or
@@ -28,7 +29,10 @@ type policiesPage struct {
 	Policies   []client.Policy
 	Bundles    map[string]client.Bundle
 	Exceptions []endingException
-	Now        time.Time
+	Drafts     map[string]client.DraftSummary
+	// Names are those of bundles and drafts.
+	Names []string
+	Now   time.Time
 }
 
 // endingException is one of any policy; those that end soon come first.
@@ -59,6 +63,22 @@ func listPolicies(v *view) error {
 		}
 		p.Bundles[b.Name] = b
 	}
+	if p.Drafts = map[string]client.DraftSummary{}; v.who.MayPolicy() {
+		for d, err := range v.api.AllDrafts(ctx) {
+			if err != nil {
+				return err
+			}
+			p.Drafts[d.Name] = d
+		}
+	}
+	all := map[string]bool{}
+	for name := range p.Bundles {
+		all[name] = true
+	}
+	for name := range p.Drafts {
+		all[name] = true
+	}
+	p.Names = slices.Sorted(maps.Keys(all))
 	slices.SortFunc(p.Exceptions, func(a, b endingException) int {
 		if a.Ended != b.Ended { // what has ended is of the least interest
 			if a.Ended {
@@ -132,72 +152,96 @@ type editorPage struct {
 	Name, Document, Owner, Why string
 	Version                    int64
 	New                        bool
-	Form                       policyForm
-	// Mistakes are those of the document, each with its line.
+	// Form are the values of the form's fields; nil while the document cannot be read.
+	Form signingpolicy.Form
+	// Mistakes are those of the document, each with its line; Wrong those of the form,
+	// by the paths of its fields.
 	Mistakes []string
-	Signers  []string
-	Modes    []string
+	Wrong    map[string]string
 }
 
-// policyForm are the parameters that the form has. What else the document says
-// stays as it is.
-type policyForm struct {
-	Mode, Threshold, Images, Sources, Registered, Names, ShadowOf string
-	RequireSignature, VerifyLog                                   bool
-	Inline                                                        int
-	// Readable is false while the document cannot be read.
-	Readable bool
-}
-
-func formOf(p *signingpolicy.Policy) policyForm {
-	f := policyForm{
-		Mode: string(p.Mode), Threshold: strconv.Itoa(p.Threshold), Images: strings.Join(p.Images, "\n"), Sources: strings.Join(p.TrustedSources, "\n"),
-		Registered: "none", Names: strings.Join(p.RegisteredNames, "\n"), ShadowOf: p.ShadowOf, RequireSignature: p.RequireSignature,
-		VerifyLog: p.VerifyTransparencyLog, Inline: len(p.Inline), Readable: true,
+// Fields are those of the form, with what they have.
+func (e editorPage) Fields() []formField {
+	if e.Form == nil {
+		return nil
 	}
-	switch {
-	case p.UseRegistered && len(p.RegisteredNames) > 0:
-		f.Registered = "names"
-	case p.UseRegistered:
-		f.Registered = "all"
+	return e.fields("", signingpolicy.FormFields())
+}
+
+// formField is one field with its value.
+type formField struct {
+	signingpolicy.Field
+	// Path names it in the form, and ID in the page.
+	Path, ID, Value, Wrong string
+	// Inside are the fields of a part, Parts those of each part of a list.
+	Inside []formField
+	Parts  [][]formField
+	// Open says that something is said in it, or is wrong.
+	Open bool
+}
+
+// Rows is how many lines a field shows.
+func (f formField) Rows() int { return min(max(2, strings.Count(f.Value, "\n")+1), 12) }
+
+// Chosen says whether a choice is taken.
+func (f formField) Chosen(choice string) bool { return f.Value == choice }
+
+// On says whether a box is ticked.
+func (f formField) On() bool { return f.Value == "on" || f.Value == "true" }
+
+// At is the path of a list's part.
+func (f formField) At(i int) string { return fmt.Sprintf("%s[%d]", f.Path, i) }
+
+func (e editorPage) fields(at string, list []signingpolicy.Field) []formField {
+	out := make([]formField, 0, len(list))
+	for _, field := range list {
+		path := field.Name
+		if at != "" {
+			path = at + "." + path
+		}
+		one := formField{Field: field, Path: path, ID: strings.NewReplacer(".", "-", "[", "-", "]", "").Replace(path), Value: e.Form[path], Wrong: e.Wrong[path]}
+		switch field.Kind {
+		case signingpolicy.FieldPart:
+			one.Inside = e.fields(path, field.Fields)
+			one.Open = one.On() || one.Wrong != ""
+		case signingpolicy.FieldList:
+			count, _ := strconv.Atoi(one.Value) // 0 has none
+			for i := range count {
+				one.Parts = append(one.Parts, e.fields(one.At(i), field.Fields))
+			}
+			one.Open = count > 0 || one.Wrong != ""
+		default:
+			one.Open = one.Value != "" || one.Wrong != ""
+		}
+		for _, in := range one.Inside {
+			one.Open = one.Open || in.Open && in.Kind != signingpolicy.FieldFlag
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+// formPrefix begins the names of the form's fields in a request.
+const formPrefix = "p."
+
+// readPolicyForm reads the values of the form; a box that is not ticked is not sent.
+func (v *view) readPolicyForm() signingpolicy.Form {
+	f := signingpolicy.Form{}
+	for name, values := range v.Request().PostForm {
+		if path, ok := strings.CutPrefix(name, formPrefix); ok && len(values) > 0 {
+			f[path] = strings.ReplaceAll(values[0], "\r\n", "\n")
+		}
+	}
+	if path, ok := strings.CutPrefix(v.FormValue("change"), "add:"); ok {
+		f.With(path)
+	}
+	if path, ok := strings.CutPrefix(v.FormValue("change"), "remove:"); ok {
+		f.Without(path)
 	}
 	return f
 }
 
-// apply puts what the form says into a policy.
-func (f policyForm) apply(p *signingpolicy.Policy) string {
-	n, err := strconv.Atoi(f.Threshold)
-	if err != nil {
-		return "threshold: write a whole number, 1 or more."
-	}
-	p.Mode, p.Threshold, p.RequireSignature, p.VerifyTransparencyLog = verdict.Mode(f.Mode), n, f.RequireSignature, f.VerifyLog
-	p.Images, p.TrustedSources, p.ShadowOf = listOf(f.Images), listOf(f.Sources), ""
-	if f.Mode == string(verdict.Shadow) {
-		p.ShadowOf = f.ShadowOf
-	}
-	p.UseRegistered, p.RegisteredNames = f.Registered != "none", nil
-	if f.Registered == "names" {
-		if p.RegisteredNames = listOf(f.Names); len(p.RegisteredNames) == 0 {
-			return "trusted signers: name at least one registered signer, or take all of them."
-		}
-	}
-	return ""
-}
-
-func (v *view) readPolicyForm() policyForm {
-	return policyForm{
-		Mode: v.FormValue("mode"), Threshold: strings.TrimSpace(v.FormValue("threshold")), Images: v.FormValue("images"), Sources: v.FormValue("sources"),
-		Registered: v.FormValue("registered"), Names: v.FormValue("names"), ShadowOf: strings.TrimSpace(v.FormValue("shadow_of")),
-		RequireSignature: v.FormValue("require_signature") == "on", VerifyLog: v.FormValue("verify_transparency_log") == "on", Readable: true,
-	}
-}
-
-func policyModes() []string {
-	return []string{string(verdict.Enforce), string(verdict.Audit), string(verdict.Shadow), string(verdict.Disabled)}
-}
-
 func (v *view) editor(status int, e editorPage) error {
-	e.Modes = policyModes()
 	return v.render(status, "policyedit", "policy", "Edit "+e.Name, e)
 }
 
@@ -232,13 +276,40 @@ func editPolicy(v *view) error {
 
 // read makes the form of the document, or its mistakes.
 func (e *editorPage) read() {
+	e.Wrong = map[string]string{}
 	p, err := signingpolicy.ParseAs(e.Name, []byte(e.Document))
+	if err == nil {
+		e.Form, err = signingpolicy.FormOf(p)
+	}
 	if err != nil {
-		e.Mistakes, e.Form = linesOf(err), policyForm{}
+		e.Mistakes, e.Form = linesOf(err), nil
 		return
 	}
-	e.Mistakes, e.Form = nil, formOf(p)
+	e.Mistakes = nil
 }
+
+// take puts a form into the document. Where something is wrong with it, the form stays
+// as it was filled in, and what is wrong stands at its fields.
+func (e *editorPage) take(f signingpolicy.Form) {
+	document, wrong := signingpolicy.FromForm(e.Name, f)
+	e.Form, e.Mistakes, e.Wrong = f, nil, map[string]string{}
+	for _, m := range wrong {
+		if m.Path == "" {
+			e.Mistakes = append(e.Mistakes, m.Problem)
+			continue
+		}
+		e.Wrong[m.Path] = strings.TrimPrefix(e.Wrong[m.Path]+"; "+m.Problem, "; ")
+	}
+	if document != nil {
+		e.Document = string(document)
+	}
+	if len(wrong) == 0 {
+		e.read()
+	}
+}
+
+// Right says whether nothing is wrong.
+func (e editorPage) Right() bool { return len(e.Mistakes)+len(e.Wrong) == 0 }
 
 func linesOf(err error) []string {
 	var out []string
@@ -254,7 +325,7 @@ func (v *view) readEditor() editorPage {
 	version, _ := strconv.ParseInt(v.FormValue("version"), 10, 64) // 0 is none
 	return editorPage{
 		Name: v.Param("name"), Document: strings.ReplaceAll(v.FormValue("document"), "\r\n", "\n"), Owner: strings.TrimSpace(v.FormValue("owner")),
-		Why: strings.TrimSpace(v.FormValue("why")), Version: version, New: version == 0, Modes: policyModes(),
+		Why: strings.TrimSpace(v.FormValue("why")), Version: version, New: version == 0,
 	}
 }
 
@@ -262,44 +333,23 @@ func (v *view) readEditor() editorPage {
 // YAML, from=yaml the form.
 func formPolicy(v *view) error {
 	e := v.readEditor()
-	e.read()
-	if v.QueryParam("from") == "form" && len(e.Mistakes) == 0 {
-		e.Mistakes = e.applied(v.readPolicyForm())
+	if v.QueryParam("from") == "form" {
+		e.take(v.readPolicyForm())
+	} else {
+		e.read()
 	}
 	return v.part(http.StatusOK, "policyedit", "sides", e)
-}
-
-// applied puts a form into the document; it returns what is wrong with the form.
-func (e *editorPage) applied(f policyForm) []string {
-	p, err := signingpolicy.ParseAs(e.Name, []byte(e.Document))
-	if err != nil {
-		return linesOf(err)
-	}
-	f.Inline = len(p.Inline)
-	e.Form = f
-	if problem := f.apply(p); problem != "" {
-		return []string{problem}
-	}
-	body, err := p.Canonical()
-	if err != nil {
-		return []string{err.Error()}
-	}
-	e.Document = string(body)
-	if _, err := signingpolicy.ParseAs(e.Name, body); err != nil {
-		return linesOf(err)
-	}
-	return nil
 }
 
 func savePolicy(v *view) error {
 	ctx := v.Request().Context()
 	e := v.readEditor()
-	if v.FormValue("use") == "form" { // without a script the form is not in the YAML yet
-		e.read()
-		if len(e.Mistakes) == 0 {
-			e.Mistakes = e.applied(v.readPolicyForm())
-		}
-		if len(e.Mistakes) > 0 {
+	if v.FormValue("use") == "form" || v.FormValue("change") != "" { // without a script the form is not in the YAML yet
+		e.take(v.readPolicyForm())
+		switch {
+		case v.FormValue("change") != "":
+			return v.editor(http.StatusOK, e)
+		case !e.Right():
 			return v.editor(http.StatusUnprocessableEntity, e)
 		}
 	}

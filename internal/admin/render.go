@@ -56,7 +56,7 @@ type frame struct {
 	Base, CSRF string
 	Embedded   bool
 	// Script and what follows are the hashed names of assets.
-	Script, HTMX, Style, PageStyle, Icon string
+	Script, HTMX, Style, PageStyle, Icon, Editor string
 	// Done says what the request before has changed.
 	Done string
 	Body any
@@ -76,7 +76,7 @@ func (v *view) render(status int, name, tab, title string, body any) error {
 	names := v.page.assets.names
 	f := frame{
 		Title: title, Tab: tab, Tabs: v.page.tabs, Who: v.who, LoggedIn: v.who.Name != "", Base: v.base, CSRF: v.csrf, Embedded: v.embedded,
-		Script: names["app.js"], HTMX: names["htmx.js"], Style: names["signet.css"], PageStyle: names["page.css"], Icon: names["icon.svg"],
+		Script: names["app.js"], HTMX: names["htmx.js"], Style: names["signet.css"], PageStyle: names["page.css"], Icon: names["icon.svg"], Editor: names["editor.js"],
 		Done: doneMessages()[v.QueryParam("done")], Body: body,
 	}
 	root := "page"
@@ -131,6 +131,10 @@ func doneMessages() map[string]string {
 		"gateway-removed":   "What stands behind the gateway is forgotten.",
 		"root-saved":        "The trust root is saved, and in force.",
 		"root-removed":      "The trust root is removed. Nothing counts because of it any more.",
+		"draft-kept":        "The draft is kept. It is in force once it is published.",
+		"draft-discarded":   "The draft is forgotten. What is in force stays as it is.",
+		"bundle-published":  "The bundle is published: its policies decide by these rules from now on.",
+		"bundle-unnamed":    "The bundle is published. No policy names it yet: write bundle: and its name into one.",
 		"root-refreshed":    "The trust root was refreshed.",
 		"token-revoked":     "The token is revoked. The next request with it is refused.",
 		"logged-out":        "You are logged out.",

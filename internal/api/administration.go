@@ -62,6 +62,12 @@ type Administration interface {
 	RollbackBundle(ctx context.Context, by administration.Caller, name string, to *int64) (client.Bundle, error)
 	FetchBundle(ctx context.Context, by administration.Caller, name string) (client.Bundle, error)
 
+	Drafts(ctx context.Context, by administration.Caller, limit int, after string) (client.Page[client.DraftSummary], error)
+	Draft(ctx context.Context, by administration.Caller, name string) (client.Draft, error)
+	MayDraft(ctx context.Context, by administration.Caller, name string) (owner string, err error)
+	PutDraft(ctx context.Context, by administration.Caller, name string, in client.PutDraft, version *int64) (client.Draft, error)
+	DeleteDraft(ctx context.Context, by administration.Caller, name string, version int64) error
+
 	TrustRoots(ctx context.Context, by administration.Caller) ([]client.TrustRoot, error)
 	TrustRoot(ctx context.Context, by administration.Caller, name string) (client.TrustRoot, error)
 	PutTrustRoot(ctx context.Context, by administration.Caller, name string, put client.PutTrustRoot, version *int64) (client.TrustRoot, error)

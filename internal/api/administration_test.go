@@ -91,6 +91,12 @@ func endpoints() []endpoint {
 		{"POST", v1 + "/bundles/acme/rollback", mediaJSON, "{}", nil, writes, "RollbackBundle acme new", 200, `"6"`, ""},
 		{"POST", v1 + "/bundles/acme/fetch", "", "", nil, writes, "FetchBundle acme", 200, `"6"`, ""},
 
+		{"GET", v1 + "/drafts?limit=1", "", "", nil, writes, "Drafts 1 ", 200, "", ""},
+		{"GET", v1 + "/drafts/acme", "", "", nil, writes, "Draft acme", 200, `"2"`, ""},
+		{"PUT", v1 + "/drafts/acme", mediaJSON, `{"files":{"a":"b"},"base":"sha256:1","owner":"web"}`, nil, writes, "PutDraft acme {Owner:web Base:sha256:1 Files:map[a:b]} new", 201, `"2"`, v1 + "/drafts/acme"},
+		{"PUT", v1 + "/drafts/acme", mediaJSON, `{"files":{"a":"b"}}`, match(`"1"`), writes, "PutDraft acme {Owner: Base: Files:map[a:b]} v1", 200, `"2"`, ""},
+		{"DELETE", v1 + "/drafts/acme", "", "", match(`"2"`), writes, "DeleteDraft acme 2", 204, "", ""},
+
 		{"GET", v1 + "/trust-roots", "", "", nil, reads, "TrustRoots", 200, "", ""},
 		{"GET", v1 + "/trust-roots/own", "", "", nil, reads, "TrustRoot own", 200, `"5"`, ""},
 		{"PUT", v1 + "/trust-roots/own", mediaJSON, `{"tuf_url":"https://tuf.example"}`, nil, administers, "PutTrustRoot own " + fmt.Sprintf("%+v", client.PutTrustRoot{TUFURL: "https://tuf.example"}) + " new", 201, `"5"`, v1 + "/trust-roots/own"},
@@ -169,7 +175,7 @@ func TestEndpoints(t *testing.T) {
 func TestEndpointsAreAll(t *testing.T) {
 	b := newBed(t, nil)
 	for _, rt := range b.administrationRoutes() {
-		if rt.path == v1+"/setup" || rt.path == v1+"/policies/preview" {
+		if rt.path == v1+"/setup" || rt.path == v1+"/policies/preview" || rt.method == http.MethodPost && strings.HasPrefix(rt.path, v1+"/drafts/") {
 			continue // not of package administration, so they have tests of their own
 		}
 		found := false

@@ -149,6 +149,8 @@ type Config struct {
 	Heartbeat time.Duration
 	// Previews tell what a change would do; nil: their path is not there.
 	Previews Previews
+	// Workbench looks at bundles that are worked on; nil: their paths are not there.
+	Workbench Workbench
 	// PreviewTime bounds one preview. 0 is [DefaultPreviewTime].
 	PreviewTime time.Duration
 	// TokenUsed is told each time that a token was good. It must not block. Nil:

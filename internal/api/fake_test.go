@@ -103,6 +103,7 @@ type bed struct {
 	requests *fakeRequests
 	swap     func(*auth.Tokens, error) // what is in force, see swappable
 	previews *fakePreviews
+	bench    *fakeBench
 	state    *engine.State
 	tokens   map[string]string // by role, and "expired", "revoked"
 	now      time.Time
@@ -164,6 +165,7 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 	b.admin = &fakeAdministration{}
 	b.events = &fakeEvents{live: make(chan Event, 16)}
 	b.previews = &fakePreviews{}
+	b.bench = &fakeBench{}
 	b.requests = &fakeRequests{
 		add: func(_ context.Context, q pep.Question) (client.VerdictRequestStatus, error) {
 			return client.VerdictRequestStatus{ID: testID, State: client.RequestWaiting, Image: q.Image, CreatedAt: testNow}, nil
@@ -174,7 +176,7 @@ func newBedAt(t testing.TB, now time.Time, change func(*Config)) *bed {
 	}
 	cfg := Config{
 		Requests: b.requests,
-		Decider:  b.decider, Verdicts: b.verdicts, Past: b.past, Administration: b.admin, Previews: b.previews, ImageName: imageName, Events: b.events, Build: "test",
+		Decider:  b.decider, Verdicts: b.verdicts, Past: b.past, Administration: b.admin, Previews: b.previews, Workbench: b.bench, ImageName: imageName, Events: b.events, Build: "test",
 		Now: func() time.Time { return b.now },
 	}
 	if change != nil {

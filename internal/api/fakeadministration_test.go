@@ -216,6 +216,36 @@ func (f *fakeAdministration) Bundle(_ context.Context, by administration.Caller,
 	return aBundle(name), f.note(by, "Bundle", name)
 }
 
+func aDraft(name string) client.Draft {
+	return client.Draft{
+		Name: name, Files: map[string]string{".manifest": "{}"}, Replaced: []string{}, Version: 2,
+		CreatedBy: "admin", CreatedAt: &testNow, UpdatedBy: "admin", UpdatedAt: &testNow,
+	}
+}
+
+func (f *fakeAdministration) Drafts(_ context.Context, by administration.Caller, limit int, after string) (client.Page[client.DraftSummary], error) {
+	return client.Page[client.DraftSummary]{Items: []client.DraftSummary{{Name: "acme", Version: 2, UpdatedBy: "admin", UpdatedAt: testNow}}}, f.note(by, "Drafts", limit, after)
+}
+
+func (f *fakeAdministration) Draft(_ context.Context, by administration.Caller, name string) (client.Draft, error) {
+	if f.there != "" {
+		return aDraft(name), nil
+	}
+	return aDraft(name), f.note(by, "Draft", name)
+}
+
+func (f *fakeAdministration) MayDraft(_ context.Context, by administration.Caller, name string) (string, error) {
+	return "web", f.note(by, "MayDraft", name)
+}
+
+func (f *fakeAdministration) PutDraft(_ context.Context, by administration.Caller, name string, in client.PutDraft, version *int64) (client.Draft, error) {
+	return aDraft(name), f.note(by, "PutDraft", name, in, version)
+}
+
+func (f *fakeAdministration) DeleteDraft(_ context.Context, by administration.Caller, name string, version int64) error {
+	return f.note(by, "DeleteDraft", name, version)
+}
+
 func (f *fakeAdministration) BundleArchive(_ context.Context, by administration.Caller, name string) ([]byte, error) {
 	return []byte("archive"), f.note(by, "BundleArchive", name)
 }

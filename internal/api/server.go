@@ -38,6 +38,7 @@ type Server struct {
 	// streams are those who listen for events.
 	streams  atomic.Int64
 	previews previews
+	work     *work
 	core     *pep.Core
 	// notFound and wrongMethod take requests that no route takes.
 	notFound    *route
@@ -63,7 +64,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, echo: echo.New(), metrics: m, guesses: newGuesses(), drained: make(chan struct{}),
-		previews: previews{by: map[string]bool{}},
+		previews: previews{by: map[string]bool{}}, work: newWork(),
 	}
 	s.core, err = pep.New(pep.Config{Decider: cfg.Decider, ImageName: cfg.ImageName, ExternalURL: cfg.ExternalURL, Build: cfg.Build, Log: cfg.Log, Now: cfg.Now})
 	if err != nil {
@@ -165,6 +166,7 @@ func (s *Server) administrationRoutes() []*route {
 	if s.cfg.Previews != nil {
 		previews = []*route{{method: http.MethodPost, path: v1 + "/policies/preview", need: auth.Policy, body: true, large: true, serve: byJSON(s, previewExample, s.postPreview)}}
 	}
+	previews = append(previews, s.draftRoutes()...)
 	page := []string{"limit", "cursor"}
 	patch := []string{mediaMerge, mediaJSON}
 	document := []string{mediaYAML, mediaJSON}

@@ -54,6 +54,35 @@ func OpenArchive(archive []byte) (fs.FS, error) {
 	return inMemory(files)
 }
 
+// Files gives the files of a bundle archive by their names, as [OpenArchive] does.
+// Errors wrap [ErrLoad].
+func Files(archive []byte) (map[string][]byte, error) {
+	files, err := filesOf(archive)
+	if err != nil {
+		return nil, fmt.Errorf("%w: bundle: %w", ErrLoad, err)
+	}
+	return files, nil
+}
+
+// OpenFiles gives a bundle directory that is in memory. Errors wrap [ErrLoad].
+func OpenFiles(files map[string][]byte) (fs.FS, error) {
+	dir, err := inMemory(files)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLoad, err)
+	}
+	return dir, nil
+}
+
+// PackFiles writes files as a .tar.gz, all of them and whatever they are. The same
+// files give the same bytes. Errors wrap [ErrLoad].
+func PackFiles(files map[string][]byte) ([]byte, error) {
+	archive, err := tarball(files)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrLoad, err)
+	}
+	return archive, nil
+}
+
 // filesOf reads an archive in memory.
 func filesOf(archive []byte) (map[string][]byte, error) {
 	if len(archive) > maxBundleBytes {

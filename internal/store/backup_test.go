@@ -105,6 +105,7 @@ func fill(t testing.TB, s *store.Store) {
 			VerificationID: "v", ImageRef: "i\x00", ImageName: "i", Policy: "p", Digest: "d", ParamsDigest: "e", Decision: verdict.Deny,
 			Reasons: []verdict.Reason{{Code: "ü\x00"}}, ComparedWith: verdict.Allow, CreatedAt: now,
 		}}),
+		second(s.PutDraft(ctx, store.DraftRow{Name: "d", Base: "sha256:b", Files: map[string]string{"a.rego": "package a # <&>\n"}, UpdatedBy: "jane"})),
 		s.PutUpkeep(ctx, store.Upkeep{Kind: store.UpkeepKMS, Key: "k", CheckedAt: now, Detail: json.RawMessage(`{"z":1,"a":2}`)}),
 		second(s.Lease(ctx, "l", "h", time.Hour)),
 		fillWatch(ctx, s, now),

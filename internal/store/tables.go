@@ -56,6 +56,7 @@ func tables() []table {
 			signed_by validator activated_at:time created_by created_at:time updated_by updated_at:time version:integer`},
 		{"bundle_history", "id, from_revision", history},
 		{"gateways", "name", "name source kind value image note created_by created_at:time updated_by updated_at:time version:integer"},
+		{"bundle_drafts", "name", "name owner base files created_by created_at:time updated_by updated_at:time version:integer"},
 		{"upkeep", "kind, key", "kind key checked_at:time error detail:json"},
 		{"objects", "kind, digest", "kind digest encoding size:integer body:bytes created_at:time"},
 		{"facts", "digest", "digest encoding size:integer body:bytes created_at:time"},

@@ -66,6 +66,7 @@ var rooms = map[string]room{
 	"internal/webhook":         {rooms: []string{"internal/store"}},
 	"internal/administration":  {rooms: []string{"client", "internal/watch", "internal/store", "internal/signers", "internal/signingpolicy", "internal/auth", "internal/glob", "internal/facts", "internal/strictjson", "internal/trust"}},
 	"internal/admin":           {rooms: []string{"client", "web", "internal/api", "internal/auth", "internal/engine", "internal/facts", "internal/signingpolicy", "internal/verdict"}, outside: []string{"github.com/labstack/echo/v4", "github.com/coreos/go-oidc/v3/oidc", "golang.org/x/oauth2"}},
+	"internal/workbench":       {rooms: []string{"client", "internal/evidence", "internal/policy", "internal/signingpolicy"}},
 	"internal/schemagen":       {rooms: []string{"internal/facts"}, outside: []string{"github.com/invopop/jsonschema", "github.com/pb33f/ordered-map", "github.com/wk8/go-ordered-map"}},
 	"internal/config":          {rooms: []string{"internal/evidence"}, outside: []string{"go.yaml.in/yaml/v3"}},
 	"internal/engine":          {rooms: []string{"internal/facts", "internal/evidence", "internal/verdict", "internal/signers", "internal/auth"}, outside: []string{"github.com/oklog/ulid/v2", sync, jsonv2}},

@@ -88,6 +88,16 @@ function showTab(within) {
 	if (tab) tab.parentElement.scrollLeft = tab.offsetLeft - (tab.parentElement.clientWidth - tab.offsetWidth) / 2;
 }
 
+// The editor is large, so its script comes only to the page that has one. It mounts itself on what is there.
+function editor(place) {
+	const mount = () => window.signetEditor(place, csrf());
+	if (window.signetEditor) { mount(); return; }
+	const script = document.createElement("script");
+	script.src = place.dataset.editor;
+	script.addEventListener("load", mount);
+	document.head.append(script);
+}
+
 function setUp(within) {
 	if (!within || !within.querySelectorAll) return;
 	showTab(within);
@@ -96,6 +106,10 @@ function setUp(within) {
 	for (const b of within.querySelectorAll("[data-copy]")) b.hidden = !navigator.clipboard;
 	for (const b of within.querySelectorAll("[data-script-only]")) b.hidden = false;
 	for (const b of within.querySelectorAll("[data-no-script]")) b.hidden = true;
+	for (const place of within.querySelectorAll("[data-editor]:not([data-ready])")) {
+		place.dataset.ready = "yes";
+		editor(place);
+	}
 	for (const area of within.querySelectorAll(".drop:not([data-ready])")) {
 		area.dataset.ready = "yes";
 		dropping(area);

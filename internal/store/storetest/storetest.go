@@ -65,6 +65,7 @@ func Run(t *testing.T, open OpenFunc) {
 		{"bundles: histories", testBundleHistory},
 		{"policies and trust roots at a revision", testPoliciesAndRootsAt},
 		{"gateways", testGateways},
+		{"drafts of bundles", testDrafts},
 		{"a snapshot leaves out what is known", testSnapshotUnchanged},
 		{"a note", testNote},
 		{"leases", testLeases},

@@ -1,0 +1,89 @@
+package administration
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/auth"
+)
+
+// A draft is kept for those who may change the bundle, whoever writes second is told,
+// and nothing that is in force changes.
+func TestDrafts(t *testing.T) {
+	eachStore(t, func(t *testing.T, f *fixture) {
+		ctx := t.Context()
+		as := func(name string, role auth.Role, team string) Caller {
+			return Caller{Principal: auth.Principal{Name: name, Role: role, Team: team}, From: "cli"}
+		}
+		admin, web, other, viewer := as("admin", auth.Admin, ""), as("jane", auth.Author, "web"), as("joe", auth.Author, "other"), as("viewer", auth.Viewer, "")
+		files := map[string]string{".manifest": "{}", "signing/rules/a.rego": "package signing.rules.a\n"}
+		var made client.Draft
+		f.untouched(t, func() {
+			var err error
+			if made, err = f.PutDraft(ctx, web, "web-rules", client.PutDraft{Files: files}, nil); err != nil || made.Owner != "web" || made.Version != 1 || made.CreatedBy != "jane" {
+				t.Fatalf("%+v, %v", made, err)
+			}
+		})
+		same(t, made, must[client.Draft](t)(f.Draft(ctx, admin, "web-rules")))
+		next := must[client.Draft](t)(f.PutDraft(ctx, admin, "web-rules", client.PutDraft{Files: map[string]string{"a": "b"}, Base: "sha256:1"}, &made.Version))
+		if next.Owner != "web" || next.Version != 2 || next.UpdatedBy != "admin" || next.Base != "sha256:1" {
+			t.Errorf("%+v", next)
+		}
+		must[client.Draft](t)(f.PutDraft(ctx, admin, "all", client.PutDraft{Files: files}, nil))
+		for who, want := range map[string]int{"web": 1, "other": 0, "": 2} {
+			page := must[client.Page[client.DraftSummary]](t)(f.Drafts(ctx, as("x", auth.Author, who), 0, ""))
+			if len(page.Items) != want {
+				t.Errorf("team %q sees %+v", who, page.Items)
+			}
+		}
+		if page := must[client.Page[client.DraftSummary]](t)(f.Drafts(ctx, admin, 1, "")); page.Next != "all" || page.Items[0].Name != "all" {
+			t.Errorf("a page: %+v", page)
+		}
+		for name, tt := range map[string]struct {
+			do   func() error
+			want error
+		}{
+			"a viewer reads":  {func() error { _, err := f.Draft(ctx, viewer, "web-rules"); return err }, ErrRole},
+			"a viewer lists":  {func() error { _, err := f.Drafts(ctx, viewer, 0, ""); return err }, ErrRole},
+			"a viewer writes": {func() error { _, err := f.PutDraft(ctx, viewer, "x", client.PutDraft{Files: files}, nil); return err }, ErrRole},
+			"another team":    {func() error { _, err := f.Draft(ctx, other, "web-rules"); return err }, ErrNotYours},
+			"… writes": {func() error {
+				_, err := f.PutDraft(ctx, other, "web-rules", client.PutDraft{Files: files}, &next.Version)
+				return err
+			}, ErrNotYours},
+			"… gives it away": {func() error {
+				_, err := f.PutDraft(ctx, other, "x", client.PutDraft{Owner: "web", Files: files}, nil)
+				return err
+			}, ErrNotYours},
+			"… deletes": {func() error { return f.DeleteDraft(ctx, other, "web-rules", 2) }, ErrNotYours},
+			"there already": {func() error {
+				_, err := f.PutDraft(ctx, web, "web-rules", client.PutDraft{Files: files}, nil)
+				return err
+			}, ErrConflict},
+			"another version": {func() error {
+				_, err := f.PutDraft(ctx, web, "web-rules", client.PutDraft{Files: files}, &made.Version)
+				return err
+			}, ErrStale},
+			"none": {func() error { _, err := f.Draft(ctx, web, "none"); return err }, ErrNotFound},
+			"replacing none": {func() error {
+				_, err := f.PutDraft(ctx, web, "none", client.PutDraft{Files: files}, ptr(int64(1)))
+				return err
+			}, ErrNotFound},
+			"deleting another": {func() error { return f.DeleteDraft(ctx, web, "web-rules", 1) }, ErrStale},
+		} {
+			if err := tt.do(); !errors.Is(err, tt.want) {
+				t.Errorf("%s: %v, want %v", name, err, tt.want)
+			}
+		}
+		if _, err := f.PutDraft(ctx, web, "No Name", client.PutDraft{Files: files}, nil); err == nil {
+			t.Error("a draft of no name")
+		}
+		if err := f.DeleteDraft(ctx, web, "web-rules", 2); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Draft(ctx, web, "web-rules"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("deleted, and read: %v", err)
+		}
+	})
+}
