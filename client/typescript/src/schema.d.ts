@@ -678,7 +678,7 @@ export interface paths {
         get: operations["getBundle"];
         /**
          * Publish an archive
-         * @description Roles: author, admin. Makes the bundle, or puts the next archive of the version that `If-Match` names into force: after its signature, its sequence, every policy that names it with its parameters, and its golden inputs were found good. A token of a team publishes only what belongs to that team; one that is bound to images only what policies name that concern no others.
+         * @description Roles: author, admin. Makes the bundle, or puts the next archive of the version that `If-Match` names into force: after its signature, its sequence, every policy that names it with its parameters, and its golden inputs were found good. A token of a team publishes only what belongs to that team; one that is bound to images only what policies name that concern no others. With `application/vnd.signet.bundle+json` the keys that must have signed it change in the same step, which is for admins.
          */
         put: operations["putBundle"];
         post?: never;
@@ -1101,6 +1101,137 @@ export interface paths {
         get: operations["listDependencies"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/drafts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the drafts that are kept
+         * @description Roles: author, admin. By name, those that the caller may work on.
+         */
+        get: operations["listDrafts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/drafts/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name. */
+                name: components["parameters"]["Name"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Read the draft of a bundle
+         * @description Roles: author, admin. Where none is kept, it is made from the archive in force and has version 0; where there is no such bundle either, with `begin=true`, from what `signet policy init` begins with.
+         */
+        get: operations["getDraft"];
+        /**
+         * Keep a draft
+         * @description Roles: author, admin. Makes it, or replaces the version that `If-Match` names. Nothing of it is in force until its archive is published as a bundle.
+         */
+        put: operations["putDraft"];
+        post?: never;
+        /**
+         * Forget a draft
+         * @description Roles: author, admin. The bundle stays as it is.
+         */
+        delete: operations["deleteDraft"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/drafts/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look for mistakes in a bundle
+         * @description Roles: author, admin. What `signet policy check` says, with lines. Nothing is kept. It has no network, takes 20 seconds and 512 MiB at most (422), and files have 2 MiB together. Two such requests are worked on at a time by a server, of which a principal may have four under way (429).
+         */
+        post: operations["checkDraft"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/drafts/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run the tests of a bundle
+         * @description Roles: author, admin. What `signet policy test` does. Nothing is kept. It has no network, takes 20 seconds and 512 MiB at most (422), and files have 2 MiB together. Two such requests are worked on at a time by a server, of which a principal may have four under way (429).
+         */
+        post: operations["testDraft"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/drafts/evaluate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ask a bundle about an input
+         * @description Roles: author, admin. The input is that of a verdict which is kept and the caller may see, or one that is given. The answer names every rule with whether it held, and for which facts. Nothing is kept. It has no network, takes 20 seconds and 512 MiB at most (422), and files have 2 MiB together. Two such requests are worked on at a time by a server, of which a principal may have four under way (429).
+         */
+        post: operations["evaluateDraft"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/drafts/build": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Build the archive of a bundle
+         * @description Roles: author, admin. What `signet policy build` makes, without a signature; with `source` the whole folder, as an author has it. Nothing is kept. It has no network, takes 20 seconds and 512 MiB at most (422), and files have 2 MiB together. Two such requests are worked on at a time by a server, of which a principal may have four under way (429).
+         */
+        post: operations["buildDraft"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2893,6 +3024,144 @@ export interface components {
             updated_at: string;
             version: number;
         };
+        /** @description A policy bundle that somebody works on. */
+        Draft: {
+            /** @description That of the bundle that it is to become. */
+            name: string;
+            /** @description The team that it belongs to; empty: the whole installation. */
+            owner: string;
+            /** @description The author's own files, texts by name. Signet's library, which .manifest names, is put beside them. */
+            files: {
+                [key: string]: string;
+            };
+            /** @description Digest of the archive that it began from; empty for none. */
+            base: string;
+            /** @description Files of the library, of the archive that it begins from, that are not this Signet's: this Signet's take their place. */
+            replaced: string[];
+            /** @description 0 for one that is not kept yet. */
+            version: number;
+            created_by: string;
+            /** Format: date-time */
+            created_at: string | null;
+            updated_by: string;
+            /** Format: date-time */
+            updated_at: string | null;
+        };
+        /** @description A page of drafts. */
+        DraftPage: {
+            items: {
+                name: string;
+                owner: string;
+                base: string;
+                version: number;
+                updated_by: string;
+                /** Format: date-time */
+                updated_at: string;
+            }[];
+            /** @description The cursor of the next page; not there after the last. */
+            next?: string;
+        };
+        PutDraft: {
+            /** @description Absent: the bundle's owner, as it was, or the caller's team. */
+            owner?: string;
+            /** @description Digest of the archive that it began from. */
+            base?: string;
+            /** @description The author's own files, texts by name. Signet's library, which .manifest names, is put beside them. */
+            files: {
+                [key: string]: string;
+            };
+        };
+        PolicyFiles: {
+            /** @description The author's own files, texts by name. Signet's library, which .manifest names, is put beside them. */
+            files: {
+                [key: string]: string;
+            };
+        };
+        PolicyProblem: {
+            file: string;
+            /** @description From 1; 0 is the file as a whole. */
+            line: number;
+            code: string;
+            /** @enum {string} */
+            severity: "error" | "warning";
+            message: string;
+            /** @description What to write. */
+            instead: string;
+        };
+        PolicyChecked: {
+            problems: components["schemas"]["PolicyProblem"][];
+        };
+        PolicyTest: {
+            package: string;
+            name: string;
+            file: string;
+            line: number;
+            /** @enum {string} */
+            outcome: "passed" | "failed" | "error" | "skipped";
+            /** @description What did not hold, or the error. */
+            message?: string;
+            seconds: number;
+            /** @description What was printed. */
+            output?: string;
+        };
+        PolicyUncovered: {
+            file: string;
+            line: number;
+        };
+        PolicyTested: {
+            /** @description All tests passed, or were skipped by their names. */
+            ok: boolean;
+            /** @description Why they could not be run. */
+            error?: string;
+            tests: components["schemas"]["PolicyTest"][];
+            /** @description Of the author's own lines, in percent. */
+            coverage: number;
+            uncovered: components["schemas"]["PolicyUncovered"][];
+        };
+        EvaluatePolicy: {
+            /** @description The author's own files, texts by name. Signet's library, which .manifest names, is put beside them. */
+            files: {
+                [key: string]: string;
+            };
+            /** @description The id of a verdict whose input is looked at. */
+            verdict?: string;
+            /** @description Which policy's input it is, where several were evaluated. */
+            policy?: string;
+            /** @description A document of the schema signet/input/v1, instead of verdict. */
+            input?: Record<string, never>;
+            /** @description A signing policy whose parameters are taken; absent: those of params/params.json. */
+            signing_policy?: string;
+        };
+        PolicyFired: {
+            rule: string;
+            file: string;
+            line: number;
+            /** @description Its body held. */
+            fired: boolean;
+            /** @description The ids of the facts that it held for. */
+            facts: string[];
+        };
+        PolicyEvaluated: {
+            /** @enum {string} */
+            decision: "allow" | "deny" | "unknown";
+            /** @description Why there is no result. */
+            error?: string;
+            /** @description What data.signing.verdict is. */
+            result: Record<string, never> | null;
+            rules: components["schemas"]["PolicyFired"][];
+        };
+        BuildPolicy: {
+            /** @description The author's own files, texts by name. Signet's library, which .manifest names, is put beside them. */
+            files: {
+                [key: string]: string;
+            };
+            /** @description That of the release; absent: the manifest's. */
+            sequence?: number;
+            /** @description Its name, for people. */
+            revision?: string;
+            /** @description The whole folder, tests and library included, neither checked nor tested. */
+            source?: boolean;
+        };
         /** @description The last attempt to put an archive into force. */
         BundleAttempt: {
             /** Format: date-time */
@@ -2914,6 +3183,16 @@ export interface components {
             keys?: {
                 [key: string]: string | null;
             } | null;
+            scope?: string;
+        };
+        /** @description The archive of a bundle, and who must have signed it and later ones. */
+        BundleWithKeys: {
+            archive: string;
+            /** @description Public keys (PEM) by their ids, of which one must have signed. */
+            keys: {
+                [key: string]: string;
+            };
+            /** @description The scope that the signatures must have; without it, as it was. */
             scope?: string;
         };
         /** @description A page of bundles. */
@@ -5261,6 +5540,7 @@ export interface operations {
             content: {
                 "application/gzip": string;
                 "application/vnd.oci.image.layer.v1.tar+gzip": string;
+                "application/vnd.signet.bundle+json": components["schemas"]["BundleWithKeys"];
             };
         };
         responses: {
@@ -6261,6 +6541,353 @@ export interface operations {
             400: components["responses"]["BadRequest"];
             401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listDrafts: {
+        parameters: {
+            query?: {
+                /** @description How many at most. */
+                limit?: components["parameters"]["Limit"];
+                /** @description `next` of the page before, unchanged. */
+                cursor?: components["parameters"]["Cursor"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One page. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DraftPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getDraft: {
+        parameters: {
+            query?: {
+                /** @description Begin a new bundle where there is none of the name. */
+                begin?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description Its name. */
+                name: components["parameters"]["Name"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The draft. One that is not kept yet has no ETag. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Draft"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    putDraft: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description To replace: the ETag of what was read, with its quotes. */
+                "If-Match"?: components["parameters"]["IfMatchPut"];
+                /** @description `*`: only make what is not there yet. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+                /** @description Why, for the audit log: 500 bytes at most, printable. */
+                "Signet-Why"?: components["parameters"]["Why"];
+            };
+            path: {
+                /** @description Its name. */
+                name: components["parameters"]["Name"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "files": {
+                 *         ".manifest": "{\"roots\": [\"signing\"]}",
+                 *         "signing/rules/mine.rego": "package signing.rules.mine\n"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["PutDraft"];
+            };
+        };
+        responses: {
+            /** @description The draft. */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Draft"];
+                };
+            };
+            /** @description Made. */
+            201: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    Location: components["headers"]["Location"];
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Draft"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["Stale"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            422: components["responses"]["InvalidFields"];
+            428: components["responses"]["NoPrecondition"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteDraft: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The ETag of what was read, with its quotes. One tag, no list, no `*`. */
+                "If-Match": components["parameters"]["IfMatch"];
+                /** @description Why, for the audit log: 500 bytes at most, printable. */
+                "Signet-Why"?: components["parameters"]["Why"];
+            };
+            path: {
+                /** @description Its name. */
+                name: components["parameters"]["Name"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Forgotten. */
+            204: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            412: components["responses"]["Stale"];
+            428: components["responses"]["NoPrecondition"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    checkDraft: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "files": {
+                 *         ".manifest": "{\"roots\": [\"signing\"]}",
+                 *         "signing/rules/mine.rego": "package signing.rules.mine\n"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["PolicyFiles"];
+            };
+        };
+        responses: {
+            /** @description What is wrong; an empty list where nothing is. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyChecked"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    testDraft: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "files": {
+                 *         ".manifest": "{\"roots\": [\"signing\"]}",
+                 *         "signing/rules/mine.rego": "package signing.rules.mine\n"
+                 *       }
+                 *     }
+                 */
+                "application/json": components["schemas"]["PolicyFiles"];
+            };
+        };
+        responses: {
+            /** @description How the tests ended. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyTested"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    evaluateDraft: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "files": {
+                 *         ".manifest": "{\"roots\": [\"signing\"]}",
+                 *         "signing/rules/mine.rego": "package signing.rules.mine\n"
+                 *       },
+                 *       "verdict": "01JZ0000000000000000000000",
+                 *       "policy": "default"
+                 *     }
+                 */
+                "application/json": components["schemas"]["EvaluatePolicy"];
+            };
+        };
+        responses: {
+            /** @description What the bundle says. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PolicyEvaluated"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    buildDraft: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "files": {
+                 *         ".manifest": "{\"roots\": [\"signing\"]}",
+                 *         "signing/rules/mine.rego": "package signing.rules.mine\n"
+                 *       },
+                 *       "sequence": 4
+                 *     }
+                 */
+                "application/json": components["schemas"]["BuildPolicy"];
+            };
+        };
+        responses: {
+            /** @description A .tar.gz. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/gzip": string;
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            422: components["responses"]["InvalidFields"];
             429: components["responses"]["RateLimited"];
             500: components["responses"]["Internal"];
             503: components["responses"]["Unavailable"];
