@@ -40,7 +40,7 @@ func TestHealth(t *testing.T) {
 	if _, err := c.Resolve(t.Context(), v1(s)); err == nil {
 		t.Fatal("resolved")
 	}
-	if h := state(); !h.LastSuccess.Equal(first) || !h.LastFailure.Equal(now) || h.Failure != "it answered "+http.StatusText(503) {
+	if h := state(); !h.LastSuccess.Equal(first) || !h.LastFailure.Equal(now) || h.Failure != "it answered "+http.StatusText(http.StatusServiceUnavailable) {
 		t.Errorf("it answers 503, and is %+v", h)
 	}
 	now = now.Add(time.Minute)
