@@ -106,6 +106,8 @@ func TestThreat29Summaries(t *testing.T) {
 				t.Parallel()
 				w := newWorld(t, registrytest.Options{})
 				w.now = w.stack.At.Add(time.Hour)
+				// Nothing here is slow but the machine perhaps.
+				w.limits.RequestTimeout, w.limits.SearchTimeout, w.limits.PolicyTime = time.Minute, 2*time.Minute, time.Minute
 				w.summarised()
 				tt.do(w)
 				want, codes := verdict.Deny, []string{tt.code}
