@@ -190,6 +190,7 @@ func TestPolicyForm(t *testing.T) {
 	p.clicks("Remove Attestations, 1")
 	p.until(`!` + document + `.includes("attestations:")`)
 	p.accessible(axeScript(t), "the form")
+	p.keep("policy-form", false)
 	p.types("#why", "builds must be proven")
 	p.clicks("Save, and put in force")
 	p.sees("The policy is saved, and in force.")
