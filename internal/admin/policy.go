@@ -303,8 +303,14 @@ func (e *editorPage) take(f signingpolicy.Form) {
 	if document != nil {
 		e.Document = string(document)
 	}
-	if len(wrong) == 0 {
-		e.read()
+	if len(wrong) > 0 {
+		return
+	}
+	e.read()
+	for path, value := range f { // a part that asks for nothing yet is not in the document, and is about to be filled in
+		if _, there := e.Form[path]; !there && value == "on" && e.Form != nil {
+			e.Form[path] = value
+		}
 	}
 }
 
