@@ -200,6 +200,9 @@ func (e editorPage) fields(at string, list []signingpolicy.Field) []formField {
 			path = at + "." + path
 		}
 		one := formField{Field: field, Path: path, ID: strings.NewReplacer(".", "-", "[", "-", "]", "").Replace(path), Value: e.Form[path], Wrong: e.Wrong[path]}
+		if field.For != "" && one.Value == "" && one.Wrong == "" && !slices.Contains(strings.Fields(field.For), e.Form[at+".type"]) {
+			continue // it would say nothing of this type
+		}
 		switch field.Kind {
 		case signingpolicy.FieldPart:
 			one.Inside = e.fields(path, field.Fields)
