@@ -54,11 +54,11 @@ fmt: ## format Go and Rego
 	$(call tool,opa) fmt --write $(REGO)
 
 .PHONY: generate
-generate: ## make the generated files anew
+generate: ## make the generated files anew (needs npm, for the editor of the page)
 	go generate ./...
 
 .PHONY: web
-web: ## build the script and style sheets of the page out of web/src, which check-generated holds them to
+web: ## build the scripts and style sheets of the page out of web/src and web/editor (needs npm), which check-generated holds them to
 	@tools/web.sh
 
 .PHONY: docs

@@ -200,6 +200,9 @@ func (e editorPage) fields(at string, list []signingpolicy.Field) []formField {
 			path = at + "." + path
 		}
 		one := formField{Field: field, Path: path, ID: strings.NewReplacer(".", "-", "[", "-", "]", "").Replace(path), Value: e.Form[path], Wrong: e.Wrong[path]}
+		if field.For != "" && one.Value == "" && one.Wrong == "" && !slices.Contains(strings.Fields(field.For), e.Form[at+".type"]) {
+			continue // it would say nothing of this type
+		}
 		switch field.Kind {
 		case signingpolicy.FieldPart:
 			one.Inside = e.fields(path, field.Fields)
@@ -303,8 +306,14 @@ func (e *editorPage) take(f signingpolicy.Form) {
 	if document != nil {
 		e.Document = string(document)
 	}
-	if len(wrong) == 0 {
-		e.read()
+	if len(wrong) > 0 {
+		return
+	}
+	e.read()
+	for path, value := range f { // a part that asks for nothing yet is not in the document, and is about to be filled in
+		if _, there := e.Form[path]; !there && value == "on" && e.Form != nil {
+			e.Form[path] = value
+		}
 	}
 }
 

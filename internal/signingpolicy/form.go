@@ -32,6 +32,9 @@ type Field struct {
 	// false is what is so where nothing is said.
 	Optional bool
 	Fields   []Field
+	// For are the types of a list's part, the values of its field type, that the field
+	// belongs to, with spaces between them; "" is all.
+	For string
 	// Short is the field of a list's parts that stands alone where only it is said.
 	Short string
 }
@@ -62,8 +65,8 @@ func FormFields() []Field {
 		number("threshold", "By how many different signers", "1 or more."),
 		lines("images", "Images", "Patterns, one a line: ghcr.io/org/**; none: all images."),
 		{Name: "context", Label: "Context", Help: "What a question must say for the policy to speak of it, as name: value, one a line.", Kind: FieldPairs},
-		{Name: "trusted_signers", Label: "Trusted signers", Help: "Whose signatures count. The type registry means the registered signers: all of them, or those of its names.", Kind: FieldList, Fields: []Field{
-			choice("type", "Type", "", "registry", "keyless", "public_key", "kms"),
+		{Name: "trusted_signers", Label: "Trusted signers", Help: "Whose signatures count. The type registry means the registered signers: all of them, or those of its names.", Kind: FieldList, Fields: typed([]Field{
+			choice("type", "Type", "", "", "registry", "keyless", "public_key", "kms"),
 			text("name", "Name", "For verdicts and groups; empty: its position."),
 			text("issuer", "Issuer", "keyless: the identity provider's URL."),
 			text("subject", "Subject", "keyless: the identity, to the letter."),
@@ -79,7 +82,11 @@ func FormFields() []Field {
 			text("expires_at", "In force until", "RFC 3339."),
 			text("signed_from", "Signatures from", "Made at or after; RFC 3339."),
 			text("signed_until", "Signatures until", "Made at or before; RFC 3339."),
-		}},
+		}, map[string]string{
+			"name": "keyless public_key kms", "issuer": "keyless", "subject": "keyless", "subject_regex": "keyless", "claims": "keyless", "trust_roots": "keyless public_key kms",
+			"key": "public_key kms", "key_ref": "kms", "auto_rotate": "kms", "names": "registry", "images": "keyless public_key kms", "not_before": "keyless public_key kms",
+			"expires_at": "keyless public_key kms", "signed_from": "keyless public_key kms", "signed_until": "keyless public_key kms",
+		})},
 		{Name: "groups", Label: "Groups of signers", Help: "Each must meet a threshold of its own; who counts for one counts for no other.", Kind: FieldList, Fields: []Field{
 			text("name", "Name", ""), lines("signers", "Signers", "Names, one a line."), number("threshold", "How many of them", ""),
 		}},
@@ -126,6 +133,14 @@ func FormFields() []Field {
 		text("bundle", "Bundle", "Rules of your own that decide; empty: Signet's."),
 		{Name: "parameters", Label: "Parameters of the bundle", Help: "What its rules read, as YAML.", Kind: FieldYAML},
 	}
+}
+
+// typed says which fields are for which types.
+func typed(fields []Field, types map[string]string) []Field {
+	for i := range fields {
+		fields[i].For = types[fields[i].Name]
+	}
+	return fields
 }
 
 // Form are the values of a form by their paths, such as slsa.trusted_builders[0].version.

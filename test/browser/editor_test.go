@@ -172,8 +172,9 @@ func TestPolicyForm(t *testing.T) {
 		p.do(chromedp.WaitReady(selector), chromedp.Evaluate(`(() => { const e = document.querySelector(`+"`"+selector+"`"+`); if (e.type === "checkbox") e.checked = true; else e.value = `+"`"+value+"`"+`; e.dispatchEvent(new Event("change", {bubbles: true})); })()`, nil))
 	}
 	document := `document.querySelector("#document").value`
+	p.sees("What would change?") // the script is there
 	changes(`[name="p.slsa"]`, "on")
-	p.until(document + `.includes("slsa:")`)
+	p.until(`document.querySelector('[name="p.slsa"]').closest("details").open`)
 	changes(`#slsa-require_attestation`, "on")
 	p.sees("What is not right stands beside the fields.")
 	p.until(`document.querySelector("details.part .error")`)
@@ -190,6 +191,7 @@ func TestPolicyForm(t *testing.T) {
 	p.clicks("Remove Attestations, 1")
 	p.until(`!` + document + `.includes("attestations:")`)
 	p.accessible(axeScript(t), "the form")
+	p.keep("policy-form", false)
 	p.types("#why", "builds must be proven")
 	p.clicks("Save, and put in force")
 	p.sees("The policy is saved, and in force.")

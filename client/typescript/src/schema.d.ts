@@ -6597,7 +6597,8 @@ export interface operations {
             /** @description The draft. One that is not kept yet has no ETag. */
             200: {
                 headers: {
-                    ETag: components["headers"]["ETag"];
+                    /** @description The version, for If-Match; absent where no draft is kept. */
+                    ETag?: string;
                     "X-Request-Id": components["headers"]["RequestID"];
                     [name: string]: unknown;
                 };
