@@ -2,7 +2,9 @@ package verify_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -11,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -208,4 +211,31 @@ func TestLargeLeavesNoGarbage(t *testing.T) {
 	if more := larger - size; many-few > more/20 {
 		t.Errorf("%d bytes allocated for evidence of %d, and %d for %d", few, size, many, larger)
 	}
+}
+
+// Large evidence does not meet: while some is read more of it waits, and small evidence
+// does not.
+func TestLargeDoesNotMeet(t *testing.T) {
+	b := newBench(t, sigstack.Options{})
+	key := b.Stack.Key("builder", sigstack.ECDSAP256SHA256)
+	scope := verify.KeyList(key.Public())
+	doc := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":%q}}],"predicateType":"https://spdx.dev/Document","predicate":{"spdxVersion":"SPDX-2.3"}}`, strings.TrimPrefix(image, "sha256:"))
+	small := []evidence.Item{{Kind: evidence.KindBundle, SubjectDigest: image, Bytes: b.Stack.Bundle(sigstack.SignRequest{Payload: []byte(doc), Key: key})}}
+	counts := func(items []evidence.Item) {
+		t.Helper()
+		f, err := b.v.Image(t.Context(), facts.Subject{Digest: image}, items, scope)
+		if err != nil || len(f.Attestations()) != 1 {
+			t.Fatalf("%v: %+v", err, f.Rejections())
+		}
+	}
+	large := spooled(t, small)
+	release := b.v.HoldLarge()
+	counts(small)
+	patience, end := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer end()
+	if _, err := b.v.Image(patience, facts.Subject{Digest: image}, large, scope); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it did not wait: %v", err)
+	}
+	release()
+	counts(large)
 }

@@ -47,6 +47,9 @@ type Verifier struct {
 	memo    *memory
 	onPanic func(any)
 	room    *semaphore.Weighted
+	// giants are items in files, which do not meet: one is read at a time. Who waits
+	// for that waits outside the room, where others pass.
+	giants *semaphore.Weighted
 }
 
 // mostBySigstore is how many log entries and timestamps sigstore-go looks at.
@@ -72,7 +75,7 @@ func New(cfg Config) (*Verifier, error) {
 	}
 	v := &Verifier{
 		roots: append([]*trust.Root(nil), cfg.Roots...), limits: cfg.Limits, onPanic: cfg.OnPanic,
-		room: semaphore.NewWeighted(cfg.Limits.MemoryBytes),
+		room: semaphore.NewWeighted(cfg.Limits.MemoryBytes), giants: semaphore.NewWeighted(1),
 	}
 	if v.onPanic == nil {
 		v.onPanic = func(any) {}
@@ -167,6 +170,12 @@ func (v *Verifier) all(ctx context.Context, s facts.Subject, items []evidence.It
 	scope := v.keySet(keys)
 	outcomes := make([]outcome, len(items))
 	one := func(ctx context.Context, i int) error {
+		if items[i].Large != nil {
+			if err := v.giants.Acquire(ctx, 1); err != nil {
+				return err
+			}
+			defer v.giants.Release(1)
+		}
 		weight := v.weight(&items[i])
 		if err := v.room.Acquire(ctx, weight); err != nil {
 			return err

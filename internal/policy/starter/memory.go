@@ -19,8 +19,8 @@ func Begin() (map[string][]byte, error) { return own() }
 // [ErrInvalid].
 func Whole(mine map[string][]byte) (map[string][]byte, error) {
 	files := maps.Clone(mine)
-	with, _, err := withVersion(mine[manifest], rego.LibraryVersion)
-	if err != nil { // it has none, or there is no manifest, which is for others to say
+	with, ok := versioned(mine, rego.LibraryVersion)
+	if !ok {
 		return files, nil
 	}
 	library, err := Library()
@@ -42,7 +42,7 @@ func Whole(mine map[string][]byte) (map[string][]byte, error) {
 // the manifest names no library. Replaced are the files of its library that differ
 // from this Signet's, which [Whole] puts in their place.
 func Mine(files map[string][]byte) (mine map[string][]byte, replaced []string, err error) {
-	if _, _, err := withVersion(files[manifest], ""); err != nil {
+	if _, ok := versioned(files, ""); !ok {
 		return maps.Clone(files), nil, nil
 	}
 	library, err := Library()
@@ -61,4 +61,11 @@ func Mine(files map[string][]byte) (mine map[string][]byte, replaced []string, e
 		}
 	}
 	return mine, replaced, nil
+}
+
+// versioned is the manifest with another version of the library; ok is false where it
+// names none, or there is no manifest, which is for others to say.
+func versioned(files map[string][]byte, version string) (with []byte, ok bool) {
+	with, _, err := withVersion(files[manifest], version)
+	return with, err == nil
 }

@@ -42,5 +42,5 @@ var migrated = sync.OnceValues(func() (body []byte, err error) {
 	if log, err := os.Stat(filepath.Join(dir, store.FileName+"-wal")); err == nil && log.Size() > 0 {
 		return nil, fmt.Errorf("a store that is closed has %d bytes beside its file", log.Size())
 	}
-	return os.ReadFile(filepath.Join(dir, store.FileName))
+	return os.ReadFile(filepath.Join(dir, store.FileName)) //nolint:gosec // a folder that was made above
 })
