@@ -34,9 +34,9 @@ func (c gatewaysListCmd) Run(ctx context.Context, std streams) error {
 		}
 		rows := make([][]string, 0, len(list))
 		for _, g := range list {
-			rows = append(rows, []string{g.Name, toldBy(g), g.Image, g.Source, g.UpdatedBy, timeOr(&g.UpdatedAt, ""), g.Note})
+			rows = append(rows, []string{g.Name, toldBy(g), g.Image, lastOf(g), g.Source, g.UpdatedBy, timeOr(&g.UpdatedAt, ""), g.Note})
 		}
-		return printTable(std.out, []string{"NAME", "GATEWAY", "IMAGE", "SOURCE", "BY", "AT", "NOTE"}, rows)
+		return printTable(std.out, []string{"NAME", "GATEWAY", "IMAGE", "LAST", "SOURCE", "BY", "AT", "NOTE"}, rows)
 	})
 }
 
@@ -48,6 +48,18 @@ func toldBy(g client.Gateway) string {
 		return "url " + g.URL
 	}
 	return "tag " + g.Tag
+}
+
+// lastOf is what was last decided on the image behind a gateway.
+func lastOf(g client.Gateway) string {
+	switch v := g.LastVerdict; {
+	case v == nil:
+		return "-"
+	case v.Allowed && v.Decision != client.Allow:
+		return string(v.Decision) + ", let pass"
+	default:
+		return string(v.Decision)
+	}
 }
 
 type gatewaysPutCmd struct {

@@ -270,6 +270,14 @@ func TestResults(t *testing.T) {
 	p.open("/results")
 	p.do(chromedp.SetValue(`#f-decision`, "deny"), chromedp.Evaluate(`document.querySelector("#f-decision").dispatchEvent(new Event("change", {bubbles: true}))`, nil))
 	p.until(`location.search.includes("decision=deny") && document.querySelectorAll("tbody tr").length === 1`)
+	// A row expands to its verdict, folds, and unfolds.
+	open := `document.querySelector("[data-fold]").getAttribute("aria-expanded") === "true" && document.querySelector("tr[data-more]").checkVisibility()`
+	p.do(chromedp.Click(`[data-fold]`))
+	p.until(open + ` && document.querySelector("tr[data-more]").textContent.includes("not signed")`)
+	p.do(chromedp.Click(`[data-fold]`))
+	p.until(`document.querySelector("[data-fold]").textContent.startsWith("Expand") && !document.querySelector("tr[data-more]").checkVisibility()`)
+	p.do(chromedp.Click(`[data-fold]`))
+	p.until(open + ` && document.querySelectorAll("tr[data-more]").length === 1`)
 	res, body := s.get("/results/export?format=csv&decision=deny", "Authorization", "Bearer "+s.token)
 	rows, err := csv.NewReader(strings.NewReader(body)).ReadAll()
 	if err != nil || res.StatusCode != http.StatusOK || len(rows) != 2 || rows[1][4] != "deny" {

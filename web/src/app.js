@@ -117,6 +117,22 @@ function setUp(within) {
 }
 
 document.addEventListener("htmx:load", (event) => { if (event.target.closest && (event.target.closest(".signet") || event.target.querySelector(".signet"))) setUp(event.target); });
+// A row that is expanded folds, and unfolds without being asked for again.
+function expanded(button, is) {
+	button.setAttribute("aria-expanded", is);
+	button.querySelector("[data-word]").textContent = is ? "Fold" : "Expand";
+}
+document.addEventListener("htmx:load", (event) => {
+	if (event.target.matches?.("tr[data-more]")) expanded(event.target.previousElementSibling.querySelector("[data-fold]"), true);
+});
+document.addEventListener("htmx:beforeRequest", (event) => {
+	const button = event.detail.elt;
+	const more = button.matches("[data-fold]") && button.closest("tr").nextElementSibling;
+	if (!more || !more.matches("[data-more]")) return;
+	event.preventDefault();
+	more.hidden = !more.hidden;
+	expanded(button, !more.hidden);
+});
 // A reader with a screen reader is told where they are after the content was changed.
 document.addEventListener("htmx:afterSettle", (event) => {
 	if (event.detail.boosted && event.target.id === "signet") event.target.querySelector("main")?.focus({ preventScroll: true });
