@@ -74,7 +74,7 @@ bench: build ## run the benchmarks
 	go test -run='^$$' -bench=. ./test/bench/...
 
 .PHONY: big-data
-big-data: ## read pages of lists among a million verdicts, and fail where one takes over 50 ms
+big-data: ## read lists and the page among a million verdicts and 10,000 signers, and fail where one is slow
 	go run ./test/bigdata
 
 .PHONY: fuzz

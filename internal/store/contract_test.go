@@ -15,7 +15,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestContractSQLite(t *testing.T) {
 	storetest.Run(t, func(t *testing.T, now func() time.Time) storetest.Opened {
-		cfg := store.Config{DataDir: t.TempDir(), Now: now}
+		cfg := store.Config{DataDir: storetest.Fresh(t), Now: now}
 		return storetest.Opened{Store: open(t, cfg), Reader: reader(t, cfg)}
 	})
 }

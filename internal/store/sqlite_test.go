@@ -154,6 +154,21 @@ func TestOtherPlans(t *testing.T) {
 	}
 }
 
+// Verdicts are counted in their index alone, a stretch of it for each day, and nothing
+// is sorted.
+func TestDayCountsReadAnIndex(t *testing.T) {
+	s := openTemp(t, Config{})
+	until := time.Date(2026, 11, 26, 1, 0, 0, 0, time.UTC)
+	query, args := dayCountsQuery(dialect{}, until.AddDate(0, 0, -30), until)
+	plan := explain(t, s, query, args...)
+	if !strings.Contains(plan, "COVERING INDEX verifications_decision (decision=? AND created_at>? AND created_at<?)") || strings.Contains(plan, "TEMP B-TREE") {
+		t.Errorf("%s\n%s", query, plan)
+	}
+	if days := (len(args) + 2) / 3; days != 31 {
+		t.Errorf("%d days are counted", days)
+	}
+}
+
 func explain(t *testing.T, s *Store, query string, args ...any) string {
 	t.Helper()
 	rows, err := s.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)

@@ -1,11 +1,15 @@
-// Command bigdata shows how long pages of lists take on a store of a million
-// verdicts, ten thousand signers and a hundred thousand watched images, on SQLite,
-// and fails where one takes longer than it may:
+// Command bigdata shows how long lists and the page at /admin/security/signing take
+// with a million verdicts, ten thousand signers and a hundred thousand watched
+// images, on SQLite and on PostgreSQL, and fails where one takes longer than it may:
 //
 //	make big-data
 //
 // The verdicts are written beneath the store, as rows that it could have written,
-// because a million commits would take all day; they are read through it.
+// because a million commits would take all day; they are read through it, and then
+// through a server, by a browser's requests and by Chromium.
+//
+// It wants a PostgreSQL server where it may create a database
+// (SIGNET_TEST_POSTGRES) and Chromium; without one it says so, and goes on.
 package main
 
 import (
@@ -16,82 +20,131 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver
-
+	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
-// most is what a page may take. The median counts: what is more than that, on a
-// machine that does other things as well, is not the store's.
-const most = 50 * time.Millisecond
+// limits are what things may take. The median counts: what is more than that, on a
+// machine that does other things as well, is not ours.
+type limits struct {
+	// list is for a page of a list, read from the store.
+	list time.Duration
+	// page is for what a person opens, asked of a server.
+	page time.Duration
+}
 
 // size is how much there is.
 type size struct {
-	verdicts, signers, watched int
-	// reads is how often each page is read.
-	reads int
+	verdicts, signers, watched, tokens int
+	// reads is how often each page of a list is read, asks how often each of the
+	// server's.
+	reads, asks int
 }
 
 func main() {
-	verdicts := flag.Int("verdicts", 1_000_000, "how many verdicts")
-	signers := flag.Int("signers", 10_000, "how many signers")
-	watched := flag.Int("watched", 100_000, "how many watched images")
-	reads := flag.Int("reads", 200, "how often each page is read")
+	var n size
+	flag.IntVar(&n.verdicts, "verdicts", 1_000_000, "how many verdicts")
+	flag.IntVar(&n.signers, "signers", 10_000, "how many signers")
+	flag.IntVar(&n.watched, "watched", 100_000, "how many watched images")
+	flag.IntVar(&n.tokens, "tokens", 1_000, "how many API tokens")
+	flag.IntVar(&n.reads, "reads", 200, "how often each page of a list is read")
+	flag.IntVar(&n.asks, "asks", 20, "how often each page of the server is asked for")
+	only := flag.String("only", "", "sqlite or postgres; both when empty")
 	flag.Parse()
-	if err := run(context.Background(), os.Stdout, size{*verdicts, *signers, *watched, *reads}, most); err != nil {
+	if err := all(context.Background(), os.Stdout, *only, n, limits{list: 50 * time.Millisecond, page: time.Second}); err != nil {
 		fmt.Fprintln(os.Stderr, "bigdata:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, n size, most time.Duration) (err error) {
+// all runs everything on the databases that there are, on the second also when the
+// first is too slow.
+func all(ctx context.Context, out io.Writer, only string, n size, most limits) error {
+	var errs []error
+	for _, kind := range []string{"sqlite", "postgres"} {
+		if only != "" && only != kind {
+			continue
+		}
+		fmt.Fprintf(out, "== %s\n", kind)
+		if err := run(ctx, out, kind, n, most); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", kind, err))
+		}
+		fmt.Fprintln(out)
+	}
+	return errors.Join(errs...)
+}
+
+func run(ctx context.Context, out io.Writer, kind string, n size, most limits) (err error) {
 	dir, err := os.MkdirTemp("", "signet-bigdata-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	ids, err := makeSigners(ctx, out, dir, n.signers)
+	d, end, err := newDatabase(ctx, kind, dir)
+	if errors.Is(err, errAbsent) {
+		fmt.Fprintf(out, "skipped: %v\n", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if err := makeVerdicts(ctx, out, dir, n); err != nil {
-		return err
-	}
-	if err := makeWatched(ctx, out, dir, n.watched); err != nil {
-		return err
-	}
-	s, err := store.Open(ctx, store.Config{DataDir: dir})
+	defer func() { err = errors.Join(err, end()) }()
+	d.begin = time.Now().Add(-time.Hour - time.Duration(n.verdicts)*step).UTC().Truncate(time.Second)
+
+	ids, err := makeSigners(ctx, out, d, n)
 	if err != nil {
 		return err
+	}
+	token, err := makeTokens(ctx, d, n.tokens)
+	if err != nil {
+		return err
+	}
+	if err := makeVerdicts(ctx, out, d, n); err != nil {
+		return err
+	}
+	slow := d.served(ctx, out, dir, token, ids, n, most.page)
+	if err := makeWatched(ctx, out, d, n.watched); err != nil {
+		return errors.Join(slow, err)
+	}
+	s, err := store.Open(ctx, d.config)
+	if err != nil {
+		return errors.Join(slow, err)
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	pages, err := places(ctx, dir, ids)
+	pages, err := d.places(ctx, ids, n)
 	if err != nil {
-		return err
+		return errors.Join(slow, err)
 	}
-	return measure(ctx, out, s, append(pages, watchedPages(n.watched)...), n.reads, most)
+	return errors.Join(slow, measure(ctx, out, s, append(pages, watchedPages(d, n.watched)...), n.reads, most.list))
 }
 
 // makeSigners puts all signers in one change, and then changes one of them.
-func makeSigners(ctx context.Context, out io.Writer, dir string, n int) (ids []string, err error) {
-	s, err := store.Open(ctx, store.Config{DataDir: dir})
+func makeSigners(ctx context.Context, out io.Writer, d *database, n size) (ids []string, err error) {
+	s, err := store.Open(ctx, d.config)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	var last store.SignerRow
+	by := store.Actor{Name: "bigdata"}
+	ends := time.Now().Add(365 * 24 * time.Hour)
 	begin := time.Now()
-	if _, err := s.Change(ctx, store.Actor{Name: "bigdata"}, "", func(tx *store.Tx) error {
-		for i := range n {
-			last, err = tx.PutSigner(ctx, store.SignerRow{
-				Name: signerName(i), Type: "keyless", Issuer: "https://token.actions.githubusercontent.com", Enabled: true,
+	if _, err := s.Change(ctx, by, "", func(tx *store.Tx) error {
+		for i := range n.signers {
+			r := store.SignerRow{
+				Name: signerName(i), Type: "keyless", Issuer: "https://token.actions.githubusercontent.com", Enabled: i%10 != 9,
 				SubjectKind: "exact", SubjectPattern: fmt.Sprintf("https://github.com/acme/app%d/.github/workflows/release.yml@refs/heads/main", i),
-			})
+				Owner: fmt.Sprintf("team-%d", i%100),
+			}
+			if i%3 == 0 {
+				at := ends.Add(time.Duration(i) * time.Minute)
+				r.ExpiresAt = &at
+			}
+			last, err = tx.PutSigner(ctx, r)
 			if err != nil {
 				return err
 			}
@@ -101,10 +154,10 @@ func makeSigners(ctx context.Context, out io.Writer, dir string, n int) (ids []s
 	}); err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(out, "%d signers in one change: %s\n", n, round(time.Since(begin)))
+	fmt.Fprintf(out, "%d signers in one change: %s\n", n.signers, round(time.Since(begin)))
 	begin = time.Now()
-	last.Enabled = false
-	if _, err := s.Change(ctx, store.Actor{Name: "bigdata"}, "", func(tx *store.Tx) error { _, err := tx.PutSigner(ctx, last); return err }); err != nil {
+	last.Enabled = !last.Enabled
+	if _, err := s.Change(ctx, by, "", func(tx *store.Tx) error { _, err := tx.PutSigner(ctx, last); return err }); err != nil {
 		return nil, err
 	}
 	fmt.Fprintf(out, "one of them changed: %s\n", round(time.Since(begin)))
@@ -116,79 +169,61 @@ func makeSigners(ctx context.Context, out io.Writer, dir string, n int) (ids []s
 	return ids, nil
 }
 
+// makeTokens gives an administrator's, made beside so many others.
+func makeTokens(ctx context.Context, d *database, n int) (plain string, err error) {
+	s, err := store.Open(ctx, d.config)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	_, err = s.Change(ctx, store.Actor{Name: "bigdata"}, "", func(tx *store.Tx) error {
+		for i := range n + 1 {
+			r := auth.NewTokenRequest{Name: fmt.Sprintf("gate-%d", i), Role: auth.Verifier, CreatedBy: "bigdata"}
+			if i == n {
+				r.Name, r.Role = "admin", auth.Admin
+			}
+			var t auth.Token
+			if plain, t, err = auth.NewToken(r, time.Now()); err != nil {
+				return err
+			}
+			if err := tx.CreateToken(ctx, t); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return plain, err
+}
+
 func signerName(i int) string { return fmt.Sprintf("signer-%05d", i) }
 
-// batch is how many verdicts one statement writes.
-const batch = 50_000
-
-// statements write verdicts ?1 to ?2 of a store with ?3 signers. The numbers are
-// scattered by a multiplication with a prime, so that neighbours in time are none
-// in any other order; the first of everything (image 0, signer 0 …) is a tenth of
-// all, as a few images and signers are in every installation. CROSS JOIN keeps
-// SQLite to the order in which the names are looked up.
-var statements = []string{
-	`WITH RECURSIVE n(i) AS (VALUES (?1) UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?2),
-		x AS (SELECT i, (i * 2654435761) % 1000003 AS r, (i * 40503) % 99991 AS q FROM n)
-	INSERT INTO signature_verifications (id, assessment_id, image_ref, image_name, image_digest, signature_found, signature_valid,
-		signer_identity, signer_issuer, signed_at, slsa_level, slsa_builder, verification_error, created_at, decision, allowed, reasons,
-		principal, labels, facts_digest, active_revision, active_digest, build, frames, verdict, repeats)
-	SELECT printf('01JD%022d', i), CASE WHEN r % 2 THEN 'assessment-' || (r % 20000) END,
-		'ghcr.io/acme/app' || (CASE WHEN r % 10 THEN r % 5000 ELSE 0 END) || ':v' || (q % 10),
-		'ghcr.io/acme/app' || (CASE WHEN r % 10 THEN r % 5000 ELSE 0 END),
-		printf('sha256:%064x', CASE WHEN r % 10 THEN r % 50000 ELSE 0 END), 1, 1,
-		CASE WHEN q % 10 THEN 'https://github.com/acme/app' || (CASE WHEN r % 10 THEN r % 200 ELSE 0 END) ELSE '' END,
-		'https://token.actions.githubusercontent.com', NULL, 0, NULL, NULL,
-		strftime('%Y-%m-%dT%H:%M:%S', 1760000000 + i * 7, 'unixepoch') || printf('.%06dZ', i % 1000000),
-		CASE WHEN q % 100 = 0 THEN 'unknown' WHEN q % 10 = 1 THEN 'deny' ELSE 'allow' END, q % 100 <> 0 AND q % 10 <> 1, '[]',
-		'gate', '{}', NULL, 1, 'sha256:active', 'bigdata', randomblob(400), randomblob(400), NULL FROM x`,
-	`INSERT INTO verification_signers (signer, created_at, verification_id, signer_id)
-	SELECT h.name, v.created_at, v.id, h.id FROM (
-		SELECT created_at, id, CAST(substr(id, 5) AS INTEGER) AS i FROM signature_verifications
-		WHERE id >= printf('01JD%022d', ?1) AND id < printf('01JD%022d', ?2)) v
-	CROSS JOIN signer_history h ON h.name = printf('signer-%05d', CASE WHEN v.i % 10 THEN (v.i * 7919) % ?3 ELSE 0 END) AND h.from_revision = 1`,
-}
-
-// summary is what the store keeps up to date with each verdict.
-const summary = `INSERT INTO signer_digests (signer_id, image_digest, image_name, created_at, verification_id, image_ref, signed_at, count)
-	SELECT s.signer_id, v.image_digest, v.image_name, max(v.created_at), v.id, v.image_ref, v.signed_at, count(*)
-	FROM verification_signers s JOIN signature_verifications v ON v.id = s.verification_id
-	WHERE v.allowed GROUP BY s.signer_id, v.image_digest, v.image_name`
-
-func open(dir string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(dir, store.FileName)+"?_pragma=synchronous(off)&_pragma=cache_size(-200000)")
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(1)
-	return db, nil
-}
-
-func makeVerdicts(ctx context.Context, out io.Writer, dir string, n size) (err error) {
-	db, err := open(dir)
+func makeVerdicts(ctx context.Context, out io.Writer, d *database, n size) (err error) {
+	db, err := d.open()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	begin := time.Now()
 	for first := 0; first < n.verdicts; first += batch {
-		for i, q := range statements {
-			args := []any{first, min(first+batch, n.verdicts), n.signers}
-			if i == 0 {
-				args = args[:2]
-			}
-			if _, err := db.ExecContext(ctx, q, args...); err != nil {
-				return fmt.Errorf("writing verdicts: %w", err)
-			}
+		last := min(first+batch, n.verdicts)
+		if _, err := db.ExecContext(ctx, d.verdicts, first, last, d.begin.Unix()); err != nil {
+			return fmt.Errorf("writing verdicts: %w", err)
+		}
+		if _, err := db.ExecContext(ctx, d.signersOf, first, last, n.signers); err != nil {
+			return fmt.Errorf("writing their signers: %w", err)
 		}
 	}
 	if _, err := db.ExecContext(ctx, summary); err != nil {
 		return fmt.Errorf("summing up: %w", err)
 	}
-	st, err := os.Stat(filepath.Join(dir, store.FileName))
-	if err != nil {
-		return err
+	if _, err := db.ExecContext(ctx, d.afterwards); err != nil {
+		return fmt.Errorf("looking through the tables: %w", err)
 	}
-	fmt.Fprintf(out, "%d verdicts written in %s, %d MB\n\n", n.verdicts, round(time.Since(begin)), st.Size()>>20)
+	var bytes int64
+	if err := db.QueryRowContext(ctx, d.bytes).Scan(&bytes); err != nil {
+		return fmt.Errorf("asking for the size: %w", err)
+	}
+	fmt.Fprintf(out, "%d verdicts written in %s, %d MB\n\n", n.verdicts, round(time.Since(begin)), bytes>>20)
 	return nil
 }
 
@@ -208,20 +243,20 @@ type list struct {
 	signer string // of SignerVerdicts, where it is one
 }
 
-func lists(signers []string) []list {
+func (d *database) lists(signers []string, n size) []list {
 	const (
 		verdicts = "signature_verifications v WHERE "
 		common   = "ghcr.io/acme/app0"
 		rare     = "ghcr.io/acme/app4321"
 	)
 	digest := func(n int) string { return fmt.Sprintf("sha256:%064x", n) }
-	since := time.Unix(1760000000+7*100_000, 0).UTC()
+	since := d.at(n.verdicts / 10)
 	var all []list
 	add := func(name string, f store.Filter, from string, args ...any) {
 		all = append(all, list{name: name, filter: f, from: from, args: args})
 	}
 	add("all", store.Filter{}, verdicts+"true")
-	add("time", store.Filter{Since: since}, verdicts+"created_at >= ?", since.Format("2006-01-02T15:04:05.000000Z"))
+	add("time", store.Filter{Since: since}, verdicts+"created_at >= ?", d.time(since))
 	add("image, of many verdicts", store.Filter{ImageRef: common + ":v3"}, verdicts+"image_ref = ?", common+":v3")
 	add("image, of few", store.Filter{ImageRef: rare + ":v3"}, verdicts+"image_ref = ?", rare+":v3")
 	add("name, of many verdicts", store.Filter{ImageName: common}, verdicts+"image_name = ?", common)
@@ -240,7 +275,7 @@ func lists(signers []string) []list {
 	add("name and decision", store.Filter{ImageName: common, Decision: verdict.Unknown}, verdicts+"image_name = ? AND decision = 'unknown'", common)
 	add("signer and decision", store.Filter{Signer: signerName(0), Decision: verdict.Deny}, bySigner+" AND decision = 'deny'", signerName(0))
 	add("decision and time", store.Filter{Decision: verdict.Unknown, Since: since},
-		verdicts+"decision = 'unknown' AND created_at >= ?", since.Format("2006-01-02T15:04:05.000000Z"))
+		verdicts+"decision = 'unknown' AND created_at >= ?", d.time(since))
 	const digests = "(SELECT created_at, verification_id AS id FROM signer_digests WHERE signer_id = ?) v WHERE true"
 	all = append(all,
 		list{name: "digests of a signer, many", from: digests, args: []any{signers[0]}, signer: signers[0]},
@@ -251,16 +286,16 @@ func lists(signers []string) []list {
 const pageRows = 50
 
 // places finds the first, the middle and the last page of each list.
-func places(ctx context.Context, dir string, signers []string) (_ []page, err error) {
-	db, err := open(dir)
+func (d *database) places(ctx context.Context, signers []string, n size) (_ []page, err error) {
+	db, err := d.open()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	var pages []page
-	for _, l := range lists(signers) {
+	for _, l := range d.lists(signers, n) {
 		var rows int
-		if err := db.QueryRowContext(ctx, "SELECT count(*) FROM "+l.from, l.args...).Scan(&rows); err != nil {
+		if err := db.QueryRowContext(ctx, d.bind("SELECT count(*) FROM "+l.from), l.args...).Scan(&rows); err != nil {
 			return nil, fmt.Errorf("%s: %w", l.name, err)
 		}
 		for _, place := range []struct {
@@ -269,17 +304,9 @@ func places(ctx context.Context, dir string, signers []string) (_ []page, err er
 		}{{"first", 0}, {"middle", rows / 2}, {"last", rows - pageRows}} {
 			var after *store.Cursor
 			if place.skip > 0 {
-				var at, id string
-				err := db.QueryRowContext(ctx, "SELECT v.created_at, v.id FROM "+l.from+" ORDER BY v.created_at DESC, v.id DESC LIMIT 1 OFFSET ?",
-					append(slices.Clone(l.args), place.skip-1)...).Scan(&at, &id)
-				if err != nil {
+				if after, err = d.cursor(ctx, db, l, place.skip-1); err != nil {
 					return nil, fmt.Errorf("%s: %w", l.name, err)
 				}
-				t, err := time.Parse(time.RFC3339, at)
-				if err != nil {
-					return nil, err
-				}
-				after = &store.Cursor{CreatedAt: t, ID: id}
 			}
 			read := func(ctx context.Context, s *store.Store) (int, error) {
 				list, _, err := s.Verdicts(ctx, l.filter, store.Page{After: after, Limit: pageRows})
@@ -295,6 +322,28 @@ func places(ctx context.Context, dir string, signers []string) (_ []page, err er
 		}
 	}
 	return pages, nil
+}
+
+// cursor is the place in a list behind so many rows and one.
+func (d *database) cursor(ctx context.Context, db *sql.DB, l list, rows int) (*store.Cursor, error) {
+	var at any
+	var c store.Cursor
+	err := db.QueryRowContext(ctx, d.bind("SELECT v.created_at, v.id FROM "+l.from+" ORDER BY v.created_at DESC, v.id DESC LIMIT 1 OFFSET ?"),
+		append(slices.Clone(l.args), rows)...).Scan(&at, &c.ID)
+	if err != nil {
+		return nil, err
+	}
+	switch at := at.(type) {
+	case time.Time:
+		c.CreatedAt = at.UTC()
+	case string:
+		if c.CreatedAt, err = time.Parse(time.RFC3339, at); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("a time is kept as %T", at)
+	}
+	return &c, nil
 }
 
 // measure reads every page often, all of them in turn, so that none stays in a

@@ -1,9 +1,11 @@
 package storetest
 
 import (
+	"errors"
 	"testing" //nolint:depguard // a suite for tests: the program does not import it
 	"time"
 
+	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
@@ -38,9 +40,24 @@ func testDayCounts(t *testing.T, f *fixture) {
 	first, second := day.Format(time.DateOnly), day.AddDate(0, 0, 1).Format(time.DateOnly)
 	same(t, map[key]int64{{first, verdict.Allow}: 2, {first, verdict.Deny}: 1, {second, verdict.Allow}: 1, {second, verdict.Unknown}: 1}, counts)
 	same(t, 4, len(got))
-	none, err := f.reader.DayCounts(t.Context(), day.AddDate(1, 0, 0), day.AddDate(2, 0, 0))
-	same(t, 0, len(none))
+	// Bounds within days.
+	part, err := f.reader.DayCounts(t.Context(), day.Add(time.Microsecond), day.AddDate(0, 0, 1).Add(time.Hour))
 	if err != nil {
-		t.Error(err)
+		t.Fatal(err)
+	}
+	var within int64
+	for _, c := range part {
+		within += c.Count
+	}
+	same(t, int64(3), within) // not the first allow, not the unknown
+	for _, bounds := range [][2]time.Time{{day.AddDate(1, 0, 0), day.AddDate(2, 0, 0)}, {day, day}, {day.AddDate(0, 0, 2), day}} {
+		none, err := f.reader.DayCounts(t.Context(), bounds[0], bounds[1])
+		same(t, 0, len(none))
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := f.reader.DayCounts(t.Context(), time.Time{}, day); !errors.Is(err, store.ErrInvalid) {
+		t.Errorf("since ever: %v", err)
 	}
 }
