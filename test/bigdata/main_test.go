@@ -17,8 +17,9 @@ func TestRun(t *testing.T) {
 		if err := run(t.Context(), &out, kind, small, limits{list: time.Hour, page: time.Hour}); err != nil {
 			t.Fatalf("%v\n%s", err, out.String())
 		}
+		// One verdict more, which the server is asked for.
 		for _, want := range []string{
-			"all (3000)", "signer, of many verdicts (300)", "digests of a signer, many", "watched, all due, another state (500)", "last",
+			"all (3001)", "signer, of many verdicts (300)", "digests of a signer, many", "watched, all due, another state (500)", "last",
 			"signers, by -expires_at, a later page", "results, the chart", "audit, of one signer", "results, and the chart",
 		} {
 			if !strings.Contains(out.String(), want) {

@@ -273,6 +273,7 @@ func (d *database) questions(ctx context.Context, s *server, ids []string, n siz
 	add("a policy", "/policy/default", "default")
 	add("a policy's form", "/policy/default/edit", "default")
 	add("a policy's history", "/policy/default/history", "default")
+	add("gateways", "/gateways", "Gateways")
 	add("trust", "/trust", "Trust")
 	add("tokens", "/tokens", "Tokens")
 	add("audit", "/audit", "signer/")
