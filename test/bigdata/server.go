@@ -89,7 +89,10 @@ func (d *database) start(ctx context.Context, dir, token string) (_ *server, err
 	if s.api, err = client.New(client.Config{BaseURL: s.url, Token: token, MaxRetries: -1}); err != nil {
 		return nil, err
 	}
-	return s, s.login(ctx)
+	if err := s.login(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // stop ends the server; the error is what it said where it did not end well.
