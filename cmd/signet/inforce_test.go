@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -117,7 +118,7 @@ func TestInForceIsReadyBeforeItIsAskedFor(t *testing.T) {
 	defer stop()
 
 	other := openOwn(t, store.Config{URL: url})
-	sp, err := signingpolicy.ParseAs("another", []byte("mode: audit\n"))
+	sp, err := signingpolicy.ParseAs("another", []byte("mode: audit\ntrusted_signers: [{type: registry}]\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +129,10 @@ func TestInForceIsReadyBeforeItIsAskedFor(t *testing.T) {
 	if err := admin.SeedPolicies(t.Context(), []*signingpolicy.Policy{sp}, nil); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(time.Minute); len(f.state.Load().policies) != 2; time.Sleep(10 * time.Millisecond) {
+	compiled := func() bool {
+		return slices.ContainsFunc(f.state.Load().policies, func(p inForcePolicy) bool { return p.Name == "another" && p.set != nil })
+	}
+	for deadline := time.Now().Add(time.Minute); !compiled(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the other server's policy was not compiled before somebody asked")
 		}
