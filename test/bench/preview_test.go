@@ -149,8 +149,10 @@ func newRecording(b *testing.B, host string, sp *signingpolicy.Policy, rec *oneR
 	if err != nil {
 		b.Fatal(err)
 	}
+	limits := evidence.DefaultLimits()
+	limits.PolicyTime = time.Minute // what else the machine does is not to end the filling
 	return wire.New(b, wire.Config{
-		Roots: roots, Policy: sp, Recorder: recorderOf{rec},
+		Roots: roots, Policy: sp, Recorder: recorderOf{rec}, Limits: limits,
 		Registry: registry.Config{Registries: []registry.Settings{{Host: host, Insecure: true}}},
 	})
 }
