@@ -449,6 +449,7 @@ func TestGatewaysPolicyEngine(t *testing.T) {
 		{"a tag that is none", of(`{"tags":[7]}`), "allow", false, "deny", "neither a string nor an object", nil},
 		{"too many tags", of(`{"tags":[` + strings.Repeat(`"a",`, 64) + `"b"]}`), "allow", false, "deny", "64 are the most", nil},
 		{"a resource", request("resources.fetch", `{"type":"resource","id":"file:///x","server":"srv-1"}`), "allow", false, "deny", "names no image", nil},
+		{"a resource whose members say that it is a tool", request("resources.fetch", `{"type":"tool","id":"deploy","server":"srv-1"}`), "allow", false, "deny", "names no image", nil},
 		{"a resource whose members say that it is an image", request("resources.fetch", `{"type":"oci_image","id":"`+good+`","server":"srv-1"}`), "allow", false, "deny", "names no image", nil},
 		{"something else", request("prompts.get", `{"type":"prompt","id":"p","server":"srv-1"}`), "allow", false, "deny", "names no image", nil},
 		{"an image as well", `{"input":{"image":"` + bad + `","resource":{"type":"tool","server":"srv-1"}}}`, "allow", false, "deny", "is not signed", []string{bad}},
