@@ -457,10 +457,15 @@ func (v *view) discardDraft(p *bundlePage) error {
 	return v.to("/policy", "draft-discarded")
 }
 
-// publishDraft keeps the draft, builds it and puts it into force.
+// publishDraft keeps the draft, builds it and puts it into force, in place of the
+// release that the person has seen.
 func (v *view) publishDraft(p *bundlePage) error {
 	ctx := v.Request().Context()
 	return v.keep(p, func() error {
+		if p.Bundle != nil && v.FormValue("seen") != p.Bundle.Digest {
+			p.Outcome = &outcome{Problem: "Another release of the bundle came into force since this page was opened. The draft is kept; look at what changed before you publish it over that release."}
+			return v.bundleEditor(http.StatusConflict, p)
+		}
 		fail := func(err error) error {
 			var problem *client.Problem
 			if !errors.As(err, &problem) || problem.Status >= http.StatusInternalServerError {

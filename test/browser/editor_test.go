@@ -123,10 +123,23 @@ func TestRegoEditor(t *testing.T) {
 		t.Errorf("the tests are not kept: %v", err)
 	}
 
-	// What must be signed cannot be published from here, and says so.
 	bundle, err := s.api.Bundle(t.Context(), "our-rules")
 	if err != nil || bundle.Sequence != 2 {
 		t.Errorf("sequence %d, %v", bundle.Sequence, err)
+	}
+
+	// Somebody publishes another release beside it: it is not replaced unseen.
+	archive, err := s.api.BuildPolicy(t.Context(), client.BuildPolicy{Files: draft.Files, Sequence: 3, Revision: "by-ci"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.api.PutBundle(t.Context(), "our-rules", "", archive, &bundle.Version); err != nil {
+		t.Fatal(err)
+	}
+	p.clicks("Publish")
+	p.sees("Another release of the bundle came into force")
+	if bundle, err = s.api.Bundle(t.Context(), "our-rules"); err != nil || bundle.Revision != "by-ci" {
+		t.Errorf("in force is %q, %v", bundle.Revision, err)
 	}
 }
 
