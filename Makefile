@@ -21,6 +21,10 @@ help: ## show what there is to make
 run: build ## build Signet and start it on sample images (ARGS='--listen ADDR' …)
 	@exec bin/signet serve --demo $(ARGS)
 
+.PHONY: samples
+samples: ## serve the registry that the examples in docs/ use, with two sample images (127.0.0.1:5000)
+	@go run ./internal/testkit/cmd/samples
+
 .PHONY: build
 build: ## build bin/signet, which knows its commit when nothing is changed
 	@commit=$$(git diff --quiet HEAD 2>/dev/null && git rev-parse HEAD 2>/dev/null || true); \
@@ -74,7 +78,7 @@ bench: build ## run the benchmarks
 	go test -run='^$$' -bench=. ./test/bench/...
 
 .PHONY: big-data
-big-data: ## read lists and the page among a million verdicts and 10,000 signers, and fail where one is slow
+big-data: ## read lists and the page among a million verdicts, 10,000 signers and 100,000 watched images, and fail where one is slow
 	go run ./test/bigdata
 
 .PHONY: fuzz

@@ -6,21 +6,34 @@ import (
 	"iter"
 	"net/url"
 	"strconv"
+	"time"
 )
 
 // AuditFilter chooses entries of the audit log; zero fields choose all.
 type AuditFilter struct {
 	// Object is what was changed, as "signer/<id>".
 	Object string
+	// Name of what was changed, and Actor who changed it.
+	Name, Actor string
+	// Action is what was done, or how it begins, as "signer.".
+	Action string
+	// Since and Until bound when it was.
+	Since, Until time.Time
 	// Before leaves out this entry and what came after it.
 	Before int64
 	Limit  int
 }
 
-// Audit lists changes, the latest first.
+// Audit lists changes, the latest first. A page may be short, even empty, and still
+// have a Next.
 func (c *Client) Audit(ctx context.Context, f AuditFilter) (Page[AuditEntry], error) {
 	q := pageOf(url.Values{}, f.Limit, "")
 	set(q, "object", f.Object)
+	set(q, "name", f.Name)
+	set(q, "actor", f.Actor)
+	set(q, "action", f.Action)
+	setTime(q, "since", f.Since)
+	setTime(q, "until", f.Until)
 	if f.Before != 0 {
 		q.Set("before", strconv.FormatInt(f.Before, 10))
 	}
@@ -33,15 +46,9 @@ func (c *Client) AllAudit(ctx context.Context, f AuditFilter) iter.Seq2[AuditEnt
 		at := f
 		at.Limit = cmp.Or(f.Limit, walkLimit)
 		if cursor != "" {
-			at.Before, _ = strconv.ParseInt(cursor, 10, 64) // our own, from below
+			at.Before, _ = strconv.ParseInt(cursor, 10, 64) // a number, as the page before had it
 		}
-		p, err := c.Audit(ctx, at)
-		// Entries are numbered, so that the last one names the next page.
-		p.Next = ""
-		if n := len(p.Items); err == nil && n > 0 && p.Items[n-1].Seq > 1 {
-			p.Next = strconv.FormatInt(p.Items[n-1].Seq, 10)
-		}
-		return p, err
+		return c.Audit(ctx, at)
 	})
 }
 

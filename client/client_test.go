@@ -149,6 +149,9 @@ func TestRequests(t *testing.T) {
 		{"accept key", `{}`, func(ctx context.Context, c *client.Client) error {
 			return only(c.AcceptKey(ctx, "1", client.AcceptKey{Fingerprint: "ff"}))
 		}, sent{Method: "POST", Path: "/api/v1/signers/1/accept-key", ContentType: "application/json", Body: `{"fingerprint":"ff"}`}},
+		{"read key", `{}`, func(ctx context.Context, c *client.Client) error {
+			return only(c.ReadKey(ctx, client.ReadKey{KMSKeyRef: "hashivault://release"}))
+		}, sent{Method: "POST", Path: "/api/v1/signers/read-key", ContentType: "application/json", Body: `{"kms_key_ref":"hashivault://release"}`}},
 		{"refresh key", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.RefreshKey(ctx, "1")) },
 			sent{Method: "POST", Path: "/api/v1/signers/1/refresh-key"}},
 		{"signer verdicts", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.SignerVerdicts(ctx, "1", 2, "")) },
@@ -163,6 +166,10 @@ func TestRequests(t *testing.T) {
 			b, err := c.ExportSigners(ctx)
 			return expect("a: b", string(b), err)
 		}, sent{Method: "GET", Path: "/api/v1/signers/export"}},
+		{"tokens in a state", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.TokensIn(ctx, "valid", 2, "x")) },
+			sent{Method: "GET", Path: "/api/v1/tokens", Query: "cursor=x&limit=2&state=valid"}},
+		{"gateways that are looked for", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.FindGateways(ctx, "tools", 2, "x")) },
+			sent{Method: "GET", Path: "/api/v1/gateways", Query: "cursor=x&limit=2&query=tools"}},
 		{"tokens", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.Tokens(ctx, 0, "")) },
 			sent{Method: "GET", Path: "/api/v1/tokens"}},
 		{"token", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.Token(ctx, "1")) },
@@ -285,8 +292,8 @@ func TestRequests(t *testing.T) {
 			return only(c.ImportTrust(ctx, []byte(`{"payload":""}`), "PEM", true))
 		}, sent{Method: "POST", Path: "/api/v1/trust/import", Query: "dry_run=true", ContentType: "application/json", Body: `{"archive":{"payload":""},"public_key":"PEM"}`}},
 		{"audit", `{"items":[]}`, func(ctx context.Context, c *client.Client) error {
-			return only(c.Audit(ctx, client.AuditFilter{Object: "signer/1", Before: 9, Limit: 2}))
-		}, sent{Method: "GET", Path: "/api/v1/audit", Query: "before=9&limit=2&object=signer%2F1"}},
+			return only(c.Audit(ctx, client.AuditFilter{Object: "signer/1", Name: "n", Actor: "jane", Action: "signer.", Since: at, Until: at, Before: 9, Limit: 2}))
+		}, sent{Method: "GET", Path: "/api/v1/audit", Query: "action=signer.&actor=jane&before=9&limit=2&name=n&object=signer%2F1&since=2027-01-31T00%3A00%3A00.5Z&until=2027-01-31T00%3A00%3A00.5Z"}},
 		{"audit head", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.AuditHead(ctx)) },
 			sent{Method: "GET", Path: "/api/v1/audit/head"}},
 		{"verify audit", `{}`, func(ctx context.Context, c *client.Client) error {
@@ -294,9 +301,9 @@ func TestRequests(t *testing.T) {
 		}, sent{Method: "POST", Path: "/api/v1/audit/verify", ContentType: "application/json", Body: `{"known":{"seq":2,"hash":"ab"}}`}},
 		{"verdicts", `{}`, func(ctx context.Context, c *client.Client) error {
 			return only(c.Verdicts(ctx, client.VerdictFilter{
-				Image: "i", Name: "n", Digest: "d", Decision: client.Deny, Signer: "s", Identity: "who", AssessmentID: "a", Since: at, Until: at, Limit: 1,
+				Image: "i", Name: "n", Digest: "d", Decision: client.Deny, Signer: "s", Identity: "who", AssessmentID: "a", ReasonCode: "r", Since: at, Until: at, Limit: 1,
 			}))
-		}, sent{Method: "GET", Path: "/api/v1/verdicts", Query: "assessment_id=a&decision=deny&digest=d&identity=who&image=i&limit=1&name=n&signer=s&since=2027-01-31T00%3A00%3A00.5Z&until=2027-01-31T00%3A00%3A00.5Z"}},
+		}, sent{Method: "GET", Path: "/api/v1/verdicts", Query: "assessment_id=a&decision=deny&digest=d&identity=who&image=i&limit=1&name=n&reason_code=r&signer=s&since=2027-01-31T00%3A00%3A00.5Z&until=2027-01-31T00%3A00%3A00.5Z"}},
 		{"verdict", `{"decision":"deny","allowed":false}`, func(ctx context.Context, c *client.Client) error { return only(c.Verdict(ctx, "1")) },
 			sent{Method: "GET", Path: "/api/v1/verdicts/1"}},
 		{"verdict's input", `{"schema":"x"}`, func(ctx context.Context, c *client.Client) error {
@@ -605,7 +612,7 @@ func TestAllAudit(t *testing.T) {
 		asked = append(asked, r.URL.Query().Get("before"))
 		switch r.URL.Query().Get("before") {
 		case "":
-			fmt.Fprint(w, `{"items":[{"seq":3},{"seq":2}]}`)
+			fmt.Fprint(w, `{"items":[{"seq":3},{"seq":2}],"next":"2"}`)
 		case "2":
 			fmt.Fprint(w, `{"items":[{"seq":1}]}`)
 		}

@@ -11,6 +11,7 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -157,6 +158,11 @@ func (c *Client) AllEvents(ctx context.Context, f EventFilter) iter.Seq2[Event, 
 func (c *Client) FollowEvents(ctx context.Context, f EventFilter) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		last, failed := f.Since, 0
+		if last == "" { // a connection that breaks before it has told of anything must not begin anew
+			if page, err := c.Events(ctx, EventFilter{Limit: 1}); err == nil && len(page.Items) > 0 {
+				last = page.Items[0].ID
+			}
+		}
 		for ctx.Err() == nil {
 			err := c.stream(ctx, f, last, func(e Event) bool {
 				last, failed = e.ID, 0
@@ -168,7 +174,9 @@ func (c *Client) FollowEvents(ctx context.Context, f EventFilter) iter.Seq2[Even
 				return
 			case err == nil: // the server ended it in order, as it does when it stops
 				failed = 0
-			case errors.As(err, &p) && p.Status != http.StatusTooManyRequests && p.Status != http.StatusServiceUnavailable,
+			case errors.As(err, &p) && !slices.Contains([]int{
+				http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, // the last are a proxy's while we start
+			}, p.Status),
 				errors.Is(err, ErrRequest), errors.Is(err, ErrAnswer), errors.Is(err, ErrRedirect), failed >= c.cfg.MaxRetries:
 				yield(Event{}, err)
 				return

@@ -57,6 +57,14 @@ func (c *Client) Gateways(ctx context.Context, limit int, cursor string) (Page[G
 	return ask[Page[Gateway]](ctx, c, get(pageOf(url.Values{}, limit, cursor)), "gateways")
 }
 
+// FindGateways lists those of which something has a text: the name, what tells it, the
+// image or the note.
+func (c *Client) FindGateways(ctx context.Context, query string, limit int, cursor string) (Page[Gateway], error) {
+	q := pageOf(url.Values{}, limit, cursor)
+	set(q, "query", query)
+	return ask[Page[Gateway]](ctx, c, get(q), "gateways")
+}
+
 // AllGateways walks them.
 func (c *Client) AllGateways(ctx context.Context) iter.Seq2[Gateway, error] {
 	return all(ctx, "", func(ctx context.Context, cursor string) (Page[Gateway], error) {

@@ -17,6 +17,7 @@ import (
 const (
 	OpPutPolicy        = "put_policy"
 	OpDeletePolicy     = "delete_policy"
+	OpRollbackPolicy   = "rollback_policy"
 	OpPutSigner        = "put_signer"
 	OpDisableSigner    = "disable_signer"
 	OpEnableSigner     = "enable_signer"
@@ -48,6 +49,9 @@ type Operation struct {
 	Signer json.RawMessage `json:"signer,omitempty"`
 	// TrustRoot is for put_trust_root.
 	TrustRoot *PutTrustRoot `json:"trust_root,omitempty"`
+	// To of rollback_policy is the revision of everything in force whose policy, and
+	// bundle, comes back; nil: before its last change.
+	To *int64 `json:"to,omitempty"`
 	// Since of compromise_signer is the last moment at which its signatures count.
 	Since *time.Time `json:"since,omitempty"`
 }
@@ -70,6 +74,9 @@ type PreviewRequest struct {
 	MaxFlips *int64 `json:"max_flips,omitempty"`
 	// Limit is how many flips are listed: 1 to 10000, 0 means 1000. All are counted.
 	Limit int `json:"limit,omitempty"`
+	// OnlyCheck tries the operations, and decides no verdict again. It does not count
+	// among the previews under way.
+	OnlyCheck bool `json:"only_check,omitempty"`
 }
 
 // The directions of a [Flip].

@@ -150,7 +150,7 @@ func TestRetriesEndWithTheContext(t *testing.T) {
 	}
 
 	leaving, leave := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, leave)
+	time.AfterFunc(3*time.Second, leave) // while it waits to try again
 	if _, err := c.Whoami(leaving); !client.IsUnavailable(err) || n != 2 {
 		t.Errorf("%d attempts: %v", n, err)
 	}

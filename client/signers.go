@@ -106,6 +106,12 @@ func (c *Client) RefreshKey(ctx context.Context, id string) (Signer, error) {
 	return ask[Signer](ctx, c, call{method: http.MethodPost}, "signers", id, "refresh-key")
 }
 
+// ReadKey reads the key of a reference from its service, as CreateSigner would, and
+// keeps nothing.
+func (c *Client) ReadKey(ctx context.Context, what ReadKey) (KeyRead, error) {
+	return ask[KeyRead](ctx, c, post(what), "signers", "read-key")
+}
+
 // SignerVerdicts lists digests that were allowed because of a signer, the latest
 // first.
 func (c *Client) SignerVerdicts(ctx context.Context, id string, limit int, cursor string) (Page[SignerVerdict], error) {

@@ -22,6 +22,13 @@ func (c *Client) Tokens(ctx context.Context, limit int, cursor string) (Page[Tok
 	return ask[Page[Token]](ctx, c, get(pageOf(url.Values{}, limit, cursor)), "tokens")
 }
 
+// TokensIn lists those in a state: "valid", "expired" or "revoked"; "" is any.
+func (c *Client) TokensIn(ctx context.Context, state string, limit int, cursor string) (Page[Token], error) {
+	q := pageOf(url.Values{}, limit, cursor)
+	set(q, "state", state)
+	return ask[Page[Token]](ctx, c, get(q), "tokens")
+}
+
 // AllTokens walks them.
 func (c *Client) AllTokens(ctx context.Context) iter.Seq2[Token, error] {
 	return all(ctx, "", func(ctx context.Context, cursor string) (Page[Token], error) { return c.Tokens(ctx, walkLimit, cursor) })

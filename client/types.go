@@ -124,6 +124,21 @@ type AcceptKey struct {
 	DropPrevious bool `json:"drop_previous,omitempty"`
 }
 
+// ReadKey is what POST /signers/read-key takes.
+type ReadKey struct {
+	// KMSKeyRef names the key: awskms://, azurekms://, gcpkms:// or hashivault://.
+	KMSKeyRef string `json:"kms_key_ref"`
+}
+
+// KeyRead is the key that a reference names now.
+type KeyRead struct {
+	KMSKeyRef string `json:"kms_key_ref"`
+	// PublicKey is PEM (PKIX), one key or several, the newest first.
+	PublicKey string `json:"public_key"`
+	// Fingerprints are the SHA-256 of each key's DER, in hexadecimal digits.
+	Fingerprints []string `json:"fingerprints"`
+}
+
 // Imported is the outcome of importing signers, by name.
 type Imported struct {
 	Created []string `json:"created"`
@@ -439,6 +454,7 @@ type Verification struct {
 	SLSALevel         int               `json:"slsa_level"`
 	SLSABuilder       *string           `json:"slsa_builder"`
 	VerificationError *string           `json:"verification_error"`
+	ReasonCode        string            `json:"reason_code"` // of the first reason, "" for none
 	CreatedAt         time.Time         `json:"created_at"`
 	Decision          string            `json:"decision"`
 	Allowed           bool              `json:"allowed"`

@@ -276,6 +276,8 @@ type VerdictFilter struct {
 	// Signer is the name that a trusted signer had then, Identity who signed.
 	Signer, Identity string
 	AssessmentID     string
+	// ReasonCode is the code of the first reason.
+	ReasonCode string
 	// Since and Until bound when it was decided.
 	Since, Until time.Time
 	// Limit and Cursor choose the page.
@@ -292,6 +294,7 @@ func (f VerdictFilter) query() url.Values {
 	set(q, "signer", f.Signer)
 	set(q, "identity", f.Identity)
 	set(q, "assessment_id", f.AssessmentID)
+	set(q, "reason_code", f.ReasonCode)
 	setTime(q, "since", f.Since)
 	setTime(q, "until", f.Until)
 	return pageOf(q, f.Limit, f.Cursor)

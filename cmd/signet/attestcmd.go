@@ -87,31 +87,54 @@ func (c attestFlags) attester(ctx context.Context, rt *session, images []string)
 	return attesting{attester: a, flags: c, done: done}, nil
 }
 
-// attest gives an examined verdict its attestation, where one is asked for.
-func (a attesting) attest(ctx context.Context, std streams, st *engine.State, x *engine.Examination) error {
+// attest gives an examined verdict its attestation, where one is asked for. What is
+// missing is told on stderr, as the verdict itself may be told in a line or not at all;
+// ok is false where it was asked for by a flag.
+func (a attesting) attest(ctx context.Context, std streams, st *engine.State, x *engine.Examination) (ok bool, err error) {
 	if a.attester == nil {
-		return nil
+		return true, nil
 	}
 	wanted := a.flags.Attest || slices.ContainsFunc(x.Verdict.Policies, func(p verdict.PolicyVerdict) bool {
 		return slices.ContainsFunc(st.Policies, func(of engine.Policy) bool { return of.Name == p.Name && of.Attest })
 	})
 	if !wanted {
-		return nil
+		return true, nil
 	}
 	v := x.Verdict
 	v.Attestation = a.attester.Attest(ctx, v)
 	a.attester.Push(ctx, v, v.Attestation, true)
+	missing := a.missing(v.Attestation)
+	if missing != "" {
+		fmt.Fprintf(std.err, "signet: %s: %s\n", printable(v.Image, false), printable(missing, false))
+	}
 	var body bytes.Buffer
 	enc := json.NewEncoder(&body)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		return err
+		return false, err
 	}
 	x.Body = body.Bytes()
+	return missing == "" || !a.flags.Attest, a.output(std, v.Attestation)
+}
+
+// missing is what an attestation lacks, "" for nothing. That a verdict is none to be
+// attested is no failure of what a policy asks for, but one of what a flag does.
+func (a attesting) missing(at *verdict.Attestation) string {
+	switch {
+	case at.Reason != nil && (a.flags.Attest || at.Reason.Code == attest.CodeNotSigned):
+		return "not attested: " + at.Reason.Message
+	case at.Push != nil && at.Push.State == attest.StateFailed:
+		return "the attestation was not pushed: " + at.Push.Problem
+	}
+	return ""
+}
+
+// output writes the attestation to the file that is asked for.
+func (a attesting) output(std streams, at *verdict.Attestation) error {
 	if a.flags.AttestOutput == "" {
 		return nil
 	}
-	out := []byte(v.Attestation.Bundle)
+	out := []byte(at.Bundle)
 	if len(out) == 0 { // a file of an earlier run must not be taken for this one's
 		if err := os.Remove(a.flags.AttestOutput); err != nil && !os.IsNotExist(err) {
 			return err

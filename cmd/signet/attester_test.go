@@ -12,10 +12,12 @@ import (
 	"testing"
 
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/attest"
 	"github.com/signet-policy/signet/internal/testkit/kmstest"
 	"github.com/signet-policy/signet/internal/testkit/ocitest"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
+	"github.com/signet-policy/signet/internal/verdict"
 )
 
 const attesterID = "https://signet.example.test/prod"
@@ -83,7 +85,7 @@ func TestAttestByKMS(t *testing.T) {
 			if s.hosts != "" {
 				hosts = fmt.Sprintf("allowed_hosts: [%q], ", s.hosts)
 			}
-			conf := fmt.Sprintf("kms: {%stimeout: 2s}\nattest: {verifier_id: %q, key_ref: %q, push: true}", hosts, attesterID, s.key.Reference())
+			conf := fmt.Sprintf("kms: {%stimeout: 10s}\nattest: {verifier_id: %q, key_ref: %q, push: true}", hosts, attesterID, s.key.Reference())
 			w.configure("offline: true\n" + conf)
 			w.refuses("attest.key_ref: a key in a KMS needs its service to be asked")
 			w.configure("offline: false\n" + conf)
@@ -201,5 +203,31 @@ func TestPushCredentials(t *testing.T) {
 			configure(given("absent"))
 			w.refuses("attest.push_credentials")
 		})
+	}
+}
+
+// What a policy wants attested and is none to be attested is no failure; for --attest it is.
+func TestAttestMissing(t *testing.T) {
+	unenforced := &verdict.Attestation{Result: verdict.AttestedNothing, Reason: &verdict.Reason{Code: attest.CodeNotEnforced, Message: "Audit."}}
+	unsigned := &verdict.Attestation{Result: verdict.AttestedNothing, Reason: &verdict.Reason{Code: attest.CodeNotSigned, Message: "Key."}}
+	unpushed := &verdict.Attestation{Result: verdict.AttestedPassed, Push: &verdict.Push{State: attest.StateFailed, Problem: "401"}}
+	present := &verdict.Attestation{Result: verdict.AttestedPassed, Push: &verdict.Push{State: attest.StatePresent}}
+	for _, tt := range []struct {
+		name             string
+		at               *verdict.Attestation
+		byFlag, byPolicy string
+	}{
+		{"audit mode", unenforced, "not attested: Audit.", ""},
+		{"a key that does not sign", unsigned, "not attested: Key.", "not attested: Key."},
+		{"a push that fails", unpushed, "the attestation was not pushed: 401", "the attestation was not pushed: 401"},
+		{"one that is there already", present, "", ""},
+		{"none to be pushed", &verdict.Attestation{Result: verdict.AttestedFailed}, "", ""},
+	} {
+		if got := (attesting{flags: attestFlags{Attest: true}}).missing(tt.at); got != tt.byFlag {
+			t.Errorf("%s, by a flag: %q, want %q", tt.name, got, tt.byFlag)
+		}
+		if got := (attesting{}).missing(tt.at); got != tt.byPolicy {
+			t.Errorf("%s, by a policy: %q, want %q", tt.name, got, tt.byPolicy)
+		}
 	}
 }

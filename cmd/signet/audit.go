@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/signet-policy/signet/client"
 )
@@ -19,6 +20,11 @@ type auditCmd struct {
 type auditListCmd struct {
 	remoteFlags
 	Object string `help:"Only changes of this object, as the list names it." placeholder:"OBJECT"`
+	Name   string `help:"Only changes of what has, or had, this name." placeholder:"NAME"`
+	Actor  string `help:"Only changes by this principal." placeholder:"NAME"`
+	Action string `help:"Only what was done so, or begins so, like signer.disable or signer." placeholder:"ACTION"`
+	Since  string `help:"Only from this time on (RFC 3339, or how long ago: 24h, 7d)." placeholder:"TIME"`
+	Until  string `help:"Only before this time (RFC 3339, or how long ago)." placeholder:"TIME"`
 	Before int64  `help:"Only entries before this number." placeholder:"SEQ"`
 	Limit  int    `help:"Show this many at most; 0 shows all." default:"50" placeholder:"N"`
 	outFlags
@@ -26,8 +32,20 @@ type auditListCmd struct {
 
 // Run lists the entries; as JSON with what was before and after.
 func (c auditListCmd) Run(ctx context.Context, std streams) error {
+	now := time.Now()
+	since, err := momentFlag("--since", c.Since, now)
+	if err != nil {
+		return err
+	}
+	until, err := momentFlag("--until", c.Until, now)
+	if err != nil {
+		return err
+	}
+	f := client.AuditFilter{
+		Object: c.Object, Name: c.Name, Actor: c.Actor, Action: c.Action, Since: since, Until: until, Before: c.Before, Limit: min(c.Limit, 500),
+	}
 	return c.ask(ctx, func(api *client.Client) error {
-		list, err := first(c.Limit, api.AllAudit(ctx, client.AuditFilter{Object: c.Object, Before: c.Before, Limit: min(c.Limit, 500)}))
+		list, err := first(c.Limit, api.AllAudit(ctx, f))
 		switch {
 		case err != nil:
 			return err

@@ -16,6 +16,7 @@ import (
 	"github.com/signet-policy/signet/internal/policy/starter"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 )
 
 // starterArchive is what signet policy init makes, packed.
@@ -195,13 +196,13 @@ func TestPollerAsksWhereTheLeaseIs(t *testing.T) {
 		if name != "acme" {
 			t.Errorf("asked for %s", name)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Error("the server with the lease does not ask")
 	}
 	stop()
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Error("it does not end")
 	}
 }

@@ -114,8 +114,9 @@ func checkBundles(ctx context.Context, f config.File, sp *signingpolicy.Policy) 
 			return fmt.Errorf("bundles.%s: %w", name, err)
 		}
 		if sp.Bundle == name {
-			_, err := compilePolicy(ctx, sp, bundle, f.Limits)
-			return err
+			if _, err := compilePolicy(ctx, sp, bundle, f.Limits); err != nil {
+				return err
+			}
 		}
 	}
 	if sp.Bundle != "" {
@@ -203,13 +204,13 @@ func (configDocsCmd) Run(_ context.Context, std streams) error {
 	return err
 }
 
-// knownVariables are those that the command line reads.
-var knownVariables = map[string]bool{
-	"SIGNET_CONFIG": true, "SIGNET_DATA_DIR": true, "SIGNET_LISTEN": true, "SIGNET_OFFLINE": true, "SIGNET_SECRET_FILE": true,
-	"SIGNET_LOG_LEVEL": true, "SIGNET_LOG_FORMAT": true, "SIGNET_NETWORK_PROXY": true, "SIGNET_POLICY_FILE": true,
-	"SIGNET_DATABASE_URL": true, "SIGNET_DATABASE_URL_FILE": true, "SIGNET_REDIS_URL": true, "SIGNET_SERVER": true, "SIGNET_TOKEN": true,
-	"SIGNET_DECISION_MAX_AGE": true, "SIGNET_MAX_STALENESS": true, "SIGNET_ACTIVE_GRACE": true,
-	"SIGNET_SETUP_TOKEN": true,
+// knownVariables are those that the configuration and the command line read.
+func knownVariables() map[string]bool {
+	known := map[string]bool{"SIGNET_CONFIG": true, "SIGNET_SERVER": true, "SIGNET_TOKEN": true, "SIGNET_SETUP_TOKEN": true}
+	for _, name := range config.Variables() {
+		known[name] = true
+	}
+	return known
 }
 
 // unknownVariables lists SIGNET_* variables that nobody reads: most are
@@ -217,9 +218,10 @@ var knownVariables = map[string]bool{
 // named after services.
 func unknownVariables(environ []string) []string {
 	var unknown []string
+	known := knownVariables()
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
-		if strings.HasPrefix(name, "SIGNET_") && !knownVariables[name] {
+		if strings.HasPrefix(name, "SIGNET_") && !known[name] {
 			unknown = append(unknown, name)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 )
 
 // TestDecisionLogOfAServer: an endpoint that wants a certificate and a token gets the
@@ -83,17 +84,17 @@ decision_log:
 		}
 		return bytes.Count(body, []byte{'\n'})
 	}
-	eventually(t, "the first is in the file", func() bool { return lines("decisions.jsonl") == 1 })
+	eventually.Holds(t, "the first is in the file", func() bool { return lines("decisions.jsonl") == 1 })
 	if err := os.Rename(w.path("decisions.jsonl"), w.path("decisions.old")); err != nil {
 		t.Fatal(err)
 	}
 	if err := d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the file is there anew", func() bool { return lines("decisions.jsonl") == 0 })
+	eventually.Holds(t, "the file is there anew", func() bool { return lines("decisions.jsonl") == 0 })
 	d.decides(ref, client.Deny)
-	eventually(t, "the second is in the new file", func() bool { return lines("decisions.jsonl") == 1 && lines("decisions.old") == 1 })
-	eventually(t, "both were sent", func() bool { mu.Lock(); defer mu.Unlock(); return len(images) == 2 })
+	eventually.Holds(t, "the second is in the new file", func() bool { return lines("decisions.jsonl") == 1 && lines("decisions.old") == 1 })
+	eventually.Holds(t, "both were sent", func() bool { mu.Lock(); defer mu.Unlock(); return len(images) == 2 })
 	d.decides(ref, client.Deny) // and what waits at the end is
 	d.stop(syscall.SIGTERM)
 	mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signet-policy/signet/internal/testkit/freeport"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
 )
 
@@ -75,7 +76,7 @@ func docsWorld(t *testing.T, root string) *strings.Replacer {
 	for repo, layout := range map[string]string{"acme/app": "keyless", "acme/legacy": "key"} {
 		registry.PushLayout(filepath.Join(root, "bundles", "demo", layout), repo)
 	}
-	addr, err := freeAddress()
+	addr, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}

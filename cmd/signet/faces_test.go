@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/testkit/ocitest"
 	"github.com/signet-policy/signet/internal/testkit/pgtest"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
@@ -97,7 +98,7 @@ func TestNoFacePassesInSilence(t *testing.T) {
 	if !strings.Contains(a.body, "still_verifying") {
 		t.Errorf("too late: %s", a.body)
 	}
-	eventually(t, "the work that went on is of use", func() bool {
+	eventually.Holds(t, "the work that went on is of use", func() bool {
 		passes, _ := f.say(image)
 		return len(passes) == 7
 	})
@@ -121,7 +122,7 @@ func TestVerdictFetchedLater(t *testing.T) {
 	if err != nil || got.State != client.RequestWaiting {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	eventually(t, "the first attempt", func() bool {
+	eventually.Holds(t, "the first attempt", func() bool {
 		s, err := d.VerdictRequest(t.Context(), got.ID)
 		return err == nil && s.Attempts > 0
 	})
@@ -129,7 +130,7 @@ func TestVerdictFetchedLater(t *testing.T) {
 	w.registry.Behave()
 	d = w.serve()
 	var s client.VerdictRequestStatus
-	eventually(t, "the verdict", func() bool {
+	eventually.Holds(t, "the verdict", func() bool {
 		var err error
 		s, err = d.VerdictRequest(t.Context(), got.ID)
 		return err == nil && s.State == client.RequestDone
@@ -142,7 +143,7 @@ func TestVerdictFetchedLater(t *testing.T) {
 	if err != nil || !a.SignedImage || len(a.Images) != 1 || a.Images[0].VerdictID != v.ID {
 		t.Errorf("%+v, %v", a, err)
 	}
-	eventually(t, "the webhook", func() bool { return len(hook.all()) > 0 })
+	eventually.Holds(t, "the webhook", func() bool { return len(hook.all()) > 0 })
 	sent := hook.all()[0]
 	var e client.Event
 	if err := json.Unmarshal(sent.body, &e); err != nil || e.Kind != client.EventVerdict || e.Request == nil || e.Request.ID != got.ID || e.After != "allow" {
@@ -158,6 +159,40 @@ func TestVerdictFetchedLater(t *testing.T) {
 	}
 	if want := webhook.Sign(raw, sent.header.Get(webhook.HeaderTimestamp), sent.body); sent.header.Get(webhook.HeaderSignature) != want {
 		t.Errorf("signature %q, want %q", sent.header.Get(webhook.HeaderSignature), want)
+	}
+}
+
+// What waits is not decided for a token that was revoked meanwhile.
+func TestVerdictLaterOfARevokedToken(t *testing.T) {
+	w := newWorld(t, "")
+	w.admin()
+	image, trusted := w.keyless("acme/app")
+	d := w.serve()
+	d.create(trusted)
+	stolen := lastLine(w.do("token", "create", "--role", "verifier", "--name", "stolen"))
+	w.registry.On(registrytest.Any(), registrytest.Status(http.StatusServiceUnavailable))
+	got, err := d.as(stolen).VerifyLater(t.Context(), client.VerdictRequest{Image: image, AssessmentID: "a-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually.Holds(t, "the first attempt", func() bool {
+		s, err := d.VerdictRequest(t.Context(), got.ID)
+		return err == nil && s.Attempts > 0
+	})
+	w.do("token", "revoke", "stolen")
+	w.registry.Behave()
+	var s client.VerdictRequestStatus
+	eventually.Holds(t, "the end", func() bool {
+		var err error
+		s, err = d.VerdictRequest(t.Context(), got.ID)
+		return err == nil && s.State == client.RequestDone
+	})
+	if s.Decision != client.Unknown || s.VerdictID != "" || s.Verdict != nil || !strings.Contains(s.Message, "the token was revoked") {
+		t.Errorf("%+v", s)
+	}
+	// The attempts before, which found nothing out, are all that is recorded.
+	if a, err := d.Assessment(t.Context(), "a-1"); err != nil || a.Allowed || a.Decision != client.Unknown {
+		t.Errorf("its assessment: %+v, %v", a, err)
 	}
 }
 
@@ -181,7 +216,7 @@ func TestVerdictFetchedFromAnotherServer(t *testing.T) {
 	}
 	one.stop(syscall.SIGTERM)
 	w.registry.Behave()
-	eventually(t, "the other server answers", func() bool {
+	eventually.Holds(t, "the other server answers", func() bool {
 		s, err := two.VerdictRequest(t.Context(), got.ID)
 		v, verr := s.Answer()
 		return err == nil && verr == nil && v.Allowed

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/testkit/freeport"
 	"github.com/signet-policy/signet/internal/testkit/ocitest"
 	"github.com/signet-policy/signet/internal/testkit/pgtest"
 )
@@ -66,7 +67,7 @@ func TestFacesWithClientCertificates(t *testing.T) {
 	for protocol := range addresses {
 		if addresses[protocol] == "" {
 			var err error
-			if addresses[protocol], err = freeAddress(); err != nil {
+			if addresses[protocol], err = freeport.Address(); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -63,7 +63,7 @@ func lastOf(g client.Gateway) string {
 }
 
 type gatewaysPutCmd struct {
-	Name string `arg:"" help:"What it is called here."`
+	Name string `arg:"" help:"Name of the entry in Signet."`
 	changeFlags
 	GatewayID string `name:"gateway-id" help:"The gateway's id, which nobody chooses." placeholder:"ID"`
 	URL       string `name:"url" help:"Its address, as whoever registered it wrote it." placeholder:"URL"`
@@ -96,7 +96,7 @@ func (c gatewaysPutCmd) Run(ctx context.Context, std streams) error {
 }
 
 type gatewaysRemoveCmd struct {
-	Name string `arg:"" help:"What it is called here."`
+	Name string `arg:"" help:"Name of the entry in Signet."`
 	changeFlags
 }
 

@@ -56,17 +56,21 @@ func (h history) List(ctx context.Context, f api.VerdictFilter, cursor string, l
 	}
 	rows, next, err := h.store.Verdicts(ctx, store.Filter{
 		AssessmentID: f.AssessmentID, Digest: f.Digest, Signer: f.Signer, ImageRef: f.Image, ImageName: f.Name,
-		Identity: f.Identity, Decision: f.Decision, Since: f.Since, Until: f.Until,
+		Identity: f.Identity, Decision: f.Decision, ReasonCode: f.ReasonCode, Since: f.Since, Until: f.Until,
 	}, page)
 	if err != nil {
 		return client.Page[client.Verification]{}, historyError(err)
 	}
 	out := client.Page[client.Verification]{Items: make([]client.Verification, 0, len(rows))}
 	for _, r := range rows {
+		code := ""
+		if len(r.Reasons) > 0 {
+			code = r.Reasons[0].Code
+		}
 		out.Items = append(out.Items, client.Verification{
 			ID: r.ID, AssessmentID: r.AssessmentID, ImageRef: r.ImageRef, ImageName: r.ImageName, ImageDigest: r.ImageDigest,
 			SignatureFound: r.SignatureFound, SignatureValid: r.SignatureValid, SignerIdentity: r.SignerIdentity, SignerIssuer: r.SignerIssuer,
-			SignedAt: r.SignedAt, SLSALevel: r.SLSALevel, SLSABuilder: r.SLSABuilder, VerificationError: r.VerificationError,
+			SignedAt: r.SignedAt, SLSALevel: r.SLSALevel, SLSABuilder: r.SLSABuilder, VerificationError: r.VerificationError, ReasonCode: code,
 			CreatedAt: r.CreatedAt, Decision: string(r.Decision), Allowed: r.Allowed, Principal: r.Principal, Labels: r.Labels,
 			FactsDigest: r.FactsDigest, Revision: r.Active.Revision, Build: r.Build, Repeats: r.Repeats,
 		})

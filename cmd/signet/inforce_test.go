@@ -21,6 +21,7 @@ import (
 	"github.com/signet-policy/signet/internal/signers"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 	"github.com/signet-policy/signet/internal/store"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/testkit/pgtest"
 	"github.com/signet-policy/signet/internal/trust"
 )
@@ -99,6 +100,56 @@ func TestInForceFollows(t *testing.T) {
 				t.Error("the policy was compiled again")
 			}
 			_ = plain
+		})
+	}
+}
+
+// Whoever writes the embedded policy down as it is has written one: it is no fallback
+// any more, on a server that runs on as little as on one that starts.
+func TestAdoptedPolicyCountsEverywhere(t *testing.T) {
+	for name, cfg := range map[string]store.Config{"SQLite": {}, "PostgreSQL": {URL: pgtest.Database(t)}} {
+		t.Run(name, func(t *testing.T) {
+			s := seededStore(t, cfg)
+			running := inForceOf(s, 0)
+			before, err := running.current(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !before.Policies[0].Fallback {
+				t.Fatal("the embedded policy is no fallback")
+			}
+			other := s // which makes the change: on SQLite there is one
+			if s.Shared() {
+				other = openOwn(t, cfg)
+			}
+			f := config.Default()
+			f.Offline = true
+			admin, err := newAdministration(f, other, &preparedPolicies{}, nil, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			row, err := other.Policy(t.Context(), "default")
+			if err != nil {
+				t.Fatal(err)
+			}
+			alice := administration.Caller{Principal: auth.Principal{Name: "alice", Role: auth.Admin}}
+			if _, err := admin.PutPolicy(t.Context(), alice, "default", "", []byte(row.Body), &row.Version); err != nil {
+				t.Fatal(err)
+			}
+			for where, f := range map[string]*inForce{"the one that runs": running, "one that starts": inForceOf(s, 0)} {
+				st, err := f.current(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if st.Policies[0].Fallback || st.Active.Digest == before.Active.Digest {
+					t.Errorf("%s: fallback %t, under %+v after %+v", where, st.Policies[0].Fallback, st.Active, before.Active)
+				}
+			}
+			// Decided again, what was in force before is what it was.
+			past, err := running.past(t.Context(), before.Active.Revision, true)
+			if err != nil || !past.Policies[0].Fallback || past.Active != before.Active {
+				t.Errorf("revision %d is put together as %+v (%v)", before.Active.Revision, past, err)
+			}
 		})
 	}
 }
@@ -200,7 +251,7 @@ func TestInForceOutlastsItsCaller(t *testing.T) {
 		t.Errorf("a caller who left: %v", err)
 	}
 	close(slow)
-	eventually(t, "the state is built", func() bool { return f.state.Load() != nil })
+	eventually.Holds(t, "the state is built", func() bool { return f.state.Load() != nil })
 }
 
 // The same where the store cannot be read at all; a caller who leaves is told

@@ -17,6 +17,7 @@ import (
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/api"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/testkit/kmstest"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
 )
@@ -92,9 +93,9 @@ func TestKMS(t *testing.T) {
 			w := newWorld(t, "offline: false")
 			s := tt.make(w)
 			w.env = append(w.env, s.env...)
-			w.configure(fmt.Sprintf("offline: false\nkms: {allowed_hosts: [%q], refresh: 1s, timeout: 2s}", s.hosts))
+			w.configure(fmt.Sprintf("offline: false\nkms: {allowed_hosts: [%q], refresh: 1s, timeout: 10s}", s.hosts))
 			if s.hosts == "" {
-				w.configure("offline: false\nkms: {refresh: 1s, timeout: 2s}")
+				w.configure("offline: false\nkms: {refresh: 1s, timeout: 10s}")
 			}
 			w.admin()
 			d := w.serve()
@@ -127,7 +128,7 @@ func TestKMS(t *testing.T) {
 			// The service goes away: the last key stays, and the server is as ready.
 			s.Down()
 			w.fails(exitFailure, "the last key stays in use", "signers", "refresh-key", "release")
-			eventually(t, "readiness names the key that cannot be read", func() bool {
+			eventually.Holds(t, "readiness names the key that cannot be read", func() bool {
 				c, status := d.check("kms.release")
 				if status != http.StatusOK {
 					t.Errorf("/readyz without the service: %d", status)
@@ -145,7 +146,7 @@ func TestKMS(t *testing.T) {
 			w.do("signers", "accept-key", "release", "--fingerprint", waits.KMS.Pending.Fingerprint, "--why", "the yearly rotation")
 			d.decides(first, client.Allow)
 			d.decides(second, client.Allow)
-			eventually(t, "the key can be read again", func() bool { c, _ := d.check("kms.release"); return c.OK })
+			eventually.Holds(t, "the key can be read again", func() bool { c, _ := d.check("kms.release"); return c.OK })
 
 			// And the next one, the keys before it dropped.
 			s.key.Rotate()
@@ -163,7 +164,7 @@ func TestKMS(t *testing.T) {
 			if tt.name != "Vault" { // the work in the background is the same for all
 				d.refreshed("release")
 			}
-			eventually(t, "the new key is taken", func() bool { return w.verdict(d.Client, fourth).Decision == client.Allow })
+			eventually.Holds(t, "the new key is taken", func() bool { return w.verdict(d.Client, fourth).Decision == client.Allow })
 			d.decides(third, client.Allow)
 			audit := w.do("audit", "list", "--limit", "0")
 			for _, action := range []string{"signer.rotate", "signer.accept_key", "the yearly rotation", "our release key"} {
@@ -229,7 +230,7 @@ func (w *world) google(g *kmstest.GCP) (env []string) {
 
 // What cannot be read makes no signer, and says why without a secret.
 func TestKMSRefused(t *testing.T) {
-	w := newWorld(t, "offline: false\nkms: {timeout: 2s}")
+	w := newWorld(t, "offline: false\nkms: {timeout: 10s}")
 	v, a := kmstest.NewVault(w), kmstest.NewAWS(w)
 	w.env = append(append(w.env, v.Environment()...), a.Environment()...)
 	v.Key("release", kmstest.ECDSAP256)
@@ -250,7 +251,7 @@ func TestKMSRefused(t *testing.T) {
 	v.Seal()
 	add("hashivault://release", "HTTP 503")
 	v.Heal()
-	v.Slow(20 * time.Second)
+	v.Slow(time.Minute)
 	add("hashivault://release", "no answer in time")
 	v.Heal()
 	if out := w.do("signers", "list", "--json"); out != "[]\n" {
@@ -267,7 +268,7 @@ func TestKMSRefused(t *testing.T) {
 // The key of a policy's own kms signer is read when the server starts. When the
 // service is away then, the one that was pinned before serves.
 func TestKMSInPolicy(t *testing.T) {
-	const conf = "offline: false\nkms: {timeout: 2s}\nsigning_policy: {trusted_signers: [{type: kms, key_ref: \"hashivault://release\"}]}"
+	const conf = "offline: false\nkms: {timeout: 10s}\nsigning_policy: {trusted_signers: [{type: kms, key_ref: \"hashivault://release\"}]}"
 	w := newWorld(t, conf)
 	v := kmstest.NewVault(w)
 	w.env = append(w.env, v.Environment()...)

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
+	"github.com/signet-policy/signet/internal/testkit/freeport"
 )
 
 // authority issues certificates.
@@ -130,18 +132,18 @@ func TestCertificateRenewed(t *testing.T) {
 		t.Fatalf("certificate %d", n)
 	}
 	ca.issue("server", 3)
-	eventually(t, "the new certificate is presented", func() bool { return serial() == 3 })
+	eventually.Holds(t, "the new certificate is presented", func() bool { return serial() == 3 })
 }
 
 func TestListeners(t *testing.T) {
-	addresses := make([]string, 3)
+	w := newWorld(t, "")
+	addresses := make([]string, 4)
 	for i := range addresses {
 		var err error
-		if addresses[i], err = freeAddress(); err != nil {
+		if addresses[i], err = freeport.Address(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w := newWorld(t, "")
 	socket := w.path("s.sock")
 	w.configure(fmt.Sprintf(`
 listeners:
@@ -149,7 +151,8 @@ listeners:
   - {address: %q, protocols: [rest], authentication: none_on_loopback, principal: {name: agent, role: viewer}}
   - {address: "unix:%s", protocols: [rest], authentication: socket, principal: {name: local, role: admin, team: red, images: ["**"]}}
   - {address: %q, protocols: [rest], authentication: token}
-`, addresses[0], w.registry.Host(), addresses[1], socket, addresses[2]))
+  - {address: %q, protocols: [opa], authentication: token}
+`, addresses[0], w.registry.Host(), addresses[1], socket, addresses[2], addresses[3]))
 	newAuthority(w, "ca").issue("server", 2)
 	clients := newAuthority(w, "clients")
 	right, wrong := clients.issue("gate.example", 3), clients.issue("other.example", 4)
@@ -224,6 +227,15 @@ listeners:
 		w.wants("a token", a, err, http.StatusOK, `"name":"first"`)
 		a, err = w.ask(http.DefaultClient, http.MethodGet, url+"/whoami", "", "")
 		w.wants("no token", a, err, http.StatusUnauthorized, "token_missing")
+		a, err = w.ask(http.DefaultClient, http.MethodGet, "http://"+addresses[2]+"/admin/security/signing/login", "", "")
+		w.wants("the page, which is a face of REST", a, err, http.StatusOK, "Log in")
+	})
+	t.Run("without REST", func(t *testing.T) {
+		w, url := w.under(t), "http://"+addresses[3]
+		for _, path := range []string{"/api/v1/whoami", "/admin/security/signing", "/admin/security/signing/login"} {
+			a, err := w.ask(http.DefaultClient, http.MethodGet, url+path, w.token, "")
+			w.wants(path, a, err, http.StatusNotFound, "")
+		}
 	})
 	if !d.said("without authentication", "agent") {
 		t.Error("nothing warns of the listener without authentication")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -15,6 +14,8 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
+	"github.com/signet-policy/signet/internal/testkit/freeport"
 	"github.com/signet-policy/signet/internal/testkit/ocitest"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
 	"github.com/signet-policy/signet/internal/testkit/require"
@@ -216,7 +217,7 @@ func TestMCPDeadline(t *testing.T) {
 	g.hook(scan, scanned(w.registry.Host()+"/org/hangs:v1"), noGateway(), cannot)
 	w.registry.Times(1, registrytest.Path(http.MethodGet, "/org/slow/manifests/"), registrytest.Delay(3*time.Second))
 	g.hook(scan, scanned(slow), noGateway(), `"reasons":["still_verifying"]`)
-	eventually(t, "what took long passes", func() bool {
+	eventually.Holds(t, "what took long passes", func() bool {
 		return strings.Contains(g.call("invoke_hook", map[string]any{"hook_type": scan, "plugin_name": "ImageSigningPlugin", "payload": scanned(slow), "context": noGateway()}), passes)
 	})
 }
@@ -309,25 +310,11 @@ func TestPluginFileRefused(t *testing.T) {
 // freeLoopback is an address nobody listens on, with a free port 1000 above it.
 func freeLoopback(w *world) string {
 	w.Helper()
-	for range 50 {
-		l, err := (&net.ListenConfig{}).Listen(w.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			w.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		_ = l.Close()
-		if port+healthOffset > 65535 {
-			continue
-		}
-		above, err := (&net.ListenConfig{}).Listen(context.WithoutCancel(w.Context()), "tcp", fmt.Sprintf("127.0.0.1:%d", port+healthOffset))
-		if err != nil {
-			continue
-		}
-		_ = above.Close()
-		return fmt.Sprintf("127.0.0.1:%d", port)
+	address, err := freeport.Address(healthOffset)
+	if err != nil {
+		w.Fatal(err)
 	}
-	w.Fatal("no free port")
-	return ""
+	return address
 }
 
 // A second opinion: the real cosign agrees, and a program that does not makes what

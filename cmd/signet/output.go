@@ -95,10 +95,17 @@ func timeOr(t *time.Time, word string) string {
 // spoken is a state or a kind in words: "in_force" is "in force".
 func spoken(s string) string { return strings.ReplaceAll(s, "_", " ") }
 
+// maxPiped bounds what is read from a pipe, in bytes.
+const maxPiped = 64 << 20
+
 // readInput reads a file that a flag or an argument names; "-" is what is piped in.
 func readInput(what, path string) ([]byte, error) {
 	if path == "-" {
-		return io.ReadAll(io.LimitReader(os.Stdin, 64<<20))
+		body, err := io.ReadAll(io.LimitReader(os.Stdin, maxPiped+1))
+		if err == nil && len(body) > maxPiped { // what was cut off might matter
+			err = usage("%s: more than %d MB are piped in", what, maxPiped>>20)
+		}
+		return body, err
 	}
 	body, err := os.ReadFile(path) //nolint:gosec // the caller names the file
 	if err != nil {

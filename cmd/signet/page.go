@@ -3,15 +3,14 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"sort"
 	"strings"
 	"time"
 
 	"github.com/signet-policy/signet/internal/admin"
+	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/config"
 )
@@ -49,7 +48,8 @@ func (s *server) withPage(face http.Handler) (http.Handler, error) {
 		return nil, err
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == admin.Root || strings.HasPrefix(r.URL.Path, admin.Root+"/") {
+		on := r.URL.Path == admin.Root || strings.HasPrefix(r.URL.Path, admin.Root+"/")
+		if on && api.Speaks(r.Context(), api.ProtocolREST) { // it is a face of REST
 			page.ServeHTTP(w, r)
 			return
 		}
@@ -114,43 +114,4 @@ func trustedProxies(f config.File) ([]netip.Prefix, error) {
 		proxies = append(proxies, prefix)
 	}
 	return proxies, nil
-}
-
-// unsafeConfiguration says what an operator has allowed that is unsafe, each as a
-// sentence.
-func unsafeConfiguration(f config.File) []string {
-	var out []string
-	hosts := make([]string, 0, len(f.Registries))
-	for host := range f.Registries {
-		hosts = append(hosts, host)
-	}
-	sort.Strings(hosts)
-	for _, host := range hosts {
-		switch r := f.Registries[host]; {
-		case r.Insecure:
-			out = append(out, fmt.Sprintf("The registry %s is asked over plain HTTP: whoever is on the way can withhold signatures and say what a tag is (registries.%s.insecure).", host, host))
-		case r.AllowPrivate:
-			out = append(out, fmt.Sprintf("The registry %s may be at a private address, so that image names reach into this network (registries.%s.allow_private).", host, host))
-		}
-	}
-	if f.ListenInsecure && !f.TLS.On() {
-		out = append(out, "Tokens cross the network in clear text, unless a proxy in front speaks TLS (listen_insecure).")
-	}
-	for _, l := range f.Listeners {
-		if l.Authentication == config.AuthNone {
-			out = append(out, fmt.Sprintf("Whoever can run programs on this machine may ask at %s without a token, as %s.", l.Address, l.Principal.Name))
-		}
-	}
-	if f.Active.Grace > 0 {
-		out = append(out, fmt.Sprintf("While the store cannot be read, verdicts are given under what was known last, for up to %s: a signer that is disabled meanwhile still counts (active.grace).", time.Duration(f.Active.Grace)))
-	}
-	if f.Database.Set() && strings.Contains(f.Database.URL, "sslmode=disable") {
-		out = append(out, "The database is asked without TLS (sslmode=disable).")
-	}
-	for _, prefix := range f.TrustedProxies {
-		if strings.HasSuffix(prefix, "/0") {
-			out = append(out, fmt.Sprintf("Everybody is believed to be a proxy (trusted_proxies: %s), so that callers can say where they come from.", prefix))
-		}
-	}
-	return out
 }

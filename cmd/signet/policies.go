@@ -307,7 +307,7 @@ func enginePolicy(p inForcePolicy, registered []signers.Signer) (engine.Policy, 
 	return engine.Policy{
 		Name: p.Name, Mode: p.Mode, Document: p.made, Applies: p.Applies, Set: p.set, Signers: inForce, Counts: p.Counts, Builds: builds,
 		RequireSignature: p.RequireSignature, Attest: p.Attest, Registered: p.UseRegistered, Attestations: requiredAttestations(p.Policy), Ages: p.Ages(),
-		Threshold: p.Threshold, Groups: p.GroupsInForce(), Platforms: p.Platforms, AllPlatforms: p.WantsPlatforms(), When: p.Context,
+		Groups: p.GroupsInForce(), Platforms: p.Platforms, AllPlatforms: p.WantsPlatforms(), When: p.Context,
 		Fallback: p.source == sourceEmbedded, Replaces: p.source == sourceConfiguration && len(p.Context) > 0, KeysWithoutLog: !p.VerifyTransparencyLog,
 		Exceptions: exceptions, ShadowOf: p.ShadowOf,
 	}, nil
@@ -352,8 +352,11 @@ type policySet struct{ *policy.Set }
 
 func (s policySet) Evaluate(ctx context.Context, in *facts.Input) (verdict.Result, error) {
 	res, err := s.Set.Evaluate(ctx, in)
-	if errors.Is(err, policy.ErrTimeLimit) {
+	switch {
+	case errors.Is(err, policy.ErrTimeLimit):
 		return res, fmt.Errorf("%w: %w", engine.ErrTimeLimit, err)
+	case errors.Is(err, policy.ErrInputTooLarge):
+		return res, fmt.Errorf("%w: %w", engine.ErrInputTooLarge, err)
 	}
 	return res, err
 }

@@ -205,7 +205,7 @@ func printInfo(std streams, info policy.Info, signed *policy.Signed) {
 
 // repositoryFlags say how a repository is reached.
 type repositoryFlags struct {
-	InsecureRegistry bool     `help:"Speak plain HTTP to the registry, wherever it is; loopback needs no leave."`
+	InsecureRegistry bool     `help:"Speak plain HTTP to the registry, wherever it is; not needed for loopback."`
 	CAFile           []string `help:"PEM certificates to trust beside the system's (repeatable)." placeholder:"FILE" sep:"none" type:"path"`
 	Proxy            string   `help:"HTTP proxy for the registry; the environment's are ignored." placeholder:"URL"`
 }

@@ -363,6 +363,9 @@ func TestPreviewWindow(t *testing.T) {
 		if p := w.preview(client.PreviewRequest{Operations: disable, Until: "1h"}); p.Total.Questions != 0 || !p.Complete {
 			t.Errorf("an hour ago: %s", said(p))
 		}
+		if p := w.preview(client.PreviewRequest{Operations: disable, OnlyCheck: true}); p.Total.Questions != 0 || !p.Complete {
+			t.Errorf("only checked: %s", said(p))
+		}
 		// Who is bound to images sees these, and changes no others.
 		policy := client.Operation{Op: client.OpPutPolicy, Name: "mine", SigningPolicy: "images: ['" + w.registry.Host() + "/acme/keyed']\ntrusted_signers: [{type: keyless, issuer: 'https://issuer.example', subject: nobody}]\n"}
 		author := w.as(auth.Author, w.registry.Host()+"/acme/keyed")

@@ -178,7 +178,9 @@ func (p printer) signature(s facts.Signature, trusted []string, v *verdict.Verdi
 	for _, t := range s.Timestamps {
 		p.line("    timestamp   %s by %s", t.Time.UTC().Format(time.RFC3339), t.Authority)
 	}
-	p.line("    trust root  %s", s.TrustRoot)
+	if s.TrustRoot != "" {
+		p.line("    trust root  %s", s.TrustRoot)
+	}
 	for _, k := range []string{"source_repository_uri", "source_repository_ref", "build_trigger", "runner_environment"} {
 		if c := s.Signer.Claims[k]; c != "" {
 			p.line("    %-11s %s", claimLabels[k], c)

@@ -108,6 +108,7 @@ func (r *recorder) Defer(rec engine.Record, cause error) bool {
 	if err != nil {
 		return false
 	}
+	row.Late = true
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || len(r.waiting) >= maxDeferred {

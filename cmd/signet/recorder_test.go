@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/store"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
@@ -18,6 +20,7 @@ type doorStore struct {
 	mu   sync.Mutex
 	fail func(id string) error // nil: open
 	got  []string
+	late []bool
 }
 
 func (d *doorStore) set(fail func(string) error) {
@@ -40,7 +43,7 @@ func (d *doorStore) Record(_ context.Context, rec store.Record) error {
 			return err
 		}
 	}
-	d.got = append(d.got, rec.Verdict.ID)
+	d.got, d.late = append(d.got, rec.Verdict.ID), append(d.late, rec.Late)
 	return nil
 }
 
@@ -85,13 +88,16 @@ func TestRecorderDefers(t *testing.T) {
 		t.Error("there is no bound")
 	}
 	d.set(nil)
-	eventually(t, "all are written", func() bool { return len(d.kept()) == maxDeferred })
+	eventually.Holds(t, "all are written", func() bool { return len(d.kept()) == maxDeferred })
 	for i, id := range d.kept() {
 		if id != fmt.Sprintf("%04d", i) {
 			t.Fatalf("verdict %s was written as number %d", id, i)
 		}
 	}
-	eventually(t, "there is room again", func() bool { return r.Defer(record("later"), errAway) })
+	if slices.Contains(d.late, false) {
+		t.Error("one is not said to be late, and the watch passes it by")
+	}
+	eventually.Holds(t, "there is room again", func() bool { return r.Defer(record("later"), errAway) })
 }
 
 // One that can never be written is counted and named, and does not hold up others;
@@ -111,7 +117,7 @@ func TestRecorderLoses(t *testing.T) {
 	for _, id := range []string{"bad", "twice", "good"} {
 		r.Defer(record(id), errAway)
 	}
-	eventually(t, "the good one is written", func() bool { return len(d.kept()) == 1 })
+	eventually.Holds(t, "the good one is written", func() bool { return len(d.kept()) == 1 })
 	r.close()
 	if r.lost.Load() != 1 || !book.has("could not be recorded", "verdict=bad") || book.has("verdict=twice") {
 		t.Errorf("%d lost; the log reads\n%s", r.lost.Load(), book.text.String())

@@ -283,6 +283,10 @@ func TestCommands(t *testing.T) {
 			asked: []string{`POST /signers/01JZ0000000000000000000002/refresh-key`}, stderr: "the key of release is current",
 		},
 		{
+			args: []string{"signers", "read-key", "hashivault://release"}, answers: map[string]string{"POST /signers/read-key": `{"public_key":"PEM\n","fingerprints":["bb"]}`},
+			asked: []string{`POST /signers/read-key {"kms_key_ref":"hashivault://release"}`}, stdout: "PEM", stderr: "its fingerprint is bb",
+		},
+		{
 			args: []string{"signers", "verdicts", "acme", "--limit", "1"}, answers: map[string]string{byName: `{"items":[` + acme + `]}`, "GET /signers/" + signerID + "/verdicts?limit=500": `{"items":[{"digest":"sha256:11"},{"digest":"sha256:22"}]}`},
 			stdout: "sha256:11",
 		},
@@ -442,6 +446,11 @@ func TestCommands(t *testing.T) {
 			args: []string{"audit", "list", "--object", "signer/1", "--limit", "1"}, answers: map[string]string{"GET /audit?limit=1&object=signer%2F1": `{"items":[{"seq":2,"at":"2027-01-01T00:00:00Z","actor":"ann","from":"10.0.0.1","action":"signer.create","object":"signer/1","why":"x"}]}`},
 			stdout: "2    2027-01-01T00:00:00Z  ann  10.0.0.1  signer.create  signer/1  x\n",
 		},
+		{
+			args:    []string{"audit", "list", "--json", "--name", "n", "--actor", "ann", "--action", "signer.", "--since", "2027-01-01T00:00:00Z", "--until", "2027-01-02T00:00:00Z"},
+			answers: map[string]string{"GET /audit?action=signer.&actor=ann&limit=50&name=n&since=2027-01-01T00%3A00%3A00Z&until=2027-01-02T00%3A00%3A00Z": none}, stdout: "[]\n",
+		},
+		{args: []string{"verdicts", "list", "--json", "--reason-code", "unsigned"}, answers: map[string]string{"GET /verdicts?limit=50&reason_code=unsigned": none}, stdout: "[]\n"},
 		{args: []string{"audit", "list", "--json"}, answers: map[string]string{"GET /audit?limit=50": none}, stdout: "[]\n"},
 		{args: []string{"audit", "head"}, answers: map[string]string{"GET /audit/head": `{"seq":2,"hash":"ab"}`}, stdout: "2:ab\n"},
 		{args: []string{"audit", "head", "--json"}, answers: map[string]string{"GET /audit/head": `{"seq":2,"hash":"ab"}`}, stdout: `"seq": 2`},

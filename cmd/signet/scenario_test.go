@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,6 +22,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/signet-policy/signet/internal/testkit/eventually"
+	"github.com/signet-policy/signet/internal/testkit/freeport"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
 )
 
@@ -48,7 +49,7 @@ func TestScenarios(t *testing.T) {
 		RequireExplicitExec: false,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			addr, err := freeAddress()
+			addr, err := freeport.Address()
 			if err != nil {
 				return err
 			}
@@ -81,15 +82,6 @@ func server4(ts *testscript.TestScript) *registrytest.Server {
 	return s
 }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
 // push LAYOUT REPO: puts every manifest and blob of an OCI layout into the registry.
 func cmdPush(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
@@ -118,17 +110,17 @@ func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: ready ADDR")
 	}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	var last string
+	if !eventually.Comes(20*time.Millisecond, func() bool {
 		res, err := http.Get("http://" + args[0] + "/readyz")
-		if err == nil {
-			_ = res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return
-			}
+		if err != nil {
+			last = err.Error()
+			return false
 		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("%s is not ready: %v", args[0], err)
-		}
+		last = res.Status
+		return res.Body.Close() == nil && res.StatusCode == http.StatusOK
+	}) {
+		ts.Fatalf("%s is not ready: %s", args[0], last)
 	}
 }
 
@@ -220,8 +212,8 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: eventually PATTERN COMMAND ARGS")
 	}
 	want := regexp.MustCompile("(?m)" + args[0])
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(200 * time.Millisecond) {
-		var got string
+	var got string
+	if !eventually.Comes(200*time.Millisecond, func() bool {
 		if args[1] == "http" && len(args) == 4 {
 			url := inBraces.ReplaceAllStringFunc(args[3], func(name string) string {
 				return strings.TrimSpace(ts.ReadFile(strings.Trim(name, "{}")))
@@ -231,12 +223,9 @@ func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
 			_ = ts.Exec(args[1], args[2:]...) // what it prints is judged
 			got = ts.ReadFile("stdout")
 		}
-		if want.MatchString(got) {
-			return
-		}
-		if time.Now().After(deadline) {
-			ts.Fatalf("%s does not come:\n%s\n%s", args[0], got, ts.ReadFile("stderr"))
-		}
+		return want.MatchString(got)
+	}) {
+		ts.Fatalf("%s does not come:\n%s\n%s", args[0], got, ts.ReadFile("stderr"))
 	}
 }
 

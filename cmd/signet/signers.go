@@ -27,6 +27,7 @@ type signersCmd struct {
 	Export     signersExportCmd     `cmd:"" help:"Print all signers as YAML that import takes."`
 	Compromise signersCompromiseCmd `cmd:"" help:"End the trust in what a signer signed after a moment, and show what was allowed because of it."`
 	AcceptKey  signersAcceptKeyCmd  `cmd:"" help:"Put the rotated key of a kms signer into use."`
+	ReadKey    signersReadKeyCmd    `cmd:"" help:"Show the key that a KMS reference names, before it is trusted."`
 	RefreshKey signersRefreshKeyCmd `cmd:"" help:"Read the key of a kms signer from its service now."`
 	Verdicts   signersVerdictsCmd   `cmd:"" help:"Show which digests were allowed because of a signer."`
 }

@@ -126,6 +126,30 @@ func (c signersRefreshKeyCmd) Run(ctx context.Context, std streams) error {
 	})
 }
 
+type signersReadKeyCmd struct {
+	Ref string `arg:"" help:"awskms://, azurekms://, gcpkms:// or hashivault://." placeholder:"REF"`
+	remoteFlags
+	outFlags
+}
+
+// Run reads the key as `signet signers add --kms` would, and keeps nothing.
+func (c signersReadKeyCmd) Run(ctx context.Context, std streams) error {
+	return c.ask(ctx, func(api *client.Client) error {
+		key, err := api.ReadKey(ctx, client.ReadKey{KMSKeyRef: c.Ref})
+		switch {
+		case err != nil:
+			return err
+		case c.JSON:
+			return printJSON(std.out, key)
+		}
+		fmt.Fprint(std.out, key.PublicKey)
+		for _, f := range key.Fingerprints {
+			fmt.Fprintf(std.err, "signet: its fingerprint is %s\n", f)
+		}
+		return nil
+	})
+}
+
 type signersVerdictsCmd struct {
 	signerArg
 	remoteFlags

@@ -14,6 +14,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/testkit/pgtest"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
 	"github.com/signet-policy/signet/migrations"
@@ -34,7 +35,7 @@ func setupToken(d *daemon) string {
 func TestFirstStart(t *testing.T) {
 	w := newWorld(t, "")
 	d := w.serve()
-	eventually(t, "the setup token is shown", func() bool { return strings.Contains(d.out(), "signet setup --server") })
+	eventually.Holds(t, "the setup token is shown", func() bool { return strings.Contains(d.out(), "signet setup --server") })
 	token := setupToken(d)
 	if token == "" || strings.Count(d.out(), token) != 1 || !strings.Contains(d.out(), "signet setup --server "+d.address+" --name admin\n") {
 		t.Fatalf("the first start printed:\n%s", d.out())
@@ -53,7 +54,7 @@ func TestFirstStart(t *testing.T) {
 	// A restart before it was used prints none: it was shown.
 	d.stop(syscall.SIGTERM)
 	d = w.serve()
-	eventually(t, "it says that the token was shown", func() bool { return d.said("the setup token was shown before") })
+	eventually.Holds(t, "it says that the token was shown", func() bool { return d.said("the setup token was shown before") })
 	if d.out() != "" {
 		t.Errorf("a restart before setup printed %q", d.out())
 	}
@@ -66,7 +67,7 @@ func TestFirstStart(t *testing.T) {
 
 	d.stop(syscall.SIGTERM)
 	again := w.serve()
-	eventually(t, "it has said what it has to say", func() bool { return again.said("there are no trusted signers") })
+	eventually.Holds(t, "it has said what it has to say", func() bool { return again.said("there are no trusted signers") })
 	if again.out() != "" || again.said("no API tokens") {
 		t.Errorf("a restart after setup printed %q", again.out())
 	}
@@ -91,7 +92,7 @@ func TestFirstStartTogether(t *testing.T) {
 	shown := 0
 	for _, d := range all {
 		d.wait()
-		eventually(t, "the server has said how it stands", func() bool { return d.said("there are no API tokens") })
+		eventually.Holds(t, "the server has said how it stands", func() bool { return d.said("there are no API tokens") })
 		d.stop(syscall.SIGTERM)
 		if setupToken(d) != "" {
 			shown++
@@ -103,7 +104,7 @@ func TestFirstStartTogether(t *testing.T) {
 }
 
 // latest is the number of the newest schema.
-const latest = "10"
+const latest = "12"
 
 // oldSQLite makes a store of schema 1 in the data directory.
 func (w *world) oldSQLite() {
@@ -388,8 +389,8 @@ func TestStopsInOrder(t *testing.T) {
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it stops", func() bool { return d.said("stopping") })
-	eventually(t, "it takes no more", func() bool { _, err := d.Whoami(t.Context()); return err != nil })
+	eventually.Holds(t, "it stops", func() bool { return d.said("stopping") })
+	eventually.Holds(t, "it takes no more", func() bool { _, err := d.Whoami(t.Context()); return err != nil })
 	close(release)
 	v := <-got
 	<-d.done

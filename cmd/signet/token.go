@@ -12,7 +12,7 @@ import (
 type tokenCmd struct {
 	Create tokenCreateCmd `cmd:"" help:"Make an API token and print it, once, as the last line."`
 	List   tokenListCmd   `cmd:"" help:"Show the API tokens."`
-	Revoke tokenRevokeCmd `cmd:"" help:"End the life of a token."`
+	Revoke tokenRevokeCmd `cmd:"" help:"Revoke an API token."`
 }
 
 type tokenCreateCmd struct {

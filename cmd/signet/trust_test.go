@@ -11,6 +11,7 @@ import (
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/testkit"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
 	"github.com/signet-policy/signet/internal/testkit/tuftest"
 )
@@ -236,7 +237,7 @@ func TestConfiguredTUF(t *testing.T) {
 	says := func(want client.Decision) func() bool {
 		return func() bool { return w.verdict(d.Client, ref).Decision == want }
 	}
-	eventually(t, "its root is stale", says(client.Unknown))
+	eventually.Holds(t, "its root is stale", says(client.Unknown))
 	if out := w.do("trust", "list"); !strings.Contains(out, "503") {
 		t.Errorf("trust list does not say why:\n%s", out)
 	}
@@ -244,5 +245,5 @@ func TestConfiguredTUF(t *testing.T) {
 		t.Errorf("/readyz: %d %+v", status, c)
 	}
 	repo.Down(0)
-	eventually(t, "it is refreshed by itself", says(client.Allow))
+	eventually.Holds(t, "it is refreshed by itself", says(client.Allow))
 }

@@ -176,7 +176,7 @@ func TestGitLabExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	job := file["verify-images"]
-	if len(file) != 1 || job.Stage != "test" || len(job.Script) != 2 || job.Artifacts.When != "always" || job.Artifacts.Reports["junit"] == "" {
+	if len(file) != 1 || job.Stage != "test" || len(job.Script) != 3 || job.Artifacts.When != "always" || job.Artifacts.Reports["junit"] == "" {
 		t.Fatalf("the job is %+v", file)
 	}
 	module, err := os.ReadFile("../../go.mod")
@@ -211,7 +211,7 @@ func TestGitLabExample(t *testing.T) {
 		cmd := w.process()
 		signet := filepath.Dir(cmd.Path)
 		shell := w.process() // GitLab runs each line so (set -eo pipefail)
-		shell.Path, shell.Args = "/bin/bash", []string{"bash", "-eo", "pipefail", "-c", job.Script[1]}
+		shell.Path, shell.Args = "/bin/bash", []string{"bash", "-eo", "pipefail", "-c", job.Script[2]}
 		shell.Env = append(shell.Env, "PATH="+w.dir+":"+signet+":"+os.Getenv("PATH"))
 		code, out, errs := w.finish(shell)
 		if code != want {

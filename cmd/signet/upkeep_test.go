@@ -16,6 +16,7 @@ import (
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/config"
 	"github.com/signet-policy/signet/internal/store"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/testkit/pgtest"
 )
 
@@ -91,16 +92,16 @@ func TestUpkeepHandsOn(t *testing.T) {
 				return upkeepTask{name: "count", run: func(context.Context) error { n.Add(1); return nil }}
 			}
 			stop := start(t, working(t, s, slog.New(slog.DiscardHandler), counting(&one)))
-			eventually(t, "the first works", func() bool { return one.Load() > 2 })
+			eventually.Holds(t, "the first works", func() bool { return one.Load() > 2 })
 			start(t, working(t, s, slog.New(slog.DiscardHandler), counting(&two)))
 			before := one.Load()
-			eventually(t, "the first works on", func() bool { return one.Load() > before+2 })
+			eventually.Holds(t, "the first works on", func() bool { return one.Load() > before+2 })
 			if two.Load() != 0 {
 				t.Error("both work")
 			}
 			stop()
 			last := one.Load()
-			eventually(t, "the second works", func() bool { return two.Load() > 2 })
+			eventually.Holds(t, "the second works", func() bool { return two.Load() > 2 })
 			if one.Load() != last {
 				t.Error("the first works after its end")
 			}
@@ -153,7 +154,7 @@ func TestUpkeepLeaseLost(t *testing.T) {
 	if err := s.ReleaseLease(t.Context(), upkeepLease, u.holder); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "another has the lease", func() bool {
+	eventually.Holds(t, "another has the lease", func() bool {
 		// The server may renew it in between.
 		held, err := s.Lease(t.Context(), upkeepLease, "other", time.Minute)
 		if err == nil && !held {
@@ -167,7 +168,7 @@ func TestUpkeepLeaseLost(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("the task ended by %v", err)
 	}
-	eventually(t, "the log says so", func() bool { return book.has("msg=upkeep here=false") })
+	eventually.Holds(t, "the log says so", func() bool { return book.has("msg=upkeep here=false") })
 	if next.Load() != 0 {
 		t.Error("another task was begun")
 	}
@@ -187,7 +188,7 @@ func TestUpkeepFails(t *testing.T) {
 		upkeepTask{name: "fails", run: func(context.Context) error { return errors.New("out of order") }},
 		upkeepTask{name: "panics", run: func(context.Context) error { panic("unheard of") }},
 		upkeepTask{name: "after", run: func(context.Context) error { after.Add(1); return nil }}))
-	eventually(t, "the task after them ran", func() bool { return after.Load() > 1 })
+	eventually.Holds(t, "the task after them ran", func() bool { return after.Load() > 1 })
 	if !book.has(`msg="upkeep failed" task=fails error="out of order"`, "task=panics", "unheard of") {
 		t.Errorf("the log reads\n%s", book.text.String())
 	}
@@ -212,7 +213,7 @@ func TestUpkeepWithoutStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ended
-	eventually(t, "the log says that the lease cannot be read", func() bool { return book.has("the upkeep lease cannot be read") })
+	eventually.Holds(t, "the log says that the lease cannot be read", func() bool { return book.has("the upkeep lease cannot be read") })
 }
 
 // What the tasks are, and how often.
@@ -267,7 +268,7 @@ func TestRetention(t *testing.T) {
 	head := strings.TrimSpace(w.do("audit", "head"))
 	d.stop(syscall.SIGTERM)
 	d = w.serve() // the work that is due is done at the start
-	eventually(t, "the oldest verdicts are removed", func() bool { return d.said("verdicts removed", `"verdicts":5`) })
+	eventually.Holds(t, "the oldest verdicts are removed", func() bool { return d.said("verdicts removed", `"verdicts":5`) })
 	page, err := d.Verdicts(t.Context(), client.VerdictFilter{})
 	if err != nil || len(page.Items) != 3 || page.Items[0].ID != ids[7] || page.Items[2].ID != ids[5] {
 		t.Errorf("left are %+v (%v)", page.Items, err)
@@ -279,7 +280,7 @@ func TestRetention(t *testing.T) {
 		t.Errorf("the audit log was\n%s\nand is\n%s", audit, now)
 	}
 	seq, hash, _ := strings.Cut(head, ":")
-	eventually(t, "the head is logged", func() bool { return d.said(`"audit head"`, `"seq":`+seq, hash) })
+	eventually.Holds(t, "the head is logged", func() bool { return d.said(`"audit head"`, `"seq":`+seq, hash) })
 	// An answer that was cached before, and whose verdict is gone, is given anew.
 	if v := d.decides(ref, client.Allow); v.ID == ids[0] {
 		t.Error("a verdict that is gone was given again")

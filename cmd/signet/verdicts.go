@@ -29,6 +29,7 @@ type verdictsListCmd struct {
 	Signer       string `help:"Only those that the signer of this name counted for, whether it is still there or not." placeholder:"NAME"`
 	Identity     string `help:"Only those that this identity signed." placeholder:"ID"`
 	AssessmentID string `help:"Only those of this assessment." placeholder:"ID"`
+	ReasonCode   string `help:"Only those whose first reason has this code, like unsigned." placeholder:"CODE"`
 	Since        string `help:"Only from this time on (RFC 3339, or how long ago: 24h, 7d)." placeholder:"TIME"`
 	Until        string `help:"Only before this time (RFC 3339, or how long ago)." placeholder:"TIME"`
 	Limit        int    `help:"Show this many at most; 0 shows all." default:"50" placeholder:"N"`
@@ -49,7 +50,7 @@ func (c verdictsListCmd) Run(ctx context.Context, std streams) error {
 	return c.ask(ctx, func(api *client.Client) error {
 		f := client.VerdictFilter{
 			Image: c.Image, Name: c.Name, Digest: c.Digest, Decision: client.Decision(c.Decision), Identity: c.Identity,
-			Signer: c.Signer, AssessmentID: c.AssessmentID, Since: since, Until: until, Limit: min(c.Limit, 500),
+			Signer: c.Signer, AssessmentID: c.AssessmentID, ReasonCode: c.ReasonCode, Since: since, Until: until, Limit: min(c.Limit, 500),
 		}
 		list, err := first(c.Limit, api.AllVerdicts(ctx, f))
 		switch {

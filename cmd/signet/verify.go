@@ -25,7 +25,7 @@ type verifyCmd struct {
 	attestFlags
 	Strict   bool          `help:"Let the exit code follow the decision, audit mode or not."`
 	Parallel int           `help:"How many images are verified at once." default:"8"`
-	Deadline time.Duration `help:"When one image is unknown, because it took longer." default:"60s"`
+	Deadline time.Duration `help:"How long one image may take; after that its verdict is unknown." default:"60s"`
 
 	DecisionLog string `help:"Append the verdicts to a file, in the format of OPA's decision log; decision_log.mask and labels of the configuration count." placeholder:"FILE" type:"path"`
 }
@@ -49,12 +49,13 @@ func (c verifyCmd) check() error {
 	case c.Parallel < 1 || c.Parallel > 64:
 		return usage("--parallel: %d is not a number from 1 to 64", c.Parallel)
 	case c.Deadline <= 0:
-		return usage("--deadline: %s is no time at all; give one such as 60s", c.Deadline)
+		return usage("--deadline: %s is not longer than 0; give a time such as 60s", c.Deadline)
 	}
 	return nil
 }
 
-// Run answers for each image; the exit code is the worst of them.
+// Run answers for each image; the exit code is the worst of them, or that of a failure
+// where all may run and one was not attested as the flags ask.
 func (c verifyCmd) Run(ctx context.Context, std streams) error {
 	if err := c.check(); err != nil {
 		return err
@@ -127,7 +128,7 @@ func (c verifyCmd) all(ctx context.Context, std streams, rt *session, attester a
 	bar := newProgressBar(std.err)
 	out := newVerifyOutput(c, std)
 	var cases []report.Case
-	worst := exitAllow
+	worst, attested := exitAllow, true
 	for i := range asked.images {
 		bar.show(int64(i), int64(len(asked.images)), "%d of %d images", i, len(asked.images))
 		x := <-done[i]
@@ -136,9 +137,11 @@ func (c verifyCmd) all(ctx context.Context, std streams, rt *session, attester a
 		if x.err != nil {
 			return 0, places[0].prefix(x.err)
 		}
-		if err := attester.attest(ctx, std, rt.state, &x.Examination); err != nil {
+		ok, err := attester.attest(ctx, std, rt.state, &x.Examination)
+		if err != nil {
 			return 0, err
 		}
+		attested = attested && ok
 		if err := out.verdict(x.Examination, places); err != nil {
 			return 0, err
 		}
@@ -146,6 +149,9 @@ func (c verifyCmd) all(ctx context.Context, std streams, rt *session, attester a
 		for _, at := range places {
 			cases = append(cases, report.Case{File: at.file, Line: at.Line, Where: at.inWords(), Verdict: x.Verdict, Seconds: x.took.Seconds()})
 		}
+	}
+	if worst == exitAllow && !attested { // the verdict counts for more
+		worst = exitFailure
 	}
 	return worst, out.end(asked.inOrder(cases))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/report"
@@ -82,8 +83,12 @@ func (o *verifyOutput) end(cases []report.Case) error {
 		}
 	}
 	if o.SARIF != "" {
+		dir, err := os.Getwd()
+		if err != nil {
+			return err
+		}
 		var b bytes.Buffer
-		if err := report.SARIF(&b, cases, o.Strict, build()); err != nil {
+		if err := report.SARIF(&b, cases, o.Strict, build(), filepath.ToSlash(dir)); err != nil {
 			return err
 		}
 		return o.write("--sarif", o.SARIF, b.Bytes())

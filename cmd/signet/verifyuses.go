@@ -6,7 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/compose-spec/compose-go/v2/consts"
+	"github.com/compose-spec/compose-go/v2/dotenv"
 
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/manifests"
@@ -90,7 +94,7 @@ func (u uses) check(images engine.Source) error {
 			if u.places[i][0].file == "" {
 				return &exit{code: exitUsage, err: err}
 			}
-			mistakes = append(mistakes, prefixed(u.places[i][0].String(), err).Error())
+			mistakes = append(mistakes, u.places[i][0].String()+": "+printable(err.Error(), false)) // it quotes the file
 		}
 	}
 	if len(mistakes) > 0 {
@@ -105,14 +109,18 @@ func readUses(images, files []string) (uses, error) {
 	for _, image := range images {
 		u.add("", manifests.Use{Image: image})
 	}
-	for _, name := range files {
-		below, err := filesBelow(name)
-		if err != nil {
+	below := make([][]string, len(files))
+	for i, name := range files {
+		var err error
+		if below[i], err = filesBelow(name); err != nil {
 			return uses{}, err
 		}
+	}
+	all := slices.Concat(below...)
+	for i, name := range files {
 		before := u.count
-		for _, file := range below {
-			if err := u.file(file); err != nil {
+		for _, file := range below[i] {
+			if err := u.file(file, all); err != nil {
 				return uses{}, err
 			}
 		}
@@ -123,16 +131,53 @@ func readUses(images, files []string) (uses, error) {
 	return u, nil
 }
 
-func (u *uses) file(name string) error {
+// composeFiles are those that `docker compose` takes where none is named, and
+// composeOverrides what it puts over any of them: the first that there is
+// (WithDefaultConfigPath in compose-go's cli).
+var (
+	composeFiles     = []string{"compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"}
+	composeOverrides = []string{"compose.override.yml", "compose.override.yaml", "docker-compose.override.yml", "docker-compose.override.yaml"}
+)
+
+// overrides is the file that `docker compose` puts over this one, "" for none.
+func overrides(name string) string {
+	if !slices.Contains(composeFiles, filepath.Base(name)) {
+		return ""
+	}
+	for _, over := range composeOverrides {
+		over = filepath.Join(filepath.Dir(name), over)
+		if _, err := os.Stat(over); err == nil {
+			return over
+		}
+	}
+	return ""
+}
+
+// sameFile says whether two names are of one file.
+func sameFile(a, b string) bool {
+	one, err := os.Stat(a)
+	other, err2 := os.Stat(b)
+	return err == nil && err2 == nil && os.SameFile(one, other)
+}
+
+// file takes the images of one file; all are the files that are read, this one too.
+func (u *uses) file(name string, all []string) error {
 	body, err := readInput("-f", name)
 	if err != nil {
 		return err
 	}
+	if over := overrides(name); over != "" && !slices.ContainsFunc(all, func(file string) bool { return sameFile(file, over) }) {
+		return usage("-f %s: %s changes it; give it too, or what `docker compose config` prints, with -f -", name, over)
+	}
+	vars := variables{file: filepath.Join(filepath.Dir(name), ".env")} // of the working directory for what is piped in, as Compose has it
 	if name == "-" {
 		name = "stdin"
 	}
 	name = filepath.ToSlash(name)
-	found, err := manifests.Read(body, os.LookupEnv)
+	found, err := manifests.Read(body, vars.lookup)
+	if vars.err != nil {
+		return usage("-f %s: %w", name, vars.err)
+	}
 	if err != nil {
 		return &exit{code: exitUsage, err: prefixed(name, err)}
 	}
@@ -140,6 +185,65 @@ func (u *uses) file(name string) error {
 		u.add(name, use)
 	}
 	return nil
+}
+
+// variables are those of a Compose file: the environment's, and below them those of the
+// file .env beside it, unless another variable says otherwise
+// (https://docs.docker.com/compose/how-tos/environment-variables/envvars-precedence/).
+type variables struct {
+	file   string
+	read   bool
+	values map[string]string
+	err    error
+}
+
+func (v *variables) lookup(name string) (string, bool) {
+	if value, ok := os.LookupEnv(name); ok {
+		return value, true
+	}
+	if !v.read {
+		v.read = true
+		v.values, v.err = dotEnv(v.file)
+	}
+	value, ok := v.values[name]
+	return value, ok
+}
+
+// dotEnv reads the variables of a file .env as Compose does.
+func dotEnv(file string) (map[string]string, error) {
+	if strings.Trim(os.Getenv("COMPOSE_ENV_FILES"), ",") != "" {
+		return nil, errors.New("COMPOSE_ENV_FILES names other files than .env; give what `docker compose config` prints, with -f -")
+	}
+	const disabled = consts.ComposeDisableDefaultEnvFile
+	value, set := os.LookupEnv(disabled)
+	if set {
+		off, err := strconv.ParseBool(value)
+		if err != nil {
+			return nil, fmt.Errorf("the variable %s must be true or false", disabled)
+		}
+		if off {
+			return nil, nil
+		}
+	}
+	if info, err := os.Stat(file); err != nil || info.IsDir() {
+		return nil, nil //nolint:nilerr // there need be none
+	}
+	environment := map[string]string{} // it may speak of these
+	for _, pair := range os.Environ() {
+		if name, value, ok := strings.Cut(pair, "="); ok {
+			environment[name] = value
+		}
+	}
+	values, err := dotenv.GetEnvFromFile(environment, []string{file})
+	if err != nil {
+		return nil, fmt.Errorf("%s cannot be read as Compose does", file) // the cause would quote what may be secret
+	}
+	if value, ok := values[disabled]; ok && !set { // Compose reads this of it first
+		if off, err := strconv.ParseBool(value); err != nil || off {
+			return nil, fmt.Errorf("%s sets %s, and so keeps Compose from reading it; take that out, or set it in the environment", file, disabled)
+		}
+	}
+	return values, nil
 }
 
 // filesBelow are the files that a name stands for: those of a folder that kubectl would

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/testkit/pgtest"
 	"github.com/signet-policy/signet/internal/webhook"
 )
@@ -93,7 +94,7 @@ func (w *world) nextEvent(c <-chan client.Event) client.Event {
 // settled waits until all watched images are decided.
 func (w *world) settled(d *daemon, n int) {
 	w.Helper()
-	eventually(w.T, fmt.Sprintf("%d images are watched", n), func() bool {
+	eventually.Holds(w.T, fmt.Sprintf("%d images are watched", n), func() bool {
 		page, err := d.Watched(w.Context(), client.WatchFilter{})
 		return err == nil && len(page.Items) == n && !slices.ContainsFunc(page.Items, func(i client.WatchedImage) bool { return i.Decision == "" })
 	})
@@ -133,7 +134,7 @@ func TestWatchTellsOfAFlip(t *testing.T) {
 		t.Errorf("its verdict: %+v, %v", v, err)
 	}
 
-	eventually(t, "the webhook is tried", func() bool { return len(hook.all()) > 0 })
+	eventually.Holds(t, "the webhook is tried", func() bool { return len(hook.all()) > 0 })
 	if d.said("secret-path") {
 		t.Error("the webhook's URL stands in the log")
 	}
@@ -141,7 +142,7 @@ func TestWatchTellsOfAFlip(t *testing.T) {
 	hook.answer(http.StatusNoContent)
 	before := len(hook.all())
 	d = w.serve()
-	eventually(t, "the webhook is tried again after the restart", func() bool { return len(hook.all()) > before })
+	eventually.Holds(t, "the webhook is tried again after the restart", func() bool { return len(hook.all()) > before })
 	key, err := d.WebhookKey(t.Context(), "chat")
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +174,7 @@ func TestWatchTellsOfAFlip(t *testing.T) {
 // listened waits until somebody listens.
 func (w *world) listened(d *daemon) {
 	w.Helper()
-	eventually(w.T, "somebody listens", func() bool { return strings.Contains(w.metrics(d), "\nsignet_event_streams 1\n") })
+	eventually.Holds(w.T, "somebody listens", func() bool { return strings.Contains(w.metrics(d), "\nsignet_event_streams 1\n") })
 }
 
 func (w *world) metrics(d *daemon) string {
@@ -209,7 +210,7 @@ func TestWatchIgnoresTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.create(client.Signer{Name: "other", Type: "keyless", Issuer: trusted.Issuer, Subject: "https://elsewhere.example", Enabled: true})
-	eventually(t, "a new signer makes it be decided again", func() bool { return decided() == 1 })
+	eventually.Holds(t, "a new signer makes it be decided again", func() bool { return decided() == 1 })
 	page, err := d.Events(t.Context(), client.EventFilter{})
 	if err != nil || len(page.Items) != 0 {
 		t.Errorf("events of what was decided as before: %+v, %v", page.Items, err)
@@ -226,9 +227,9 @@ func TestWatchTellsOfAnEnd(t *testing.T) {
 	d := w.serve()
 	events := w.follow(d, w.token)
 	w.listened(d)
-	ends := time.Now().Add(20 * time.Second)
-	trusted.ExpiresAt, trusted.Owner = &ends, "platform"
 	w.settled(d, 1)
+	ends := time.Now().Add(45 * time.Second)
+	trusted.ExpiresAt, trusted.Owner = &ends, "platform"
 	d.create(trusted)
 	got := map[string]client.Event{}
 	for range 3 {
@@ -284,7 +285,7 @@ func TestWatchOnTwoServers(t *testing.T) {
 	if _, err := left.UpdateSigner(t.Context(), s.ID, s.Version, map[string]any{"enabled": true}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the other server watches", func() bool {
+	eventually.Holds(t, "the other server watches", func() bool {
 		page, err := left.Events(t.Context(), client.EventFilter{})
 		return err == nil && len(page.Items) == 2 && page.Items[0].After == "allow"
 	})

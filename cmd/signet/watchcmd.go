@@ -113,7 +113,7 @@ type eventsCmd struct {
 
 type eventFlags struct {
 	Since string `help:"Only after the event of this id, the oldest first." placeholder:"ID"`
-	Kind  string `help:"Only of this kind: flip, ending, undecidable or recovered." placeholder:"KIND"`
+	Kind  string `help:"Only of this kind: flip, ending, undecidable, recovered or verdict." placeholder:"KIND"`
 	Image string `help:"Only of images of this name, without tag and digest." placeholder:"NAME"`
 }
 

@@ -128,7 +128,7 @@ func (w *watching) metrics() (counters []api.Counter, gauges []api.Gauge) {
 	sent := w.sender.Stats()
 	for outcome, n := range map[string]func() int64{"delivered": sent.Delivered.Load, "retried": sent.Retried.Load, "given_up": sent.GivenUp.Load, "gone": sent.Gone.Load} {
 		counters = append(counters, api.Counter{
-			Name: "signet_webhook_deliveries_total", Help: "Attempts to deliver to a webhook, by what became of them.",
+			Name: "signet_webhook_deliveries_total", Help: "Deliveries to webhooks, by what became of them; retried counts attempts that failed.",
 			Labels: map[string]string{"outcome": outcome}, Value: whole(n),
 		})
 	}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/testkit"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/testkit/ocitest"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
@@ -192,7 +193,7 @@ func (d *daemon) wait() {
 	case d.address = <-d.listening:
 	case <-d.done:
 		w.Fatalf("the server ended:\n%s", d.logged())
-	case <-time.After(time.Minute):
+	case <-time.After(eventually.Patience):
 		w.Fatalf("the server does not listen:\n%s", d.logged())
 	}
 	d.Client = d.as(w.token)
@@ -201,7 +202,7 @@ func (d *daemon) wait() {
 // refuses starts a server that must not start.
 func (w *world) refuses(says string, args ...string) {
 	w.Helper()
-	ctx, cancel := context.WithTimeout(w.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.Context(), eventually.Patience)
 	defer cancel()
 	started := w.process(append([]string{"serve"}, args...)...)
 	cmd := exec.CommandContext(ctx, started.Path, started.Args[1:]...)
@@ -388,17 +389,6 @@ func problem(err error) string {
 		return p.Code
 	}
 	return ""
-}
-
-// eventually waits for what other processes do in their own time.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(90 * time.Second); !ok(); {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }
 
 // under is the same world in a subtest.

@@ -148,11 +148,12 @@ func (p *Page) routes() {
 	for _, t := range p.tabs {
 		get("/"+t.Path, t.serve)
 	}
-	get("/partial/:tab", showPartial)
+	p.echo.GET(partialPath, p.known(showPartial))
 
 	get("/signers/new", newSigner)
 	post("/signers/new", createSigner)
 	post("/signers/check", checkSigner)
+	post("/signers/try-key", tryKey)
 	get("/signers/:id", showSigner)
 	get("/signers/:id/edit", editSigner)
 	post("/signers/:id/edit", updateSigner)
@@ -178,8 +179,12 @@ func (p *Page) routes() {
 	post("/policy/:name/form", formPolicy)
 	post("/policy/:name/preview", previewPolicy)
 	get("/policy/:name/history", policyHistory)
+	get("/policy/:name/rollback", confirmRollback)
 	post("/policy/:name/rollback", rollbackPolicy)
+	get("/policy/:name/remove", confirmPolicyRemoval)
+	post("/policy/:name/remove", removePolicy)
 	post("/policy/:name/exceptions", addException)
+	get("/policy/:name/exceptions/remove", confirmExceptionRemoval)
 	post("/policy/:name/exceptions/remove", removeException)
 
 	get("/gateways/new", newGateway)
@@ -201,11 +206,14 @@ func (p *Page) routes() {
 	get("/bundle/:name", showBundle)
 	post("/bundle/:name", postBundle)
 	post("/bundle/:name/check", checkBundle)
+	get("/bundle/:name/remove", confirmBundleRemoval)
+	post("/bundle/:name/remove", removeBundle)
 
 	post("/trust/:name/refresh", refreshRoot)
 
 	get("/tokens/new", newToken)
 	post("/tokens/new", createToken)
 	post("/tokens/:id/revoke", revokeToken)
+	get("/audit/export", exportAudit)
 	post("/audit/check", checkAudit)
 }

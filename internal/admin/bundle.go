@@ -21,16 +21,22 @@ type bundlePage struct {
 	Draft client.Draft
 	// Bundle is what is in force of the name; nil: nothing yet.
 	Bundle *client.Bundle
+	// Seen is the digest of the release that the person looks at.
+	Seen string
 	// File is the one that is looked at, and Text what stands in it here, which may
 	// not be kept yet.
 	File, Text string
 	Groups     []fileGroup
 	Verdicts   []client.Verification
+	// Older says that there are more verdicts than were looked through.
+	Older bool
 	// Verdict is the one that was chosen to run on.
 	Verdict string
 	Mine    bool
 	// Words are the names of the parameters, for completion, as JSON.
 	Words string
+	// Why is what is to stand in the audit log, as it was typed.
+	Why string
 	// Outcome is what was found out last.
 	Outcome *outcome
 }
@@ -40,6 +46,9 @@ type bundlePage struct {
 func (p bundlePage) Outdated() bool {
 	return p.Draft.Version > 0 && p.Bundle != nil && p.Bundle.Digest != p.Draft.Base
 }
+
+// Unsaved says that what stands here is not in the draft.
+func (p bundlePage) Unsaved() bool { return p.Text != p.Draft.Files[p.File] }
 
 // Signed says that the bundle wants signatures, which nobody makes in a browser.
 func (p bundlePage) Signed() bool { return p.Bundle != nil && len(p.Bundle.Keys) > 0 }
@@ -129,10 +138,10 @@ func (v *view) bundlePage() (*bundlePage, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &bundlePage{Draft: draft, Mine: v.mayWrite(draft.Owner), Words: parameterNames(draft.Files["schemas/params.json"])}
+	p := &bundlePage{Draft: draft, Mine: v.mayWrite(draft.Owner), Words: parameterNames(draft.Files["schemas/params.json"]), Why: v.FormValue("why")}
 	switch b, err := v.api.Bundle(ctx, name); {
 	case err == nil:
-		p.Bundle = &b
+		p.Bundle, p.Seen = &b, b.Digest
 	case !client.IsNotFound(err):
 		return nil, err
 	}
@@ -146,20 +155,32 @@ func (v *view) bundlePage() (*bundlePage, error) {
 }
 
 func (v *view) bundleEditor(status int, p *bundlePage) error {
-	page, err := v.api.Verdicts(v.Request().Context(), client.VerdictFilter{Limit: mostInputs})
-	if err != nil {
-		return err
-	}
-	for _, one := range page.Items {
-		if one.FactsDigest != nil { // else there is no input
-			p.Verdicts = append(p.Verdicts, one)
+	f := client.VerdictFilter{Limit: mostInputs}
+	for range mostLooks {
+		page, err := v.api.Verdicts(v.Request().Context(), f)
+		if err != nil {
+			return err
+		}
+		for _, one := range page.Items {
+			if one.FactsDigest != nil { // else there is no input
+				p.Verdicts = append(p.Verdicts, one)
+			}
+		}
+		f.Cursor, p.Older = page.Next, page.Next != ""
+		if !p.Older || len(p.Verdicts) > 0 {
+			break
 		}
 	}
 	return v.render(status, "bundle", "policy", "Bundle "+p.Draft.Name, p)
 }
 
-// mostInputs is how many recent verdicts are offered to run on.
-const mostInputs = 50
+const (
+	// mostInputs is how many recent verdicts are offered to run on.
+	mostInputs = 50
+	// mostLooks is how often it is looked further back for one: for who sees some
+	// images only, a page may be empty and have a next.
+	mostLooks = 5
+)
 
 // groupsOf sorts files by what they are to their author.
 func groupsOf(files map[string]string) []fileGroup {
@@ -218,7 +239,11 @@ func postBundle(v *view) error {
 		return err
 	}
 	do := v.FormValue("do")
-	if name, ok := strings.CutPrefix(do, "open:"); ok {
+	name, opens := strings.CutPrefix(do, "open:")
+	if (opens || slices.Contains([]string{"save", "add", "remove", "publish"}, do)) && !v.fresh(p) {
+		return v.draftMoved(p)
+	}
+	if opens {
 		return v.keep(p, func() error { return v.toFile(p.Draft.Name, name, "") })
 	}
 	v.typed(p)
@@ -237,10 +262,36 @@ func postBundle(v *view) error {
 		return v.downloadDraft(p, do == "source")
 	}
 	p.Outcome = v.found(p, do)
-	if v.Request().Header.Get("HX-Request") == "true" && v.Request().Header.Get("HX-Boosted") != "true" {
+	if v.isPart() {
 		return v.part(http.StatusOK, "bundle", "outcome", p)
 	}
 	return v.bundleEditor(http.StatusOK, p)
+}
+
+// fresh says whether the draft is the one that the form was made of: what would be
+// kept is one file of the form and all others of the draft. One that is not kept yet
+// is made of the release in force.
+func (v *view) fresh(p *bundlePage) bool {
+	version, _ := strconv.ParseInt(v.FormValue("version"), 10, 64) // 0 is none
+	if version != p.Draft.Version {
+		return false
+	}
+	seen := "" // of a bundle that is not in force, nobody has seen a release
+	if p.Bundle != nil {
+		seen = p.Bundle.Digest
+	}
+	return version > 0 || v.FormValue("seen") == seen
+}
+
+// draftMoved shows what was written, as it was written and where, and keeps nothing.
+func (v *view) draftMoved(p *bundlePage) error {
+	p.Draft.Version, _ = strconv.ParseInt(v.FormValue("version"), 10, 64) // so that it is not kept the next time either
+	p.Seen = v.FormValue("seen")
+	if file := v.FormValue("file"); file != "" {
+		p.File, p.Text = file, strings.ReplaceAll(v.FormValue("text"), "\r\n", "\n")
+	}
+	p.Outcome = &outcome{Problem: "Somebody else has changed the draft meanwhile, or published it. Nothing was kept: copy what you wrote, load the page again and put it in there."}
+	return v.bundleEditor(http.StatusPreconditionFailed, p)
 }
 
 // typed takes the text of the form, where it is that of the file.
@@ -387,7 +438,7 @@ func (v *view) keepFiles(p *bundlePage, files map[string]string, base string, th
 	}
 	kept, err := v.api.PutDraft(v.Request().Context(), p.Draft.Name, client.PutDraft{Base: base, Files: files}, at)
 	if err != nil {
-		if client.IsStale(err) || client.IsConflict(err) {
+		if client.IsStale(err) {
 			err = &client.Problem{Status: http.StatusPreconditionFailed, Detail: "Somebody else has changed the draft meanwhile. Copy what you wrote, load the page again and put it in there."}
 		}
 		if v.FormValue("do") == "publish" {
@@ -479,10 +530,11 @@ func (v *view) publishDraft(p *bundlePage) error {
 			return fail(err)
 		}
 		var version *int64
+		owner := p.Draft.Owner // a new one is of who owns the draft, whoever publishes it
 		if p.Bundle != nil {
-			version = &p.Bundle.Version
+			version, owner = &p.Bundle.Version, ""
 		}
-		published, err := v.api.WithWhy(strings.TrimSpace(v.FormValue("why"))).PutBundle(ctx, p.Draft.Name, "", archive, version)
+		published, err := v.api.WithWhy(strings.TrimSpace(v.FormValue("why"))).PutBundle(ctx, p.Draft.Name, owner, archive, version)
 		if err != nil {
 			return fail(err)
 		}

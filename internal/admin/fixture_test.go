@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +23,8 @@ type face struct {
 	asked     []*http.Request
 	bodies    []string // of what was asked, one for each
 	principal auth.Principal
-	answers   map[string]string // by method and path
+	answers   map[string]string // by method and path; "412 {…}" is a problem
+	pages     []string          // of verdicts, one after the other
 	// vouched is the principal of the last request, where it had one.
 	vouched auth.Principal
 }
@@ -43,7 +46,17 @@ func (f *face) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"name": f.principal.Name, "role": f.principal.Role, "token_id": f.principal.TokenID, "team": f.principal.Team, "images": []string{}})
 		return
 	}
-	if body, ok := f.answers[r.Method+" "+r.URL.Path]; ok {
+	body, ok := f.answers[r.Method+" "+r.URL.Path]
+	if r.URL.Path == "/api/v1/verdicts" && len(f.pages) > 0 {
+		body, ok, f.pages = f.pages[0], true, f.pages[1:]
+	}
+	if ok {
+		if status, problem, _ := strings.Cut(body, " {"); len(status) == 3 {
+			code, _ := strconv.Atoi(status)
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(code)
+			body = "{" + problem
+		}
 		_, _ = w.Write([]byte(body))
 		return
 	}
@@ -73,6 +86,7 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 		t.Fatal(err)
 	}
 	cfg := Config{
+		Log:    slog.New(slog.NewTextHandler(t.Output(), nil)),
 		API:    w.face,
 		Secret: func(context.Context) (auth.Secret, error) { return w.secret, nil },
 		Counts: func(context.Context, time.Time, time.Time) ([]DayCount, error) { return nil, nil },

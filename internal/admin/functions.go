@@ -37,7 +37,7 @@ func functions() template.FuncMap {
 			}
 			return out.String()
 		},
-		"short": short, "join": strings.Join, "typeName": typeName, "stateName": stateName,
+		"diffLines": diffLines, "short": short, "join": strings.Join, "typeName": typeName, "stateName": stateName,
 		"stateClass": func(state string) string {
 			return map[string]string{"in_force": "good", "disabled": "", "not_yet": "warn", "expired": "bad"}[state]
 		},
@@ -55,13 +55,7 @@ func functions() template.FuncMap {
 			told, value := toldBy(g)
 			return []string{told, value}
 		},
-		"exactly": func(t *time.Time) string {
-			if t == nil {
-				return ""
-			}
-			return t.UTC().Format(time.RFC3339Nano)
-		},
-		"identity": identity, "value": inputTime, "soon": soon,
+		"identity": identity, "soon": soon,
 		"args": func(pairs ...any) (map[string]any, error) {
 			if len(pairs)%2 != 0 {
 				return nil, errors.New("args: a name without a value")
@@ -157,17 +151,37 @@ func identity(s client.Signer) string {
 	return ""
 }
 
-// localLayout is what <input type="datetime-local"> sends and shows.
-const localLayout = "2006-01-02T15:04"
+// localLayout is what <input type="datetime-local"> sends and shows, exactLayout with
+// seconds.
+const (
+	localLayout = "2006-01-02T15:04"
+	exactLayout = "2006-01-02T15:04:05"
+)
 
-func inputTime(t *time.Time) string {
-	if t == nil {
-		return ""
-	}
+// inputTime is a time as a field shows it, by the clock of a zone.
+func inputTime(t time.Time, zone *time.Location) string {
 	if t.Second() != 0 || t.Nanosecond() != 0 {
-		return t.UTC().Format("2006-01-02T15:04:05")
+		return t.In(zone).Format(exactLayout)
 	}
-	return t.UTC().Format(localLayout)
+	return t.In(zone).Format(localLayout)
+}
+
+// shows says whether a field's text is a time as it was shown by the clock of a zone: a
+// browser leaves out seconds that are zero.
+func shows(text string, t time.Time, zone *time.Location) bool {
+	if len(text) == len(localLayout) {
+		text += ":00"
+	}
+	return text == t.In(zone).Format(exactLayout)
+}
+
+// zoneOf finds a zone by its name. The machine's own is none: a form must mean the same
+// on every server.
+func zoneOf(name string) (*time.Location, error) {
+	if name == "Local" {
+		return nil, errors.New("it is no zone of its own")
+	}
+	return time.LoadLocation(name)
 }
 
 // soonTime is from when on an end is shown as near.
@@ -180,11 +194,11 @@ func formTime(text, zone string) (*time.Time, string) {
 	if text == "" {
 		return nil, ""
 	}
-	where, err := time.LoadLocation(zone)
-	if err != nil || zone == "Local" {
+	where, err := zoneOf(zone)
+	if err != nil {
 		return nil, fmt.Sprintf("The time zone %q is not known; use a name like Europe/Berlin, or UTC.", zone)
 	}
-	for _, layout := range []string{localLayout, "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+	for _, layout := range []string{localLayout, exactLayout, "2006-01-02 15:04", "2006-01-02"} {
 		if t, err := time.ParseInLocation(layout, text, where); err == nil {
 			t = t.UTC()
 			return &t, ""
@@ -260,6 +274,30 @@ func (m mistakes) all() []string {
 
 // Of is that of a field, "" for none.
 func (m mistakes) Of(field string) string { return m.By[field] }
+
+// wrongField is what is wrong with a field, and the id of the element that says so.
+type wrongField struct{ ID, Problem string }
+
+// At is what stands beside a field; nil for nothing.
+func (m mistakes) At(field string) *wrongField {
+	if m.By[field] == "" {
+		return nil
+	}
+	return &wrongField{field + "-error", m.By[field]}
+}
+
+// Marks are the attributes that tie a field to what is said of it: to its help, by id,
+// and to what is wrong with it. The first field that is wrong has the focus.
+func (m mistakes) Marks(field string, help ...string) template.HTMLAttr {
+	marks := ""
+	if wrong := m.At(field); wrong != nil {
+		marks, help = ` aria-invalid="true" autofocus`, append([]string{wrong.ID}, help...)
+	}
+	if len(help) > 0 {
+		marks += ` aria-describedby="` + strings.Join(help, " ") + `"`
+	}
+	return template.HTMLAttr(marks) //nolint:gosec // of names that stand in templates
+}
 
 func (m *mistakes) add(field, problem string) {
 	if m.By == nil {

@@ -57,7 +57,6 @@ func (g *Gateway) cookie(r *http.Request) string {
 // visitor is whom the gateway knows by a cookie or a bearer token.
 func (g *Gateway) visitor(ctx context.Context, cookie, bearer string) (visitor, error) {
 	credential := digestOf(cookie + "\n" + bearer)
-	who := visitor{credential: credential, ambient: cookie != "", how: "gateway"}
 	g.mu.Lock()
 	s, ok := g.known[credential]
 	g.mu.Unlock()
@@ -77,8 +76,7 @@ func (g *Gateway) visitor(ctx context.Context, cookie, bearer string) (visitor, 
 	if s.principal == nil {
 		return visitor{}, errAnonymous
 	}
-	who.principal = s.principal
-	return who, nil
+	return visitor{credential: s.principal.Name, principal: s.principal, ambient: cookie != "", how: "gateway"}, nil
 }
 
 // ask is nil, without an error, for who has no session there, or no role here.

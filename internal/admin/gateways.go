@@ -12,17 +12,24 @@ import (
 // gatewaysPage is what stands behind the gateways of an MCP gateway.
 type gatewaysPage struct {
 	Gateways []client.Gateway
-	Next     string
-	First    bool
+	// Query is what was looked for.
+	Query string
+	Next  string
+	First bool
+}
+
+// Page is the address of a page of the same list.
+func (p gatewaysPage) Page(cursor string) string {
+	return with(url.Values{}, "query", p.Query, "cursor", cursor)
 }
 
 func listGateways(v *view) error {
-	cursor := v.QueryParam("cursor")
-	page, err := v.api.Gateways(v.Request().Context(), pageLength, cursor)
+	cursor, query := v.QueryParam("cursor"), strings.TrimSpace(v.QueryParam("query"))
+	page, err := v.api.FindGateways(v.Request().Context(), query, pageLength, cursor)
 	if err != nil {
 		return err
 	}
-	return v.render(http.StatusOK, "gateways", "gateways", "Gateways", gatewaysPage{page.Items, page.Next, cursor == ""})
+	return v.render(http.StatusOK, "gateways", "gateways", "Gateways", gatewaysPage{page.Items, query, page.Next, cursor == ""})
 }
 
 // gatewayForm is the form of a gateway with what was typed.
@@ -124,7 +131,11 @@ func (v *view) saveGateway(f gatewayForm, version *int64) error {
 			return v.to("/gateways", "gateway-saved")
 		}
 		m, ok := mistakesOf(err, "", "name", "gateway_id", "url", "tag", "image", "note")
-		if !ok || client.IsStale(err) {
+		switch {
+		case f.New && client.IsStale(err):
+			m = mistakes{}
+			m.add("name", "There is an entry of this name already. Choose another name, or change that one.")
+		case !ok || client.IsStale(err):
 			return err
 		}
 		for _, told := range []string{"gateway_id", "url", "tag"} { // one field has them all

@@ -31,7 +31,9 @@ type view struct {
 	base string
 	// secure says that the browser speaks TLS.
 	secure bool
-	csrf   string
+	// csrf is the token of the pages that we give now; csrfBefore counts too, being of
+	// pages that are open for long.
+	csrf, csrfBefore string
 	// embedded says that the page is a part of another one.
 	embedded bool
 }
@@ -43,8 +45,8 @@ type visitor struct {
 	// gateway stands for. Neither: the connection vouches.
 	token     string
 	principal *auth.Principal
-	// credential names what a CSRF token belongs to; ambient says that a browser
-	// sends it by itself, so that one is needed.
+	// credential names whom a CSRF token belongs to; ambient says that a browser
+	// sends by itself what says who asks, so that one is needed.
 	credential string
 	ambient    bool
 	// how is how they logged in: "token", "oidc", "gateway", "bearer" or "connection".
@@ -76,6 +78,11 @@ func (w visitor) MayVerify() bool { return w.May(auth.Verify) }
 
 // MayRead says whether what is stored may be read.
 func (w visitor) MayRead() bool { return w.May(auth.Read) }
+
+// isPart says that the answer takes the place of a part of the page.
+func (v *view) isPart() bool {
+	return v.scripted() && v.Request().Header.Get("HX-Boosted") != "true"
+}
 
 // headers are those of every answer: the browser runs, loads and keeps nothing but
 // what is ours, and tells nobody where it was.
@@ -139,6 +146,9 @@ func (p *Page) anybody(h func(*view) error) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		v := p.newView(c)
 		return v.run(func() error {
+			if err := v.readForm(mostLogin); err != nil {
+				return err
+			}
 			if err := v.prelogin(); err != nil {
 				return err
 			}
@@ -157,6 +167,9 @@ func (p *Page) known(h func(*view) error) echo.HandlerFunc {
 				return v.toLogin()
 			}
 			if err != nil {
+				return err
+			}
+			if err := v.readForm(mostForm); err != nil {
 				return err
 			}
 			if err := v.sameOrigin(v.who.ambient); err != nil {
@@ -178,18 +191,40 @@ func (v *view) run(serve func() error) (err error) {
 			err = v.fail(errors.New("panic"))
 		}
 	}()
-	r := v.Request()
-	if r.Body != nil {
-		r.Body = http.MaxBytesReader(v.Response(), r.Body, mostForm)
-	}
 	if err := serve(); err != nil {
 		return v.fail(err)
 	}
 	return nil
 }
 
-// mostForm bounds what a form may send, in bytes: a policy is the largest.
-const mostForm = 2 << 20
+// Bounds of what a form may send, in bytes. The largest are a policy, which is sent as
+// a form and as YAML, and a bundle's file; the encoding of a form makes three bytes of
+// many. Who has not logged in sends a token.
+const (
+	mostForm  = 8 << 20
+	mostLogin = 64 << 10
+)
+
+// reads says whether the request asks for something, and changes nothing.
+func (v *view) reads() bool {
+	return v.Request().Method == http.MethodGet || v.Request().Method == http.MethodHead
+}
+
+// readForm reads the form of a request that has one. Reading one field would say nothing
+// of a form that ended early, or is too large.
+func (v *view) readForm(most int64) error {
+	r := v.Request()
+	if v.reads() || r.Body == nil {
+		return nil
+	}
+	r.Body = http.MaxBytesReader(v.Response(), r.Body, most)
+	err := r.ParseForm()
+	var tooLarge *http.MaxBytesError
+	if err == nil || errors.As(err, &tooLarge) {
+		return err
+	}
+	return &client.Problem{Status: http.StatusBadRequest, Detail: "The form cannot be read: it ended early, or is not encoded as forms are. Nothing was changed; send it again."}
+}
 
 var errAnonymous = errors.New("nobody has logged in")
 
@@ -216,7 +251,36 @@ func (v *view) identify() error {
 	if err != nil {
 		return err
 	}
-	v.csrf, err = k.csrf(who.how + "\n" + who.credential)
+	return v.setCSRF(k)
+}
+
+// setCSRF makes the CSRF tokens of who asks. They belong to the principal and not to one
+// session, so that a form outlives its session: who logs in again as the same principal
+// can send it. That gives nothing away. Another site can guess such a token as little, and
+// still needs a browser to send the session's cookie along, which SameSite and
+// [view.sameOrigin] keep it from. Who fixes a session of theirs in somebody's browser, or
+// logs it in as themselves, knew that session's token before too, and can do with it what
+// they may do anyway. And a principal's token is nobody else's: after logging in as another
+// one, a page of before changes nothing. One that got out counts for two weeks at most.
+func (v *view) setCSRF(k keys) (err error) {
+	period := v.page.cfg.Now().Unix() / int64(csrfTime.Seconds())
+	of := func(period int64) string { return fmt.Sprintf("%s\n%s\n%d", v.who.how, v.who.credential, period) }
+	if v.csrf, err = k.csrf(of(period)); err != nil {
+		return err
+	}
+	v.csrfBefore, err = k.csrf(of(period - 1))
+	return err
+}
+
+// still finds out anew who asks, for what takes long: it must not outlast a session, nor
+// the token that the session stands for.
+func (v *view) still() error {
+	r := v.Request()
+	who, err := v.visitor(r)
+	if err != nil {
+		return err
+	}
+	v.api, err = v.page.client(r, who.principal, who.token)
 	return err
 }
 
@@ -258,13 +322,13 @@ func (v *view) fromSession(ctx context.Context, value string) (visitor, error) {
 	if k.unseal(cookieSession, value, &s) != nil || !v.page.cfg.Now().Before(s.Until) {
 		return visitor{}, errAnonymous
 	}
-	who := visitor{credential: s.Nonce, ambient: true}
+	who := visitor{ambient: true}
 	switch {
 	case s.Person != nil:
 		if o := v.page.cfg.OIDC; o == nil || s.Person.Rules != o.rules() {
 			return visitor{}, errAnonymous
 		}
-		who.how = "oidc"
+		who.how, who.credential = "oidc", s.Person.Name
 		who.principal = &auth.Principal{Name: s.Person.Name, Role: s.Person.Role, Team: s.Person.Team, Images: s.Person.Images, ExpiresAt: s.Until}
 	case s.TokenID != "":
 		from, _ := netip.ParseAddr(v.RealIP()) // no address is in no network
@@ -275,7 +339,7 @@ func (v *view) fromSession(ctx context.Context, value string) (visitor, error) {
 		case err != nil:
 			return visitor{}, err
 		}
-		who.how, who.principal = "token", &principal
+		who.how, who.credential, who.principal = "token", s.TokenID, &principal
 	default:
 		return visitor{}, errAnonymous
 	}
@@ -292,6 +356,9 @@ const (
 	// headerEmbedded comes with the requests of a fragment, so that what follows it is
 	// a part of the other page too.
 	headerEmbedded = "X-Signet-Embedded"
+	// headerPage is on the HTML that is ours: what a proxy says in our place is not put
+	// where a form stands.
+	headerPage = "X-Signet-Page"
 )
 
 // crossSite is an attempt of another site to have something done.
@@ -303,7 +370,7 @@ func (e crossSite) Error() string { return e.detail }
 // browser itself sends what says who asks, only our own pages have the token.
 func (v *view) sameOrigin(ambient bool) error {
 	r := v.Request()
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+	if v.reads() {
 		return nil
 	}
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" && site != "none" {
@@ -319,10 +386,14 @@ func (v *view) sameOrigin(ambient bool) error {
 	if got == "" {
 		got = r.PostFormValue("csrf")
 	}
-	if v.csrf == "" || subtle.ConstantTimeCompare([]byte(got), []byte(v.csrf)) != 1 {
-		return crossSite{"The page was open for too long, or in another session. Load it again and repeat what you did."}
+	if !sameToken(got, v.csrf) && !sameToken(got, v.csrfBefore) {
+		return crossSite{"The page was open for too long, or you are logged in as somebody else by now. Copy what you wrote, load the page again and put it in there."}
 	}
 	return nil
+}
+
+func sameToken(got, want string) bool {
+	return want != "" && subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1
 }
 
 // own says whether an origin is the one that the browser asked.

@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,22 @@ func TestAnonymous(t *testing.T) {
 		res := w.ask("GET", Root+"/results/chart", nil, "HX-Request", "true")
 		if res.StatusCode != http.StatusUnauthorized || res.Header.Get("HX-Redirect") == "" {
 			t.Errorf("%d, HX-Redirect %q", res.StatusCode, res.Header.Get("HX-Redirect"))
+		}
+	})
+	t.Run("a form's script", func(t *testing.T) {
+		for _, boosted := range []string{"", "true"} {
+			res := w.ask("POST", Root+"/signers/check", url.Values{"subject": {"a"}}, "HX-Request", "true", "HX-Boosted", boosted)
+			if res.StatusCode != http.StatusUnauthorized || res.Header.Get("HX-Redirect") != "" || res.Header.Get("HX-Retarget") != "#signet-notice" || res.Header.Get(headerPage) == "" {
+				t.Errorf("%d %v", res.StatusCode, res.Header)
+			}
+			if page := body(t, res); !strings.Contains(page, "Your session has ended.") || !strings.Contains(page, `href="`+Root+`/login" target="_blank" rel="noopener"`) {
+				t.Errorf("it says:\n%s", page)
+			}
+		}
+	})
+	t.Run("a form without a script", func(t *testing.T) {
+		if res := w.ask("POST", Root+"/signers/new", url.Values{"subject": {"a"}}); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != Root+"/login" {
+			t.Errorf("%d to %s", res.StatusCode, res.Header.Get("Location"))
 		}
 	})
 	t.Run("a token that is not known", func(t *testing.T) {
@@ -134,14 +151,84 @@ func TestCrossSite(t *testing.T) {
 	}
 }
 
-// A CSRF token is good for one session alone.
+// A CSRF token is good for one principal alone: for a form that was open when a session
+// ended and another one of the same principal began, and not for ever.
 func TestCSRFOfAnotherSession(t *testing.T) {
+	other, err := auth.NewSecret()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		change func(*world)
+		want   int
+	}{
+		{"the same principal", func(*world) {}, http.StatusSeeOther},
+		{"a week later", func(w *world) { w.now = w.now.Add(csrfTime) }, http.StatusSeeOther},
+		{"two weeks later", func(w *world) { w.now = w.now.Add(2 * csrfTime) }, http.StatusForbidden},
+		{"another token of the same name", func(w *world) { w.face.principal.TokenID = "ponmlkjihgfedcba" }, http.StatusForbidden},
+		{"the secret is another", func(w *world) { w.secret = other }, http.StatusForbidden},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			old := w.login()
+			w.cookies = map[string]string{}
+			tt.change(w)
+			w.login()
+			if res := w.ask("POST", Root+"/trust/public/refresh", url.Values{"csrf": {old}}); res.StatusCode != tt.want {
+				t.Errorf("%d, want %d: %s", res.StatusCode, tt.want, body(t, res))
+			}
+		})
+	}
+}
+
+// The token of the login is none of a session, and none of somebody who is not known.
+func TestCSRFOfTheLogin(t *testing.T) {
 	w := newWorld(t, nil)
-	other := w.login()
-	w.cookies = map[string]string{}
+	before := csrfOf(t, body(t, w.ask("GET", Root+"/login", nil)))
 	w.login()
-	if res := w.ask("POST", Root+"/trust/public/refresh", url.Values{"csrf": {other}}); res.StatusCode != http.StatusForbidden {
-		t.Errorf("%d", res.StatusCode)
+	for _, csrf := range []string{before, ""} {
+		if res := w.ask("POST", Root+"/trust/public/refresh", url.Values{"csrf": {csrf}}); res.StatusCode != http.StatusForbidden {
+			t.Errorf("%q: %d", csrf, res.StatusCode)
+		}
+	}
+}
+
+// What a form's script sent and was not done is told above the form, which stays; where no
+// script asks, and where nothing was written, it is a page.
+func TestNoteAboveTheForm(t *testing.T) {
+	w := newWorld(t, nil)
+	csrf := w.login()
+	w.face.answers["GET /api/v1/signers/s1"] = aSigner
+	for _, problem := range []string{
+		`403 {"code": "forbidden", "detail": "Your role may not."}`, `409 {"code": "conflict", "detail": "It is named by a policy."}`, `412 {"code": "stale", "detail": "Stale."}`,
+		`429 {"code": "rate_limited", "detail": "Later."}`, `500 {"code": "internal", "detail": "Broken."}`, `503 {"code": "unavailable", "detail": "Away."}`,
+	} {
+		w.face.answers["DELETE /api/v1/signers/s1"] = problem
+		send := func(header ...string) (*http.Response, string) {
+			res := w.ask("POST", Root+"/signers/s1/change", url.Values{"csrf": {csrf}, "action": {"delete"}, "version": {"2"}, "why": {"because"}}, header...)
+			return res, body(t, res)
+		}
+		for _, header := range [][]string{{"HX-Request", "true", "HX-Boosted", "true"}, {"HX-Request", "true"}, {"HX-Request", "true", headerEmbedded, "1"}} {
+			res, page := send(header...)
+			if h := res.Header; problem[:3] != strconv.Itoa(res.StatusCode) || h.Get("HX-Retarget") != "#signet-notice" || h.Get("HX-Reswap") != "innerHTML" || h.Get("HX-Reselect") != "unset" || h.Get("HX-Push-Url") != "false" || h.Get(headerPage) == "" {
+				t.Errorf("%s: %d %v", problem, res.StatusCode, h)
+			}
+			if !strings.HasPrefix(page, `<div class="note bad" role="alert">`) || strings.Contains(page, `id="signet"`) {
+				t.Errorf("%s:\n%s", problem, page)
+			}
+		}
+		if res, page := send(); problem[:3] != strconv.Itoa(res.StatusCode) || res.Header.Get("HX-Retarget") != "" || !strings.Contains(page, `id="signet"`) {
+			t.Errorf("without a script: %d %v\n%s", res.StatusCode, res.Header, page)
+		}
+	}
+	if res := w.ask("GET", Root+"/nothing", nil, "HX-Request", "true", "HX-Boosted", "true"); res.StatusCode != http.StatusNotFound || res.Header.Get("HX-Retarget") != "" || res.Header.Get("HX-Push-Url") != "" {
+		t.Errorf("a link to nothing: %d %v", res.StatusCode, res.Header)
+	}
+	// A form that comes back with its mistakes is not what its address shows when it is loaded again.
+	res := w.ask("POST", Root+"/signers/s1/edit", url.Values{"csrf": {csrf}, "version": {"2"}, "type": {"keyless"}, "zone": {"UTC"}, "expires_at": {"tomorrow"}}, "HX-Request", "true", "HX-Boosted", "true")
+	if page := body(t, res); res.StatusCode != http.StatusUnprocessableEntity || res.Header.Get("HX-Push-Url") != "false" || res.Header.Get("HX-Retarget") != "" || !strings.Contains(page, `id="signet"`) {
+		t.Errorf("mistakes: %d %v", res.StatusCode, res.Header)
 	}
 }
 
@@ -257,6 +344,14 @@ func TestPartial(t *testing.T) {
 	}
 	if res := w.ask("GET", Root+"/partial/nothing", nil); res.StatusCode != http.StatusNotFound {
 		t.Errorf("a tab that is not there: %d", res.StatusCode)
+	}
+	// The other page's htmx shows what is no error, and has no script of ours yet that says otherwise.
+	w.face.answers["GET /api/v1/signers"] = `503 {"code": "unavailable", "detail": "The store is away."}`
+	for path, want := range map[string]string{"nothing": "There is no tab of this name.", "signers": "The store is away."} {
+		res := w.ask("GET", Root+"/partial/"+path, nil, "HX-Request", "true")
+		if page := body(t, res); res.StatusCode != http.StatusOK || !strings.Contains(page, want) || !strings.Contains(page, `<div class="signet signet-embedded">`) || !strings.Contains(page, `<link rel="stylesheet"`) {
+			t.Errorf("%s: %d\n%s", path, res.StatusCode, page)
+		}
 	}
 }
 

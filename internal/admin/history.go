@@ -2,7 +2,6 @@ package admin
 
 import (
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -19,8 +18,8 @@ type historyPage struct {
 	Mine     bool
 }
 
-// DiffLines are the lines of a unified diff.
-func (h historyPage) DiffLines(text string) []diffLine {
+// diffLines are the lines of a unified diff.
+func diffLines(text string) []diffLine {
 	var out []diffLine
 	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
 		kind := ""
@@ -38,7 +37,7 @@ func (h historyPage) DiffLines(text string) []diffLine {
 
 type diffLine struct{ Kind, Text string }
 
-// mostVersions of a policy are shown.
+// mostVersions of a policy are shown, the latest.
 const mostVersions = 100
 
 func policyHistory(v *view) error {
@@ -68,16 +67,4 @@ func policyHistory(v *view) error {
 		h.Diff = &diff
 	}
 	return v.render(http.StatusOK, "history", "policy", "History of "+h.Policy, h)
-}
-
-func rollbackPolicy(v *view) error {
-	to, err := strconv.ParseInt(v.FormValue("to"), 10, 64)
-	if err != nil {
-		return crossSite{"The form is not complete. Load the page again."}
-	}
-	name := v.Param("name")
-	if _, err := v.api.WithWhy(v.FormValue("why")).RollbackPolicy(v.Request().Context(), name, &to); err != nil {
-		return err
-	}
-	return v.to("/policy/"+url.PathEscape(name), "rolled-back")
 }

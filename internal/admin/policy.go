@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/signingpolicy"
@@ -126,6 +129,9 @@ func (v *view) policyPage(status int, e exceptionForm) error {
 		return err
 	}
 	e.Zones = zones()
+	if e.Zone != "" {
+		e.Zones = zonesWith(e.Zone)
+	}
 	if e.Owner == "" {
 		e.Owner = v.who.Team
 	}
@@ -152,6 +158,8 @@ type editorPage struct {
 	Name, Document, Owner, Why string
 	Version                    int64
 	New                        bool
+	// Unsaved says that what stands here was sent, and is not saved.
+	Unsaved bool
 	// Form are the values of the form's fields; nil while the document cannot be read.
 	Form signingpolicy.Form
 	// Mistakes are those of the document, each with its line; Wrong those of the form,
@@ -224,6 +232,22 @@ func (e editorPage) fields(at string, list []signingpolicy.Field) []formField {
 	return out
 }
 
+// clippedWhy is a reason as the audit log takes one: a line of 500 bytes at most.
+func clippedWhy(reason string) string {
+	line := strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, reason)
+	const most = 500
+	for len(line) > most {
+		_, n := utf8.DecodeLastRuneInString(line)
+		line = line[:len(line)-n]
+	}
+	return line
+}
+
 // formPrefix begins the names of the form's fields in a request.
 const formPrefix = "p."
 
@@ -245,6 +269,7 @@ func (v *view) readPolicyForm() signingpolicy.Form {
 }
 
 func (v *view) editor(status int, e editorPage) error {
+	e.Unsaved = v.Request().Method == http.MethodPost
 	return v.render(status, "policyedit", "policy", "Edit "+e.Name, e)
 }
 
@@ -296,6 +321,9 @@ func (e *editorPage) read() {
 func (e *editorPage) take(f signingpolicy.Form) {
 	document, wrong := signingpolicy.FromForm(e.Name, f)
 	e.Form, e.Mistakes, e.Wrong = f, nil, map[string]string{}
+	if f.TooLong() {
+		e.Form = nil
+	}
 	for _, m := range wrong {
 		if m.Path == "" {
 			e.Mistakes = append(e.Mistakes, m.Problem)
@@ -315,6 +343,36 @@ func (e *editorPage) take(f signingpolicy.Form) {
 			e.Form[path] = value
 		}
 	}
+}
+
+// Beside tells the YAML that the form stands beside from one that was changed since.
+func (e editorPage) Beside() string { return digestOf(strings.TrimSpace(e.Document)) }
+
+// current takes the form where it is what counts: where the YAML is as it was when the
+// form was shown beside it, what differs was said in the form, and the YAML does not
+// have it yet, or cannot have it for a mistake.
+func (v *view) current(e *editorPage) {
+	if v.FormValue("beside") != e.Beside() {
+		return // the YAML was changed, or there was no form to fill in
+	}
+	if f := v.readPolicyForm(); !e.says(f) {
+		e.take(f)
+	}
+}
+
+// says whether the YAML is what a form makes.
+func (e editorPage) says(f signingpolicy.Form) bool {
+	p, err := signingpolicy.ParseAs(e.Name, []byte(e.Document))
+	if err != nil {
+		return false
+	}
+	mine, err := signingpolicy.FormOf(p)
+	if err != nil {
+		return false
+	}
+	want, wrongIn := signingpolicy.FromForm(e.Name, mine)
+	got, wrong := signingpolicy.FromForm(e.Name, f)
+	return bytes.Equal(want, got) && slices.Equal(wrongIn, wrong)
 }
 
 // Right says whether nothing is wrong.
@@ -361,6 +419,8 @@ func savePolicy(v *view) error {
 		case !e.Right():
 			return v.editor(http.StatusUnprocessableEntity, e)
 		}
+	} else if v.current(&e); !e.Right() {
+		return v.editor(http.StatusUnprocessableEntity, e)
 	}
 	var version *int64
 	if !e.New {
@@ -379,12 +439,20 @@ func savePolicy(v *view) error {
 		return err
 	}
 	e.read()
-	e.Mistakes = m.Other
+	switch e.Mistakes = m.Other; {
+	case client.IsStale(err) && e.New:
+		e.Mistakes = []string{"There is a policy of this name already. Give this one another name, or change that one."}
+	case client.IsStale(err):
+		e.Mistakes = []string{staleText + " What you wrote is below: copy it first."}
+	}
 	return v.editor(http.StatusUnprocessableEntity, e)
 }
 
 func previewPolicy(v *view) error {
 	e := v.readEditor()
+	if v.current(&e); !e.Right() {
+		return v.part(http.StatusOK, "change", "flips", flips{Problem: "The policy is not right yet: correct what stands beside the fields of the form."})
+	}
 	return v.part(http.StatusOK, "change", "flips", v.flips(client.Operation{Op: client.OpPutPolicy, Name: e.Name, Owner: e.Owner, SigningPolicy: e.Document}))
 }
 
@@ -403,7 +471,7 @@ func addException(v *view) error {
 		return v.policyPage(http.StatusUnprocessableEntity, f)
 	}
 	version, _ := strconv.ParseInt(v.FormValue("version"), 10, 64) // 0 is never current
-	_, err := v.api.WithWhy(f.Reason).AddException(v.Request().Context(), name, client.NewException{
+	_, err := v.api.WithWhy(clippedWhy(f.Reason)).AddException(v.Request().Context(), name, client.NewException{
 		Images: listOf(f.Images), Codes: listOf(f.Codes), Reason: f.Reason, Owner: f.Owner, ExpiresAt: *ends,
 	}, version)
 	if err == nil {
@@ -415,14 +483,4 @@ func addException(v *view) error {
 	}
 	f.Mistakes = m
 	return v.policyPage(http.StatusUnprocessableEntity, f)
-}
-
-func removeException(v *view) error {
-	name := v.Param("name")
-	version, _ := strconv.ParseInt(v.FormValue("version"), 10, 64) // 0 is never current
-	place, _ := strconv.Atoi(v.FormValue("place"))                 // 0 is none
-	if _, err := v.api.RemoveException(v.Request().Context(), name, place, version); err != nil {
-		return err
-	}
-	return v.to("/policy/"+url.PathEscape(name), "exception-removed")
 }

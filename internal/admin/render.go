@@ -83,6 +83,9 @@ func (v *view) render(status int, name, tab, title string, body any) error {
 	if v.embedded {
 		root = "embedded"
 	}
+	if status >= http.StatusBadRequest && !v.reads() { // at a form's address there may be nothing to load again
+		v.Response().Header().Set("HX-Push-Url", "false")
+	}
 	return v.execute(status, name, root, f)
 }
 
@@ -96,7 +99,21 @@ func (v *view) execute(status int, name, root string, data any) error {
 	if err != nil {
 		return err
 	}
+	v.Response().Header().Set(headerPage, "1")
 	return v.HTMLBlob(status, body)
+}
+
+// scripted says that htmx, or a script of ours, asks.
+func (v *view) scripted() bool { return v.Request().Header.Get("HX-Request") == "true" }
+
+// note answers a form's script above the form, which stays as it was filled in.
+func (v *view) note(status int, name string, f failure) error {
+	h := v.Response().Header()
+	h.Set("HX-Retarget", "#signet-notice")
+	h.Set("HX-Reswap", "innerHTML")
+	h.Set("HX-Reselect", "unset")
+	h.Set("HX-Push-Url", "false")
+	return v.execute(status, "error", name, frame{Base: v.base, Body: f})
 }
 
 // html renders to bytes first, so that a page that fails is not sent half.
@@ -124,6 +141,8 @@ func doneMessages() map[string]string {
 		"key-read":          "The key was read from its service.",
 		"policy-saved":      "The policy is saved, and in force.",
 		"policy-unchanged":  "Nothing was different, so nothing was changed.",
+		"policy-removed":    "The policy is removed. Nothing is asked of images because of it any more.",
+		"bundle-removed":    "The bundle is removed.",
 		"rolled-back":       "The earlier state of the policy is in force again.",
 		"exception-added":   "The exception is in force.",
 		"exception-removed": "The exception is removed.",
@@ -153,9 +172,13 @@ func (v *view) to(place, done string) error {
 	return v.Redirect(http.StatusSeeOther, v.base+place)
 }
 
-// toLogin sends whom we do not know to the login, and back afterwards.
+// toLogin sends whom we do not know to the login, and back afterwards. Who is filling in a
+// form is told of it there: what is written would be gone.
 func (v *view) toLogin() error {
 	r := v.Request()
+	if v.scripted() && !v.reads() {
+		return v.note(http.StatusUnauthorized, "ended", failure{})
+	}
 	place := v.base + "/login"
 	if next := strings.TrimPrefix(r.URL.Path, Root); r.Method == http.MethodGet && next != "" && !strings.HasPrefix(next, "/partial/") {
 		if r.URL.RawQuery != "" {
@@ -163,7 +186,7 @@ func (v *view) toLogin() error {
 		}
 		place += "?next=" + url.QueryEscape(next)
 	}
-	if r.Header.Get("HX-Request") == "true" && r.Header.Get("HX-Boosted") != "true" { // a fragment would show the login in its own place
+	if v.isPart() { // a fragment would show the login in its own place
 		v.Response().Header().Set("HX-Redirect", place)
 		return v.NoContent(http.StatusUnauthorized)
 	}
@@ -193,18 +216,37 @@ func (v *view) fail(err error) error {
 	case errors.As(err, &cross):
 		status, f = http.StatusForbidden, failure{Heading: "This was not done", Detail: cross.detail}
 	case errors.As(err, &tooLarge):
-		status, f = http.StatusRequestEntityTooLarge, failure{Heading: "That is too large", Detail: "A form may have 2 MB."}
+		kept := "go back, and what you wrote is there"
+		if v.scripted() {
+			kept = "what you wrote is still here"
+		}
+		status, f = http.StatusRequestEntityTooLarge, failure{Heading: "That is too large", Detail: fmt.Sprintf("A form may have %d kB. Nothing was changed; %s.", tooLarge.Limit>>10, kept)}
+	case errors.Is(err, client.ErrRequest):
+		status, f = http.StatusUnprocessableEntity, failure{Heading: "This was not done", Detail: mistake(err)}
+	case client.IsStale(err):
+		status, f = http.StatusPreconditionFailed, failure{Heading: "Somebody else has changed this", Detail: staleText}
 	case errors.As(err, &p):
 		status, f = p.Status, failure{Heading: headingOf(p), Detail: p.Error(), RequestID: p.RequestID}
 	}
 	if status >= http.StatusInternalServerError {
 		v.page.cfg.Log.ErrorContext(v.Request().Context(), "the page failed", "path", v.Path(), "error", err.Error())
 	}
-	if v.Request().Header.Get("HX-Request") == "true" && v.Request().Header.Get("HX-Boosted") != "true" {
+	switch {
+	case v.scripted() && !v.reads():
+		return v.note(status, "problem", f)
+	case v.scripted() && v.Path() == partialPath:
+		// By itself htmx shows nothing of a status that is an error, and the script that
+		// has it do so comes with the fragment.
+		names := v.page.assets.names
+		return v.execute(http.StatusOK, "error", "embeddedproblem", frame{Base: v.base, Style: names["signet.css"], Body: f})
+	case v.isPart():
 		return v.execute(status, "error", "problem", frame{Base: v.base, Body: f})
 	}
 	return v.render(status, "error", "", f.Heading, f)
 }
+
+// staleText is what a person does where a program sends another version.
+const staleText = "It was changed since this page was opened, and what you sent was not saved. Load it again, and make your change to what is there now."
 
 func headingOf(p *client.Problem) string {
 	switch p.Status {
@@ -241,6 +283,9 @@ func (p *Page) unrouted(err error, c echo.Context) {
 	}
 	_ = v.fail(err)
 }
+
+// partialPath is where the fragments for other pages are.
+const partialPath = Root + "/partial/:tab"
 
 // showPartial is one tab as a part of another page, with the style sheet and the
 // script that it needs.

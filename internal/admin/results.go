@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,12 +20,14 @@ import (
 
 // resultsPage is the history of verdicts.
 type resultsPage struct {
-	Query    url.Values
-	Rows     []client.Verification
-	Next     string
-	First    bool
-	Filtered bool
-	Problem  string
+	Query url.Values
+	// Image, Since, Until and Zone are what stands in these fields.
+	Image, Since, Until, Zone string
+	Rows                      []client.Verification
+	Next                      string
+	First                     bool
+	Filtered                  bool
+	Problem                   string
 }
 
 // NextPage is where the next page is, FirstPage where the list begins, and Link
@@ -38,15 +42,29 @@ func (p resultsPage) Export(format string) string {
 	return with(p.Query, "cursor", "", "format", format)
 }
 
-// Only is the list with one more filter.
-func (p resultsPage) Only(name, value string) string { return with(p.Query, name, value, "cursor", "") }
+// Without is the list with one filter less.
+func (p resultsPage) Without(name string) string { return with(p.Query, name, "", "cursor", "") }
+
+// Kept are the filters that are no fields of the form, which it keeps all the same.
+func (p resultsPage) Kept() []string {
+	var kept []string
+	for _, name := range []string{"name", "reason_code"} {
+		if value := p.Query.Get(name); value != "" && (name != "name" || value != p.Image) {
+			kept = append(kept, name)
+		}
+	}
+	return kept
+}
+
+// Zones are those to choose from.
+func (p resultsPage) Zones() []string { return zonesWith(p.Zone) }
 
 // Decisions are those to choose from.
 func (p resultsPage) Decisions() []string { return []string{"allow", "deny", "unknown"} }
 
 // resultFilters are the parameters that choose verdicts.
 func resultFilters() []string {
-	return []string{"image", "name", "digest", "decision", "signer", "identity", "assessment_id", "since", "until"}
+	return []string{"image", "name", "digest", "decision", "signer", "identity", "assessment_id", "reason_code", "since", "until"}
 }
 
 func (v *view) resultFilter() (client.VerdictFilter, string) {
@@ -54,11 +72,18 @@ func (v *view) resultFilter() (client.VerdictFilter, string) {
 	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	f := client.VerdictFilter{
 		Image: text("image"), Name: text("name"), Digest: text("digest"), Decision: client.Decision(text("decision")), Signer: text("signer"),
-		Identity: text("identity"), AssessmentID: text("assessment_id"),
+		Identity: text("identity"), AssessmentID: text("assessment_id"), ReasonCode: text("reason_code"),
 	}
-	// What people paste: a reference without a tag is a name, and with a digest behind it that.
-	if f.Image != "" && f.Name == "" && !strings.ContainsAny(lastSegment(f.Image), ":@") {
-		f.Name, f.Image = f.Image, ""
+	// What people paste: a reference without a tag is a name, and one with a digest the
+	// name and the digest, whatever tag it was asked for with.
+	name, digest, pinned := strings.Cut(f.Image, "@")
+	at := strings.LastIndex(name, "/") + 1
+	last, _, tagged := strings.Cut(name[at:], ":")
+	if f.Image != "" && f.Name == "" && (pinned && (f.Digest == "" || f.Digest == digest) || !pinned && !tagged) {
+		f.Name, f.Image = name[:at]+last, ""
+		if pinned {
+			f.Digest = digest
+		}
 	}
 	for _, t := range []struct {
 		name string
@@ -67,12 +92,7 @@ func (v *view) resultFilter() (client.VerdictFilter, string) {
 		if text(t.name) == "" {
 			continue
 		}
-		at, problem := formTime(text(t.name), "UTC")
-		if problem != "" {
-			if exact, err := time.Parse(time.RFC3339, text(t.name)); err == nil {
-				at, problem = &exact, ""
-			}
-		}
+		at, problem := fieldTime(text(t.name), filterZone(q))
 		if problem != "" {
 			return f, problem
 		}
@@ -81,11 +101,35 @@ func (v *view) resultFilter() (client.VerdictFilter, string) {
 	return f, ""
 }
 
-func lastSegment(image string) string { return image[strings.LastIndex(image, "/")+1:] }
+// filterZone is the zone that the times of a filter are in.
+func filterZone(q url.Values) string { return cmp.Or(q.Get("zone"), "UTC") }
+
+// fieldTime reads what a field has, or a link: a time in a zone, or a moment.
+func fieldTime(text, zone string) (*time.Time, string) {
+	if exact, err := time.Parse(time.RFC3339, text); err == nil {
+		return &exact, ""
+	}
+	return formTime(text, zone)
+}
+
+// shownTime is what a field shows: a moment in its zone, so that it stays the same
+// when the form is sent.
+func shownTime(text, zone string) string {
+	exact, err := time.Parse(time.RFC3339, text)
+	where, problem := zoneOf(zone)
+	if err != nil || problem != nil {
+		return text
+	}
+	return exact.In(where).Format(exactLayout)
+}
 
 func listResults(v *view) error {
 	q := v.QueryParams()
-	p := resultsPage{Query: q, First: q.Get("cursor") == ""}
+	zone := filterZone(q)
+	p := resultsPage{
+		Query: q, First: q.Get("cursor") == "", Image: cmp.Or(q.Get("image"), q.Get("name")), Zone: zone,
+		Since: shownTime(q.Get("since"), zone), Until: shownTime(q.Get("until"), zone),
+	}
 	for _, name := range resultFilters() {
 		p.Filtered = p.Filtered || q.Get(name) != ""
 	}
@@ -134,9 +178,8 @@ func showResult(v *view) error {
 }
 
 const (
-	// chartDays are shown, mostExport rows written to a file.
-	chartDays  = 30
-	mostExport = 100_000
+	// chartDays are shown.
+	chartDays = 30
 	// recentRefusals are read for the reasons.
 	recentRefusals = 500
 )
@@ -147,8 +190,8 @@ type chart struct {
 	Most    int64
 	Totals  map[string]int64
 	Reasons []reasonCount
-	// Of is how many refusals the reasons are counted in.
-	Of int
+	// Of is how many refusals the reasons are counted in, the most recent.
+	Of int64
 	// Recent says that only recent verdicts were counted.
 	Recent bool
 	Width  int
@@ -160,11 +203,31 @@ func (c chart) All() int64 { return c.Totals["allow"] + c.Totals["deny"] + c.Tot
 // Share is a part of all, in percent.
 func (c chart) Share(decision string) int64 { return c.Totals[decision] * 100 / max(c.All(), 1) }
 
+// Refused is how many were not allowed.
+func (c chart) Refused() int64 { return c.Totals["deny"] + c.Totals["unknown"] }
+
+// Reason is where verdicts with a first reason are listed.
+func (c chart) Reason(code string) string {
+	return with(url.Values{}, "reason_code", code, "since", c.Days[0].Day.Format(time.RFC3339))
+}
+
+// Busy are the days that had verdicts, the last first.
+func (c chart) Busy() []chartDay {
+	days := slices.DeleteFunc(slices.Clone(c.Days), func(d chartDay) bool { return len(d.Bars) == 0 })
+	slices.Reverse(days)
+	return days
+}
+
 type chartDay struct {
 	Day  time.Time
 	By   map[string]int64
 	Bars []bar
 	X    int
+}
+
+// Only is where the day's verdicts are listed; decision is "" for all.
+func (d chartDay) Only(decision string) string {
+	return with(url.Values{}, "decision", decision, "since", d.Day.Format(time.RFC3339), "until", d.Day.AddDate(0, 0, 1).Format(time.RFC3339))
 }
 
 // bar is a rectangle of the picture.
@@ -173,9 +236,12 @@ type bar struct {
 	X, Y, Height float64
 }
 
+// reasonCount is how often a first reason was given, with its sentence where it came
+// last. Varied says that it was not the same each time.
 type reasonCount struct {
-	Reason string
-	Count  int64
+	Code, Reason string
+	Varied       bool
+	Count        int64
 }
 
 // The picture, in its own units.
@@ -220,7 +286,10 @@ func showChart(v *view) error {
 	if c.Reasons, c.Of, err = v.reasons(ctx, since); err != nil {
 		return err
 	}
-	return v.part(http.StatusOK, "results", "chart", c)
+	if !v.isPart() {
+		return v.render(http.StatusOK, "chart", "results", "Decisions over time", c)
+	}
+	return v.part(http.StatusOK, "chart", "chart", c)
 }
 
 // counts are those of all images; for who sees only some they are counted among
@@ -237,10 +306,9 @@ func (v *view) counts(ctx context.Context, since, until time.Time) (out []DayCou
 	return out, page.Next != "", err
 }
 
-// reasons counts the first reasons of recent refusals.
-func (v *view) reasons(ctx context.Context, since time.Time) ([]reasonCount, int, error) {
-	by := map[string]int64{}
-	of := 0
+// reasons counts the first reasons of recent refusals, by their codes.
+func (v *view) reasons(ctx context.Context, since time.Time) (out []reasonCount, of int64, err error) {
+	place := map[string]int{}
 	for _, decision := range []client.Decision{client.Deny, client.Unknown} {
 		page, err := v.api.Verdicts(ctx, client.VerdictFilter{Decision: decision, Since: since, Limit: recentRefusals})
 		if err != nil {
@@ -251,18 +319,22 @@ func (v *view) reasons(ctx context.Context, since time.Time) ([]reasonCount, int
 				continue
 			}
 			of++
-			by[withoutImage(*r.VerificationError, r)]++
+			said := withoutImage(*r.VerificationError, r)
+			i, known := place[r.ReasonCode]
+			if !known {
+				i = len(out)
+				place[r.ReasonCode] = i
+				out = append(out, reasonCount{Code: r.ReasonCode, Reason: said})
+			}
+			out[i].Count++
+			out[i].Varied = out[i].Varied || said != out[i].Reason
 		}
-	}
-	out := make([]reasonCount, 0, len(by))
-	for reason, n := range by {
-		out = append(out, reasonCount{reason, n})
 	}
 	slices.SortFunc(out, func(a, b reasonCount) int {
 		if a.Count != b.Count {
 			return int(b.Count - a.Count)
 		}
-		return strings.Compare(a.Reason, b.Reason)
+		return strings.Compare(a.Code, b.Code)
 	})
 	return out[:min(len(out), 6)], of, nil
 }
@@ -306,7 +378,7 @@ func exportResults(v *view) error {
 		_ = table.Write([]string{"id", "created_at", "image", "digest", "decision", "allowed", "reason", "signer_identity", "signer_issuer", "slsa_level", "assessment_id", "principal"})
 	}
 	rc := http.NewResponseController(w)
-	for n := 0; ; {
+	for {
 		_ = rc.SetWriteDeadline(time.Now().Add(eventTime))
 		for _, r := range page.Items {
 			if format == "csv" {
@@ -319,13 +391,33 @@ func exportResults(v *view) error {
 			}
 		}
 		table.Flush()
-		if n += len(page.Items); page.Next == "" || n >= mostExport {
+		if page.Next == "" {
 			return nil
 		}
 		f.Cursor = page.Next
-		if page, err = v.api.Verdicts(ctx, f); err != nil {
+		if err = v.still(); err == nil {
+			page, err = patiently(ctx, func() (client.Page[client.Verification], error) { return v.api.Verdicts(ctx, f) })
+		}
+		if err != nil {
 			v.page.cfg.Log.ErrorContext(ctx, "an export broke off", "error", err.Error())
 			panic(http.ErrAbortHandler) // a file that is cut short must not look whole
+		}
+	}
+}
+
+// patiently reads a page, and waits where the caller's rate limit says so:
+// a file of many pages is one question to who asked for it.
+func patiently[T any](ctx context.Context, read func() (client.Page[T], error)) (client.Page[T], error) {
+	for {
+		page, err := read()
+		var p *client.Problem
+		if !errors.As(err, &p) || p.Status != http.StatusTooManyRequests {
+			return page, err
+		}
+		select {
+		case <-time.After(max(p.RetryAfter, 100*time.Millisecond)):
+		case <-ctx.Done():
+			return page, ctx.Err()
 		}
 	}
 }

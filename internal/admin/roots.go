@@ -151,7 +151,11 @@ func (v *view) rootSaved(f rootForm, err error) error {
 		return v.to("/trust", "root-saved")
 	}
 	m, ok := mistakesOf(err, "", "name", "trusted_root", "tuf_url", "tuf_root", "target", "images", "position", "requires")
-	if !ok || client.IsStale(err) {
+	switch {
+	case f.New && client.IsStale(err):
+		m = mistakes{}
+		m.add("name", "There is a trust root of this name already. Choose another name, or change that one.")
+	case !ok || client.IsStale(err):
 		return err
 	}
 	f.Mistakes = m
@@ -181,7 +185,7 @@ func previewRoot(v *view) error {
 	case f.Name == "":
 		out.Problem = "Give it a name first."
 	case f.Mistakes.Any():
-		out.Problem = "What is typed is not right yet: " + strings.Join(f.Mistakes.all(), " ")
+		out = f.Mistakes.notYet()
 	default:
 		out = v.flips(client.Operation{Op: client.OpPutTrustRoot, Name: f.Name, TrustRoot: &put})
 	}

@@ -25,6 +25,9 @@ const (
 	sessionTime = 12 * time.Hour
 	// loginTime is how long a login may take.
 	loginTime = 15 * time.Minute
+	// csrfTime is for how long a page's CSRF token counts at least, and half of how long
+	// at most: a form that was left open over a weekend can be sent on Monday.
+	csrfTime = 7 * 24 * time.Hour
 )
 
 // session is what the cookie holds, sealed: the browser cannot read it, and nobody
@@ -34,10 +37,8 @@ type session struct {
 	// TokenID is of the API token that was presented; "" for a person.
 	TokenID string `json:"t,omitempty"`
 	// Person is who an identity provider said it was.
-	Person *person `json:"p,omitempty"`
-	// Nonce tells sessions of one token apart.
-	Nonce string    `json:"n"`
-	Until time.Time `json:"u"`
+	Person *person   `json:"p,omitempty"`
+	Until  time.Time `json:"u"`
 }
 
 // person is a principal without a token.
@@ -143,9 +144,6 @@ func (v *view) setCookie(name, value string, life time.Duration) {
 func (v *view) begin(s session) error {
 	k, err := v.page.keys(v.Request().Context())
 	if err != nil {
-		return err
-	}
-	if s.Nonce, err = random(); err != nil {
 		return err
 	}
 	now := v.page.cfg.Now()

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -41,13 +42,24 @@ type signerForm struct {
 	Mistakes mistakes
 	Issuers  []issuer
 	Roots    []string
-	Zones    []string
+	// Gone are roots that the signer names, and that are not there any more.
+	Gone []string
+	// Had are the names of the claims that the signer has: those that are taken out of
+	// the form go.
+	Had   []string
+	Zones []string
+	// Was are the signer's times by field (RFC 3339), which the form shows by the clock
+	// of ShownIn.
+	Was     map[string]string
+	ShownIn string
 	// Match is "exact" or "regex"; the others are texts as they were typed.
 	Match, Images, Claims, Expires, NotBefore, SignedFrom, SignedUntil, Zone, Why string
 	// New says that there is no such signer yet.
 	New  bool
 	Keys []keyShown
 	Seen *seen
+	// Unchecked is why it could not be checked.
+	Unchecked string
 }
 
 // Action is where the form is sent.
@@ -71,6 +83,11 @@ func (v *view) form(f signerForm) (signerForm, error) {
 		}
 		f.Roots = append(f.Roots, r.Name)
 	}
+	for _, name := range f.Signer.TrustRoots {
+		if !slices.Contains(f.Roots, name) {
+			f.Gone = append(f.Gone, name)
+		}
+	}
 	if f.Zone == "" {
 		f.Zone = "UTC"
 	}
@@ -81,14 +98,19 @@ func (v *view) form(f signerForm) (signerForm, error) {
 	return f, nil
 }
 
+// signerType is the type of signer that is called so; a keyless one where none is.
+func signerType(name string) string {
+	if name == "public_key" || name == "kms" {
+		return name
+	}
+	return "keyless"
+}
+
 // newSigner shows an empty form, or one that is filled with an identity that was
 // seen in a verdict.
 func newSigner(v *view) error {
 	q := v.QueryParams()
-	s := client.Signer{Type: "keyless", Enabled: true, Issuer: q.Get("issuer"), Subject: q.Get("subject"), Name: q.Get("name"), Owner: v.who.Team}
-	if t := q.Get("type"); t == "public_key" || t == "kms" {
-		s.Type = t
-	}
+	s := client.Signer{Type: signerType(q.Get("type")), Enabled: true, Issuer: q.Get("issuer"), Subject: q.Get("subject"), Name: q.Get("name"), Owner: v.who.Team}
 	f, err := v.form(signerForm{Signer: s, New: true})
 	if err != nil {
 		return err
@@ -101,10 +123,16 @@ func editSigner(v *view) error {
 	if err != nil {
 		return err
 	}
-	f := signerForm{Signer: s, Images: strings.Join(s.Images, "\n"), Claims: claimsText(s.Claims), Expires: inputTime(s.ExpiresAt), NotBefore: inputTime(s.NotBefore), SignedFrom: inputTime(s.SignedFrom), SignedUntil: inputTime(s.SignedUntil)}
+	f := signerForm{Signer: s, Images: strings.Join(s.Images, "\n"), Claims: claimsText(s.Claims), Was: map[string]string{}}
+	for _, t := range f.times() {
+		if at := *t.at; at != nil {
+			f.Was[t.name], *t.text = at.UTC().Format(time.RFC3339Nano), inputTime(*at, time.UTC)
+		}
+	}
 	if s.SubjectRegex != "" {
 		f.Match = "regex"
 	}
+	f.Had = slices.Sorted(maps.Keys(s.Claims))
 	f.Keys, _ = keysOf(s.PublicKey)
 	if f, err = v.form(f); err != nil {
 		return err
@@ -121,12 +149,54 @@ func claimsText(claims map[string]string) string {
 	return strings.Join(lines, "\n")
 }
 
+// signerTime is one of a signer's times, as the form has it and as the signer does.
+type signerTime struct {
+	name string
+	text *string
+	at   **time.Time
+}
+
+func (f *signerForm) times() []signerTime {
+	s := &f.Signer
+	return []signerTime{
+		{"expires_at", &f.Expires, &s.ExpiresAt}, {"not_before", &f.NotBefore, &s.NotBefore},
+		{"signed_from", &f.SignedFrom, &s.SignedFrom}, {"signed_until", &f.SignedUntil, &s.SignedUntil},
+	}
+}
+
+// readTimes reads the times. One that stands as it was shown stays what it is, whatever
+// zone was chosen for another, and is shown by the clock of that zone from now on.
+func (v *view) readTimes(f *signerForm) {
+	shownIn, err := zoneOf(v.FormValue("shown_in"))
+	if err != nil {
+		f.Mistakes.Other = append(f.Mistakes.Other, "The form is not complete. Load the page again.")
+		return
+	}
+	zone, err := zoneOf(f.Zone)
+	if err != nil { // is a mistake of the times that were typed
+		zone = shownIn
+	}
+	f.Was, f.ShownIn = map[string]string{}, zone.String()
+	for _, t := range f.times() {
+		f.Was[t.name] = v.FormValue("was_" + t.name)
+		was, err := time.Parse(time.RFC3339Nano, f.Was[t.name])
+		if err == nil && shows(*t.text, was, shownIn) {
+			*t.at, *t.text = &was, inputTime(was, zone)
+			continue
+		}
+		var problem string
+		if *t.at, problem = formTime(*t.text, f.Zone); problem != "" {
+			f.Mistakes.add(t.name, problem)
+		}
+	}
+}
+
 // read takes the form that was sent.
 func (v *view) readSigner() signerForm {
 	field := func(name string) string { return strings.TrimSpace(v.FormValue(name)) }
 	f := signerForm{
 		Signer: client.Signer{
-			Name: field("name"), Type: field("type"), Enabled: v.FormValue("enabled") != "off", Owner: field("owner"), Note: field("note"),
+			Name: field("name"), Type: field("type"), Enabled: v.FormValue("enabled") != "off", Owner: field("owner"), Note: strings.ReplaceAll(field("note"), "\r\n", "\n"),
 			Images: listOf(v.FormValue("images")), Claims: map[string]string{}, TrustRoots: []string{},
 		},
 		Match: field("match"), Images: v.FormValue("images"), Claims: v.FormValue("claims"),
@@ -154,6 +224,7 @@ func (v *view) readSigner() signerForm {
 		}
 		if form, err := v.FormParams(); err == nil {
 			s.TrustRoots = append(s.TrustRoots, form["trust_roots"]...)
+			f.Had = form["had_claim"]
 		}
 	case "public_key":
 		s.PublicKey = strings.TrimSpace(v.FormValue("public_key"))
@@ -164,29 +235,21 @@ func (v *view) readSigner() signerForm {
 	case "kms":
 		s.KMSKeyRef, s.AutoRotate = field("kms_key_ref"), v.FormValue("auto_rotate") == "on"
 	}
-	for _, t := range []struct {
-		name, text string
-		to         **time.Time
-	}{
-		{"expires_at", f.Expires, &s.ExpiresAt}, {"not_before", f.NotBefore, &s.NotBefore},
-		{"signed_from", f.SignedFrom, &s.SignedFrom}, {"signed_until", f.SignedUntil, &s.SignedUntil},
-	} {
-		var problem string
-		if *t.to, problem = formTime(t.text, f.Zone); problem != "" {
-			f.Mistakes.add(t.name, problem)
-		}
-		// A field has whole seconds: one that was not touched keeps the rest.
-		was, err := time.Parse(time.RFC3339Nano, v.FormValue("was_"+t.name))
-		if err == nil && *t.to != nil && was.Truncate(time.Second).Equal(**t.to) {
-			*t.to = &was
-		}
-	}
+	v.readTimes(&f)
 	return f
 }
 
 func createSigner(v *view) error {
 	f := v.readSigner()
 	f.New = true
+	if as := v.FormValue("as"); as != "" { // another type was chosen: what any signer has stays
+		f.Signer.Type, f.Mistakes = signerType(as), mistakes{}
+		f, err := v.form(f)
+		if err != nil {
+			return err
+		}
+		return v.render(http.StatusOK, "signerform", "signers", "New signer", f)
+	}
 	if !f.Mistakes.Any() {
 		made, err := v.api.WithWhy(f.Why).CreateSigner(v.Request().Context(), f.Signer)
 		if err == nil {
@@ -251,7 +314,10 @@ func (f signerForm) patch() map[string]any {
 	out := map[string]any{"name": s.Name, "images": s.Images, "owner": orNull(s.Owner), "note": orNull(s.Note), "expires_at": s.ExpiresAt, "not_before": s.NotBefore, "signed_from": s.SignedFrom, "signed_until": s.SignedUntil}
 	switch s.Type {
 	case "keyless":
-		claims := map[string]any{}
+		claims := map[string]any{} // is merged: one that is not named stays
+		for _, name := range f.Had {
+			claims[name] = nil
+		}
 		for name, value := range s.Claims {
 			claims[name] = value
 		}
@@ -276,15 +342,48 @@ func checkSigner(v *view) error {
 		}
 		f.Seen = &s
 	}
-	if f.Signer.Type != "kms" || v.FormValue("try") != "" { // a KMS is asked when a person says so
+	if f.Signer.Type != "kms" { // a KMS is asked when a person says so
 		if err := v.try(&f); err != nil {
 			return err
 		}
 	}
-	if v.FormValue("try") == "" {
-		f.forgive()
-	}
+	f.forgive()
 	return v.part(http.StatusOK, "signerform", "checked", f)
+}
+
+// triedKey is the key of a reference for a person to compare, or why it is none.
+type triedKey struct {
+	Ref, Problem string
+	Keys         []keyShown
+}
+
+// tryKey reads the key of a KMS before the signer is saved.
+func tryKey(v *view) error {
+	t := triedKey{Ref: strings.TrimSpace(v.FormValue("kms_key_ref"))}
+	read, err := v.api.ReadKey(v.Request().Context(), client.ReadKey{KMSKeyRef: t.Ref})
+	if err == nil {
+		t.Keys, err = keysOf(read.PublicKey)
+	} else if m, ok := mistakesOf(err, "", "kms_key_ref"); ok && m.By["kms_key_ref"] != "" {
+		t.Problem, err = m.By["kms_key_ref"], nil
+	}
+	if err != nil {
+		if t.Problem = mistake(err); t.Problem == "" {
+			return err
+		}
+	}
+	return v.part(http.StatusOK, "signerform", "tried", t)
+}
+
+// putSigner is the change that a form asks for.
+func (v *view) putSigner(f *signerForm) (client.Operation, error) {
+	op := client.Operation{Op: client.OpPutSigner, Name: v.FormValue("id")}
+	var err error
+	if op.Name != "" {
+		op.Signer, err = json.Marshal(f.patch())
+	} else {
+		op.Signer, err = json.Marshal(f.Signer)
+	}
+	return op, err
 }
 
 // try makes the change and takes it back, over no verdicts.
@@ -292,20 +391,13 @@ func (v *view) try(f *signerForm) error {
 	if !v.who.MayAdminister() || f.Mistakes.Any() {
 		return nil
 	}
-	op := client.Operation{Op: client.OpPutSigner}
-	var err error
-	if id := v.FormValue("id"); id != "" {
-		op.Name = id
-		op.Signer, err = json.Marshal(f.patch())
-	} else {
-		op.Signer, err = json.Marshal(f.Signer)
-	}
+	op, err := v.putSigner(f)
 	if err != nil {
 		return err
 	}
-	now := v.page.cfg.Now().UTC()
-	_, err = v.api.Preview(v.Request().Context(), client.PreviewRequest{Operations: []client.Operation{op}, Since: now.Format("2006-01-02T15:04:05Z")})
-	if client.IsUnavailable(err) { // another check is under way; the next key asks again
+	_, err = v.api.Preview(v.Request().Context(), client.PreviewRequest{Operations: []client.Operation{op}, OnlyCheck: true})
+	if client.IsUnavailable(err) { // the next key asks again, and so does saving
+		f.Unchecked = mistake(err)
 		return nil
 	}
 	if err == nil {
@@ -373,14 +465,10 @@ func keysOf(text string) ([]keyShown, error) {
 // previewSigner shows what a form's signer would change before it is saved.
 func previewSigner(v *view) error {
 	f := v.readSigner()
-	op := client.Operation{Op: client.OpPutSigner}
-	var err error
-	if id := v.FormValue("id"); id != "" {
-		op.Name = id
-		op.Signer, err = json.Marshal(f.patch())
-	} else {
-		op.Signer, err = json.Marshal(f.Signer)
+	if f.Mistakes.Any() { // what can be read of it is another signer
+		return v.part(http.StatusOK, "change", "flips", f.Mistakes.notYet())
 	}
+	op, err := v.putSigner(&f)
 	if err != nil {
 		return err
 	}

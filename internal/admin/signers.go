@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -50,6 +52,25 @@ func (p signersPage) Sorted(column string) string {
 	return "none"
 }
 
+// Count says how many there are, or match.
+func (p signersPage) Count() string {
+	n, match := len(p.Signers), ""
+	if p.Filtered {
+		match = " match"
+	}
+	switch {
+	case !p.First:
+		return ""
+	case p.Next != "":
+		return fmt.Sprintf("More than %d signers%s; these are the first.", n, match)
+	case n == 1 && p.Filtered:
+		return "1 signer matches."
+	case n == 1:
+		return "1 signer."
+	}
+	return fmt.Sprintf("%d signers%s.", n, match)
+}
+
 // NextPage is where the next page is.
 func (p signersPage) NextPage() string { return with(p.Query, "cursor", p.Next) }
 
@@ -57,7 +78,10 @@ func (p signersPage) NextPage() string { return with(p.Query, "cursor", p.Next) 
 func (p signersPage) FirstPage() string { return with(p.Query, "cursor", "") }
 
 func listSigners(v *view) error {
-	q := v.QueryParams()
+	q := maps.Clone(v.QueryParams())
+	if v.who.Team != "" && q.Has("owner") && q.Get("owner") == "" { // the field was cleared: no team is asked for
+		q.Set("teams", "all")
+	}
 	f := client.SignerFilter{
 		Query: q.Get("query"), Type: q.Get("type"), State: q.Get("state"), Owner: q.Get("owner"), Sort: q.Get("sort"),
 		Cursor: q.Get("cursor"), Limit: pageLength,
@@ -208,6 +232,16 @@ type flips struct {
 	client.Preview
 	// Problem says why it cannot be told.
 	Problem string
+	// Again is where to ask again after it was refused for now. Part says that the answer
+	// takes the place of this one, Form that the form is sent for it, with Do as its
+	// button's value.
+	Again, Do  string
+	Part, Form bool
+}
+
+// notYet is said in place of a preview of what cannot be read as it was typed.
+func (m mistakes) notYet() flips {
+	return flips{Problem: "What is typed is not right yet: " + strings.Join(m.all(), " ")}
 }
 
 // Harm counts the images that would no longer be allowed.
@@ -235,7 +269,11 @@ func (v *view) flips(ops ...client.Operation) flips {
 			problem = "What the change would do could not be found out."
 			v.page.cfg.Log.ErrorContext(v.Request().Context(), "a preview for the page failed", "error", err.Error())
 		}
-		return flips{Problem: strings.ReplaceAll(problem, "operations[0].", "")} // of the request, which no person has written
+		f := flips{Problem: strings.ReplaceAll(problem, "operations[0].", "")} // of the request, which no person has written
+		if r := v.Request(); client.IsUnavailable(err) && (r.Method == http.MethodGet || v.isPart()) {
+			f.Again, f.Do, f.Part, f.Form = strings.TrimPrefix(r.URL.RequestURI(), Root), v.FormValue("do"), v.isPart(), r.Method != http.MethodGet
+		}
+		return f
 	}
 	return flips{Preview: out}
 }

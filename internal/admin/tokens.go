@@ -1,9 +1,9 @@
 package admin
 
 import (
-	"fmt"
+	"cmp"
 	"net/http"
-	"strconv"
+	"net/url"
 	"strings"
 
 	"github.com/signet-policy/signet/client"
@@ -13,17 +13,35 @@ import (
 // tokensPage is the list of API tokens.
 type tokensPage struct {
 	Tokens []client.Token
-	Next   string
-	First  bool
+	// State is that of the tokens that are listed, "all" for any.
+	State string
+	Next  string
+	First bool
+}
+
+// tokenStates are those to choose from, the usual one first.
+func tokenStates() []string { return []string{"valid", "expired", "revoked", "all"} }
+
+// States are those to choose from.
+func (p tokensPage) States() []string { return tokenStates() }
+
+// Page is the address of a page of the same list.
+func (p tokensPage) Page(cursor string) string {
+	return with(url.Values{}, "state", p.State, "cursor", cursor)
 }
 
 func listTokens(v *view) error {
 	cursor := v.QueryParam("cursor")
-	page, err := v.api.Tokens(v.Request().Context(), pageLength, cursor)
+	state := cmp.Or(v.QueryParam("state"), tokenStates()[0])
+	asked := state
+	if asked == "all" {
+		asked = ""
+	}
+	page, err := v.api.TokensIn(v.Request().Context(), asked, pageLength, cursor)
 	if err != nil {
 		return err
 	}
-	return v.render(http.StatusOK, "tokens", "tokens", "Tokens", tokensPage{page.Items, page.Next, cursor == ""})
+	return v.render(http.StatusOK, "tokens", "tokens", "Tokens", tokensPage{page.Items, state, page.Next, cursor == ""})
 }
 
 // tokenForm is the form of a token, and then the token itself, once.
@@ -72,59 +90,4 @@ func revokeToken(v *view) error {
 		return err
 	}
 	return v.to("/tokens", "token-revoked")
-}
-
-// auditPage is the audit log.
-type auditPage struct {
-	Entries []client.AuditEntry
-	Object  string
-	First   bool
-	Before  int64
-	Next    int64
-	Head    client.AuditHead
-}
-
-func listAudit(v *view) error {
-	ctx := v.Request().Context()
-	f := client.AuditFilter{Object: strings.TrimSpace(v.QueryParam("object")), Limit: pageLength}
-	if before := v.QueryParam("before"); before != "" {
-		n, err := strconv.ParseInt(before, 10, 64)
-		if err != nil || n < 1 {
-			return &client.Problem{Status: http.StatusUnprocessableEntity, Detail: fmt.Sprintf("%q is not the number of an entry.", before)}
-		}
-		f.Before = n
-	}
-	page, err := v.api.Audit(ctx, f)
-	if err != nil {
-		return err
-	}
-	p := auditPage{Entries: page.Items, Object: f.Object, First: f.Before == 0, Before: f.Before}
-	if n := len(page.Items); n == f.Limit && page.Items[n-1].Seq > 1 {
-		p.Next = page.Items[n-1].Seq
-	}
-	if p.Head, err = v.api.AuditHead(ctx); err != nil && !client.IsForbidden(err) {
-		return err
-	}
-	return v.render(http.StatusOK, "audit", "audit", "Audit", p)
-}
-
-// auditCheck is what came of checking the chain.
-type auditCheck struct {
-	Head    client.AuditHead
-	Problem string
-}
-
-func checkAudit(v *view) error {
-	head, err := v.api.VerifyAudit(v.Request().Context(), client.AuditHead{})
-	c := auditCheck{Head: head}
-	if err != nil {
-		if c.Problem = mistake(err); c.Problem == "" {
-			c.Problem = "The chain could not be checked, or it is broken: " + err.Error()
-			v.page.cfg.Log.ErrorContext(v.Request().Context(), "checking the audit log for the page", "error", err.Error())
-		}
-	}
-	if v.Request().Header.Get("HX-Request") != "true" {
-		return v.render(http.StatusOK, "auditcheck", "audit", "Audit log checked", c)
-	}
-	return v.part(http.StatusOK, "auditcheck", "checked", c)
 }

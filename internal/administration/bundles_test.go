@@ -347,6 +347,16 @@ func TestPolicyWithItsBundle(t *testing.T) {
 		_, err = s.DiffPolicy(ctx, root, "absent", nil, nil)
 		wants(t, err, ErrNotFound, "there was never a policy")
 
+		f.untouched(t, func() { // it can be tried
+			snap := must[store.Snapshot](t)(f.Try(ctx, root, []client.Operation{{Op: client.OpRollbackPolicy, Name: "strict", To: &active}}))
+			if len(snap.Bundles) != 1 || snap.Bundles[0].Sequence != 1 || len(snap.Policies) != 1 || strings.Contains(snap.Policies[0].Body, "days") {
+				t.Errorf("on trial: %+v", snap)
+			}
+			_, err := f.Try(ctx, web, []client.Operation{{Op: client.OpRollbackPolicy, Name: "strict", To: &active}})
+			wants(t, err, ErrNotYours, "strict")
+			_, err = f.Try(ctx, root, []client.Operation{{Op: client.OpRollbackPolicy, Name: "strict", SigningPolicy: anyone}})
+			mistakes(t, err, "operations[0].signing_policy: does not go with")
+		})
 		back := must[client.Policy](t)(s.RollbackPolicy(ctx, root, "strict", &active))
 		if back.Bundle != "strict" || strings.Contains(back.SigningPolicy, "days") || must[client.Bundle](t)(s.Bundle(ctx, root, "strict")).Sequence != 1 {
 			t.Errorf("rolled back: %+v", back)

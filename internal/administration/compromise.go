@@ -124,27 +124,24 @@ func endedAt(r store.SignerRow, since time.Time) store.SignerRow {
 // that there may be others.
 func (s *Service) affected(ctx context.Context, c Caller, id string, since time.Time, most, look int) (list []client.SignerVerdict, more bool, err error) {
 	list = []client.SignerVerdict{}
-	var after *store.Cursor
-	for looked := 0; looked < look; looked += maxPage {
-		page, next, err := s.store.SignerVerdicts(ctx, id, after, maxPage)
+	looked := 0
+	for v, err := range s.store.EachSignerVerdict(ctx, id) {
 		if err != nil {
 			return nil, false, err
 		}
-		for _, v := range page {
-			if v.SignedAt != nil && !v.SignedAt.After(since) || !c.Principal.Sees(imageName(v.ImageRef)) {
-				continue
-			}
-			if len(list) == most {
-				return list, true, nil
-			}
-			list = append(list, signerVerdict(v))
+		if looked == look {
+			return list, true, nil
 		}
-		if next == nil {
-			return list, false, nil
+		looked++
+		if v.SignedAt != nil && !v.SignedAt.After(since) || !c.Principal.Sees(imageName(v.ImageRef)) {
+			continue
 		}
-		after = next
+		if len(list) == most {
+			return list, true, nil
+		}
+		list = append(list, signerVerdict(v))
 	}
-	return list, true, nil
+	return list, false, nil
 }
 
 func signerVerdict(v store.SignerVerdict) client.SignerVerdict {

@@ -81,6 +81,28 @@ func (s *Service) MayDraft(ctx context.Context, c Caller, name string) (owner st
 	return row.Owner, c.ofTeam(bundleNamed(name), row.Owner)
 }
 
+// What is kept of drafts, of up to 2 MB each: so many of a team, so that none keeps
+// others from working, and so many in all, as who has no team may name any.
+const (
+	maxTeamDrafts = 100
+	maxDrafts     = 500
+)
+
+// draftRoom refuses a draft of a team that has as many as it may.
+func draftRoom(owner string) func(ofOwner, all int) error {
+	return func(ofOwner, all int) error {
+		switch {
+		case ofOwner >= maxTeamDrafts && owner == "":
+			return refuse(ErrConflict, "there are %d drafts that belong to no team, and at most %d may; discard one that nobody works on", ofOwner, maxTeamDrafts)
+		case ofOwner >= maxTeamDrafts:
+			return refuse(ErrConflict, "team %q has %d drafts, and a team may have at most %d; discard one that nobody works on", owner, ofOwner, maxTeamDrafts)
+		case all >= maxDrafts:
+			return refuse(ErrConflict, "there are %d drafts of all teams, and at most %d are kept; discard one that nobody works on, or ask another team or an administrator to", all, maxDrafts)
+		}
+		return nil
+	}
+}
+
 // PutDraft keeps a draft: a new one, where version is nil, or in place of the one of
 // that version.
 func (s *Service) PutDraft(ctx context.Context, c Caller, name string, in client.PutDraft, version *int64) (client.Draft, error) {
@@ -111,7 +133,7 @@ func (s *Service) PutDraft(ctx context.Context, c Caller, name string, in client
 	if err := c.ofTeam(draftNamed(name), row.Owner); err != nil {
 		return client.Draft{}, err
 	}
-	kept, err := s.store.PutDraft(ctx, row)
+	kept, err := s.store.PutDraft(ctx, row, draftRoom(row.Owner))
 	if err != nil {
 		return client.Draft{}, putError(err, draftNamed(name), row.Version)
 	}

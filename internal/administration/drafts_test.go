@@ -2,6 +2,8 @@ package administration
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/signet-policy/signet/client"
@@ -86,4 +88,77 @@ func TestDrafts(t *testing.T) {
 			t.Errorf("deleted, and read: %v", err)
 		}
 	})
+}
+
+// A team has room for so many drafts, however many are put at the same time, and
+// takes none from others.
+func TestDraftsOfATeamAreBounded(t *testing.T) {
+	eachStore(t, func(t *testing.T, f *fixture) {
+		ctx := t.Context()
+		as := func(team string) Caller {
+			return Caller{Principal: auth.Principal{Name: "jane", Role: auth.Author, Team: team}, From: "cli"}
+		}
+		put := func(c Caller, name string, in client.PutDraft, version *int64) error {
+			in.Files = map[string]string{"a": "b"}
+			_, err := f.PutDraft(ctx, c, name, in, version)
+			return err
+		}
+		const together = 4
+		for i := range maxTeamDrafts - 1 {
+			if err := put(as("web"), fmt.Sprintf("web-%d", i), client.PutDraft{}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refused := make(chan error, together)
+		for i := range together {
+			go func() { refused <- put(as("web"), fmt.Sprintf("last-%d", i), client.PutDraft{}, nil) }()
+		}
+		kept := 0
+		for range together {
+			err := <-refused
+			if err == nil {
+				kept++
+			} else if !errors.Is(err, ErrConflict) || err.Error() != `team "web" has 100 drafts, and a team may have at most 100; discard one that nobody works on` {
+				t.Errorf("of several at the same time: %v", err)
+			}
+		}
+		same(t, 1, kept)
+
+		if err := put(as("web"), "web-0", client.PutDraft{}, ptr(int64(1))); err != nil {
+			t.Errorf("replacing one: %v", err)
+		}
+		if err := put(as("other"), "other", client.PutDraft{}, nil); err != nil {
+			t.Errorf("of another team: %v", err)
+		}
+		if err := put(as(""), "other", client.PutDraft{Owner: "web"}, ptr(int64(1))); !errors.Is(err, ErrConflict) || !strings.HasPrefix(err.Error(), `team "web" has 100 drafts`) {
+			t.Errorf("given to a team that has as many as it may: %v", err)
+		}
+		if err := f.DeleteDraft(ctx, as("web"), "web-0", 2); err != nil {
+			t.Fatal(err)
+		}
+		if err := put(as("web"), "web-0", client.PutDraft{}, nil); err != nil {
+			t.Errorf("in place of one that was discarded: %v", err)
+		}
+	})
+}
+
+func TestDraftRoom(t *testing.T) {
+	for _, tt := range []struct {
+		owner        string
+		ofOwner, all int
+		says         string
+	}{
+		{"web", 99, 499, ""},
+		{"web", 100, 500, `team "web" has 100 drafts, and a team may have at most 100; discard one that nobody works on`},
+		{"", 100, 100, "there are 100 drafts that belong to no team, and at most 100 may; discard one that nobody works on"},
+		{"web", 0, 500, "there are 500 drafts of all teams, and at most 500 are kept; discard one that nobody works on, or ask another team or an administrator to"},
+	} {
+		got := ""
+		if err := draftRoom(tt.owner)(tt.ofOwner, tt.all); err != nil {
+			got = err.Error()
+		}
+		if got != tt.says {
+			t.Errorf("%q has %d of %d: %q, want %q", tt.owner, tt.ofOwner, tt.all, got, tt.says)
+		}
+	}
 }

@@ -2,9 +2,11 @@ package administration
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -22,7 +24,7 @@ const (
 
 // Gateways lists the images behind gateways by name; after is the last name of the
 // page before. A caller sees those of images that it may ask about.
-func (s *Service) Gateways(ctx context.Context, c Caller, limit int, after string) (client.Page[client.Gateway], error) {
+func (s *Service) Gateways(ctx context.Context, c Caller, query string, limit int, after string) (client.Page[client.Gateway], error) {
 	page := client.Page[client.Gateway]{Items: []client.Gateway{}}
 	if err := c.may(auth.Read); err != nil {
 		return page, err
@@ -36,7 +38,7 @@ func (s *Service) Gateways(ctx context.Context, c Caller, limit int, after strin
 		return page, err
 	}
 	for _, r := range rows {
-		if r.Name <= after || !s.seesGateway(c, r) {
+		if r.Name <= after || !s.seesGateway(c, r) || !gatewayHas(r, query) {
 			continue
 		}
 		if len(page.Items) == limit {
@@ -50,6 +52,14 @@ func (s *Service) Gateways(ctx context.Context, c Caller, limit int, after strin
 		page.Items = append(page.Items, g)
 	}
 	return page, nil
+}
+
+// gatewayHas looks for a text, without regard to case, in all that is said of a gateway.
+func gatewayHas(r store.GatewayRow, text string) bool {
+	text = strings.ToLower(text)
+	return slices.ContainsFunc([]string{r.Name, r.Value, r.Image, r.Note}, func(s string) bool {
+		return strings.Contains(strings.ToLower(s), text)
+	})
 }
 
 // shownGateway is a gateway together with the last verdict on what stands behind it.
@@ -219,14 +229,50 @@ func (s *Service) gatewayRow(name string, in client.PutGateway) (store.GatewayRo
 	return row, nil
 }
 
-// GatewayURL is the form in which addresses of gateways are compared: the host in
-// lower case, without a slash at the end, a query and a fragment.
+// GatewayURL is the form in which addresses of gateways are compared, so that another
+// spelling of one that is known is no gateway that nobody knows: scheme and host in
+// lower case, without the scheme's own port, the dot behind the host, "." and ".." and
+// empty segments, escapes that need not be, a slash at the end, a query and a fragment
+// (RFC 3986, 6.2). An escape of what has a meaning of its own, such as "%2F", is not
+// that: it stays part of its segment.
 func GatewayURL(address string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return "", errors.New("is no http or https address")
 	}
-	return strings.ToLower(u.Scheme) + "://" + strings.ToLower(u.Host) + strings.TrimRight(u.EscapedPath(), "/"), nil
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port := u.Port(); port != "" && port != map[string]string{"http": "80", "https": "443"}[u.Scheme] {
+		host += ":" + port
+	}
+	raw := u.RawPath // and not EscapedPath, which decodes all of it where a character had to be escaped
+	if raw == "" {
+		raw = u.EscapedPath()
+	}
+	return u.Scheme + "://" + host + strings.TrimRight(path.Clean("/"+respelled(raw)), "/"), nil
+}
+
+// respelled is a path that escapes neither more nor less than it must, in upper case
+// (RFC 3986, 6.2.2). Its escapes are whole: [url.Parse] has seen them.
+func respelled(raw string) string {
+	const unreserved, meant = "-._~", "/!$&'()*+,;=:@"
+	var out strings.Builder
+	for i := 0; i < len(raw); i++ {
+		c, escaped := raw[i], raw[i] == '%'
+		if escaped {
+			b, _ := hex.DecodeString(raw[i+1 : i+3])
+			c, i = b[0], i+2
+		}
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte(unreserved, c) >= 0, !escaped && strings.IndexByte(meant, c) >= 0:
+			out.WriteByte(c)
+		default:
+			fmt.Fprintf(&out, "%%%02X", c)
+		}
+	}
+	return out.String()
 }
 
 // DeleteGateway forgets what stands behind a gateway.
@@ -278,7 +324,8 @@ type GatewaySeed struct {
 }
 
 // SeedGateways puts the gateways of a configuration into the store; those that it
-// no longer has are removed. A server calls it when it starts.
+// no longer has are removed, and those of the API are spelled as addresses are
+// compared now. A server calls it when it starts.
 func (s *Service) SeedGateways(ctx context.Context, list []GatewaySeed) error {
 	by := store.Actor{Name: "server", From: sourceConfiguration}
 	rows := make([]store.GatewayRow, 0, len(list))
@@ -290,6 +337,7 @@ func (s *Service) SeedGateways(ctx context.Context, list []GatewaySeed) error {
 		row.Source = sourceConfiguration
 		rows = append(rows, row)
 	}
+	var old spellings
 	_, err := s.store.Change(ctx, by, "the server's configuration", func(tx *store.Tx) error {
 		all, err := tx.Gateways(ctx)
 		if err != nil {
@@ -309,6 +357,12 @@ func (s *Service) SeedGateways(ctx context.Context, list []GatewaySeed) error {
 				}
 			}
 		}
+		old = oldSpellings(all, rows)
+		for _, d := range old.dropped {
+			if err := tx.DeleteGateway(ctx, d.row.Name, d.row.Version); err != nil {
+				return err
+			}
+		}
 		if all, err = tx.Gateways(ctx); err != nil {
 			return err
 		}
@@ -324,7 +378,66 @@ func (s *Service) SeedGateways(ctx context.Context, list []GatewaySeed) error {
 				return err
 			}
 		}
+		for _, r := range old.mended { // last, so that the configuration has given up what it no longer tells
+			if _, err := tx.PutGateway(ctx, r); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	for _, d := range old.dropped {
+		s.log.Warn("a gateway was removed: its url is another spelling of one that another tells", "gateway", d.row.Name, "url", d.row.Value, "image", d.row.Image, "kept", d.by)
+	}
+	return nil
+}
+
+// spellings are what becomes of gateways that the API has kept under an address in an
+// older spelling, which is not found any more.
+type spellings struct {
+	mended  []store.GatewayRow
+	dropped []droppedGateway
+}
+
+// droppedGateway tells the same as another, by its name.
+type droppedGateway struct {
+	row store.GatewayRow
+	by  string
+}
+
+// oldSpellings gives the addresses their spelling of today. Of those that are one
+// address then, the configuration's stays, else the one that was changed last.
+func oldSpellings(all, configured []store.GatewayRow) spellings {
+	var out spellings
+	kept := map[string]store.GatewayRow{} // by address
+	for _, r := range configured {
+		if r.Kind == store.GatewayByURL {
+			kept[r.Value] = r
+		}
+	}
+	all = slices.SortedStableFunc(slices.Values(all), func(a, b store.GatewayRow) int { return b.UpdatedAt.Compare(a.UpdatedAt) })
+	for _, r := range all {
+		if r.Kind != store.GatewayByURL || r.Source != sourceAPI {
+			continue
+		}
+		normal, err := GatewayURL(r.Value)
+		if err != nil { // it is found by nothing, and an administrator sees it
+			continue
+		}
+		by, taken := kept[normal]
+		switch {
+		case taken && by.Source == sourceConfiguration && r.Value == normal: // not for its spelling: that is refused
+		case taken:
+			out.dropped = append(out.dropped, droppedGateway{r, by.Name})
+		default:
+			kept[normal] = r
+			if r.Value != normal {
+				r.Value = normal
+				out.mended = append(out.mended, r)
+			}
+		}
+	}
+	return out
 }

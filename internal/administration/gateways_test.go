@@ -2,13 +2,16 @@ package administration
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/store/storetest"
 	"github.com/signet-policy/signet/internal/verdict"
 )
@@ -36,6 +39,19 @@ func TestGateways(t *testing.T) {
 		if _, err := f.PutGateway(ctx, by, "tag", client.PutGateway{Tag: "prod", Image: strings.Replace(gatewayImage, "tools", "tag", 1)}, nil); err != nil {
 			t.Fatal(err)
 		}
+		// Who is bound to images reads of these in the audit log, too, and of no others.
+		entries := func(images ...string) (objects []string) {
+			t.Helper()
+			viewer := Caller{Principal: auth.Principal{Name: "viewer", Role: auth.Viewer, Images: images}}
+			for _, e := range must[client.Page[client.AuditEntry]](t)(f.Audit(ctx, viewer, AuditFilter{})).Items {
+				objects = append(objects, e.Object)
+			}
+			return objects
+		}
+		same(t, []string{"gateway/tag", "gateway/web", "gateway/tools"}, entries())
+		same(t, []string{"gateway/tag"}, entries("ghcr.io/org/tag"))
+		same(t, 0, len(entries("ghcr.io/other/**")))
+
 		images := func(id, url string, tags ...string) []string {
 			t.Helper()
 			got, err := f.GatewayImages(ctx, id, url, tags)
@@ -126,11 +142,17 @@ func TestGateways(t *testing.T) {
 		if v := last.LastVerdict; !strings.HasSuffix(v.ID, "02") || v.Decision != client.Deny || v.Allowed || v.Reason != "it is not signed" || v.At.IsZero() {
 			t.Errorf("the last verdict is %+v", v)
 		}
-		list, err := f.Gateways(ctx, by, 2, "")
+		list, err := f.Gateways(ctx, by, "", 2, "")
 		if err != nil || len(list.Items) != 2 || list.Next != "tools" {
 			t.Errorf("a page %+v, %v", list, err)
 		}
-		if list, err = f.Gateways(ctx, bound, 0, ""); err != nil || len(list.Items) != 0 {
+		for query, want := range map[string]int{"TOOLS.EXAMPLE": 1, "no such thing": 0, "sha256:": 100} {
+			found, err := f.Gateways(ctx, by, query, 0, "")
+			if err != nil || want < 100 && len(found.Items) != want || want == 100 && len(found.Items) < 2 {
+				t.Errorf("%q finds %+v, %v", query, found, err)
+			}
+		}
+		if list, err = f.Gateways(ctx, bound, "", 0, ""); err != nil || len(list.Items) != 0 {
 			t.Errorf("to who may not ask about them: %+v, %v", list, err)
 		}
 
@@ -167,6 +189,102 @@ func TestGateways(t *testing.T) {
 		}
 		if err := f.DeleteGateway(ctx, by, "tools", 1); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// Every spelling of an address is that address.
+func TestGatewayURL(t *testing.T) {
+	const tools = "https://tools.example.com/mcp"
+	for _, address := range []string{
+		tools, "HTTPS://Tools.Example.com/mcp/", "https://tools.example.com:443/mcp", "https://tools.example.com./mcp", "https://tools.example.com/./mcp",
+		"https://tools.example.com//mcp", "https://tools.example.com/x/../mcp", "https://tools.example.com/%6dcp", "https://tools.example.com/mcp?x=1#y", "https://u:p@tools.example.com/mcp",
+	} {
+		if got, err := GatewayURL(address); err != nil || got != tools {
+			t.Errorf("%s: %q, %v; want %s", address, got, err, tools)
+		}
+	}
+	for address, want := range map[string]string{
+		// What is escaped and means something is no other spelling of what it means.
+		"https://h/evil/..%2Fmcp": "https://h/evil/..%2Fmcp", "https://h/evil/..%2fmcp": "https://h/evil/..%2Fmcp", `https://h/evil/..\mcp`: "https://h/evil/..%5Cmcp",
+		"https://h/evil%5c..%5cmcp": "https://h/evil%5C..%5Cmcp", "https://h/evil/%2e%2E/mcp": "https://h/mcp", "https://h/evil/%2e%2e%2Fmcp": "https://h/evil/..%2Fmcp",
+		"https://h/é/..%2f..%2fmcp": "https://h/%C3%A9/..%2F..%2Fmcp", "https://h/a b/..%2Fmcp": "https://h/a%20b/..%2Fmcp", "https://h/%7euser/%41": "https://h/~user/A",
+		"https://h/a%3Fb%23c%25d": "https://h/a%3Fb%23c%25d", "https://h/a;b=c,d!e": "https://h/a;b=c,d!e", "https://h/a%3bb%21": "https://h/a%3Bb%21", "https://h/%00": "https://h/%00",
+		"http://a:80": "http://a", "http://a:443/": "http://a:443", "https://[2001:DB8::1]:443/a": "https://[2001:db8::1]/a", "https://a/b%20c": "https://a/b%20c", "https://a:8443": "https://a:8443",
+	} {
+		if got, err := GatewayURL(address); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %s", address, got, err, want)
+		}
+	}
+	for _, address := range []string{"", "tools", "ftp://a/b", "https:///a"} {
+		if got, err := GatewayURL(address); err == nil {
+			t.Errorf("%s: %q", address, got)
+		}
+	}
+}
+
+// Gateways that the API has kept under an address in an older spelling are found again
+// once a server of today has started.
+func TestOldSpellingsAreMended(t *testing.T) {
+	eachStore(t, func(t *testing.T, f *fixture) {
+		ctx := t.Context()
+		f.imageName = func(image string) (string, error) { name, _, _ := strings.Cut(image, "@"); return name, nil }
+		var log strings.Builder
+		f.log = slog.New(slog.NewTextHandler(&log, nil))
+		image := func(name string) string { return strings.Replace(gatewayImage, "tools", name, 1) }
+		kept := func(source, name, address string) {
+			t.Helper()
+			f.clock.move(time.Second)
+			row := store.GatewayRow{Name: name, Source: source, Kind: store.GatewayByURL, Value: address, Image: image(name)}
+			if _, err := f.store.Change(ctx, store.Actor{Name: "older"}, "", func(tx *store.Tx) error { _, err := tx.PutGateway(ctx, row); return err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		kept(sourceAPI, "alone", "https://alone:443/mcp")
+		kept(sourceAPI, "older-plain", "https://plain/mcp")
+		kept(sourceAPI, "newer", "https://plain:443/mcp/")
+		kept(sourceAPI, "last", "https://PLAIN/mcp")
+		kept(sourceAPI, "other", "https://other/mcp")
+		kept(sourceAPI, "older", "https://third:443/mcp")
+		kept(sourceAPI, "latest", "https://third./mcp")
+		kept(sourceAPI, "of-both", "https://configured:443/mcp")
+		kept(sourceConfiguration, "moves", "https://moved/mcp")
+		kept(sourceAPI, "comes", "https://moved:443/mcp")
+		kept(sourceAPI, "broken", "no address")
+		seed := []GatewaySeed{
+			{Name: "configured", PutGateway: client.PutGateway{URL: "https://configured/mcp", Image: image("configured")}},
+			{Name: "moves", PutGateway: client.PutGateway{URL: "https://elsewhere/mcp", Image: image("moves")}},
+		}
+		if err := f.SeedGateways(ctx, seed); err != nil {
+			t.Fatal(err)
+		}
+		have := map[string]string{}
+		for _, r := range must[[]store.GatewayRow](t)(f.store.Gateways(ctx)) {
+			have[r.Name] = r.Value
+		}
+		same(t, map[string]string{
+			"alone": "https://alone/mcp", "last": "https://plain/mcp", "other": "https://other/mcp", "latest": "https://third/mcp",
+			"configured": "https://configured/mcp", "moves": "https://elsewhere/mcp", "comes": "https://moved/mcp", "broken": "no address",
+		}, have)
+		same(t, []string{image("alone")}, must[[]string](t)(f.GatewayImages(ctx, "", "https://alone/mcp", nil)))
+		for name, by := range map[string]string{"older-plain": "last", "newer": "last", "older": "latest", "of-both": "configured"} {
+			if !strings.Contains(log.String(), "gateway="+name+" ") || !strings.Contains(log.String(), "kept="+by) {
+				t.Errorf("%s went without a word of %s:\n%s", name, by, log.String())
+			}
+			if said := must[[]store.AuditEntry](t)(f.store.Audit(ctx, store.AuditFilter{Object: "gateway/" + name, Limit: 1})); said[0].Action != "gateway.delete" || said[0].Actor != "server" {
+				t.Errorf("the audit log says of %s %+v", name, said)
+			}
+		}
+
+		before := must[verdict.Active](t)(f.store.Active(ctx))
+		if err := f.SeedGateways(ctx, seed); err != nil {
+			t.Fatal(err)
+		}
+		same(t, before, must[verdict.Active](t)(f.store.Active(ctx))) // there is nothing left to mend
+		// What the API tells in the spelling of today is refused as before.
+		seed[0].URL = "https://other/mcp"
+		if err := f.SeedGateways(ctx, seed); !errors.Is(err, ErrConflict) || !strings.Contains(err.Error(), `by the gateway "other"`) {
+			t.Errorf("what another tells: %v", err)
 		}
 	})
 }

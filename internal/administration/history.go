@@ -81,7 +81,7 @@ type policyPast struct {
 func (s *Service) policyPast(ctx context.Context, name string) (policyPast, error) {
 	past := policyPast{bundles: map[string][]store.Past[store.BundleRow]{}}
 	var err error
-	if past.documents, err = s.store.PolicyHistory(ctx, name); err != nil {
+	if past.documents, err = s.in.PolicyHistory(ctx, name); err != nil {
 		return past, err
 	}
 	if len(past.documents) == 0 {
@@ -92,7 +92,7 @@ func (s *Service) policyPast(ctx context.Context, name string) (policyPast, erro
 		if _, known := past.bundles[bundle]; known || bundle == "" {
 			continue
 		}
-		if past.bundles[bundle], err = s.store.BundleHistory(ctx, bundle); err != nil {
+		if past.bundles[bundle], err = s.in.BundleHistory(ctx, bundle); err != nil {
 			return past, err
 		}
 	}
@@ -309,7 +309,7 @@ func (s *Service) rollback(ctx context.Context, c Caller, target store.BundleRow
 			return err
 		}
 		if row.Digest != target.Digest {
-			if err := s.mayPublish(ctx, c, s.store, row); err != nil {
+			if err := s.mayPublish(ctx, c, s.in, row); err != nil {
 				return err
 			}
 			_, err := s.goBack(ctx, c, row, target, documents)

@@ -339,6 +339,25 @@ func (s *Service) RefreshKey(ctx context.Context, c Caller, id string) (client.S
 	return s.again(ctx, id)
 }
 
+// ReadKey reads the key of a reference as [Service.CreateSigner] would, so that a
+// person sees it before it is trusted. Nothing is kept.
+func (s *Service) ReadKey(ctx context.Context, c Caller, in client.ReadKey) (client.KeyRead, error) {
+	if err := c.may(auth.Administer); err != nil {
+		return client.KeyRead{}, err
+	}
+	if in.KMSKeyRef == "" {
+		return client.KeyRead{}, fieldError("kms_key_ref", "is missing")
+	}
+	if _, err := signers.ParseKMSRef(in.KMSKeyRef); err != nil {
+		return client.KeyRead{}, fieldError("kms_key_ref", "%s", err)
+	}
+	row := store.SignerRow{KMSKeyRef: in.KMSKeyRef}
+	if err := s.pin(ctx, &row); err != nil {
+		return client.KeyRead{}, err
+	}
+	return client.KeyRead{KMSKeyRef: row.KMSKeyRef, PublicKey: row.PublicKey, Fingerprints: row.Fingerprints}, nil
+}
+
 // again shows a signer as it is now.
 func (s *Service) again(ctx context.Context, id string) (client.Signer, error) {
 	r, err := s.signer(ctx, id)

@@ -93,6 +93,22 @@ func TestRotationIsAccepted(t *testing.T) {
 	})
 }
 
+// A key is read for a person to compare, with the mistakes that adding it would have,
+// and nothing is kept.
+func TestReadKey(t *testing.T) {
+	f := onSQLite(t)
+	key := newKey(t)
+	f.kms.set(vaultRef, key.PEM, nil)
+	f.untouched(t, func() {
+		want := client.KeyRead{KMSKeyRef: vaultRef, PublicKey: key.PEM, Fingerprints: []string{key.Fingerprint}}
+		same(t, want, must[client.KeyRead](t)(f.ReadKey(t.Context(), root, client.ReadKey{KMSKeyRef: vaultRef})))
+		for ref, want := range map[string]string{"": "is missing", "vault://release": `has the scheme "vault"`, "hashivault://other": "the key cannot be read"} {
+			_, err := f.ReadKey(t.Context(), root, client.ReadKey{KMSKeyRef: ref})
+			mistakes(t, err, "kms_key_ref: "+want)
+		}
+	})
+}
+
 func TestRotationIsTaken(t *testing.T) {
 	f := onSQLite(t)
 	ctx := t.Context()

@@ -146,6 +146,9 @@ func TestWhoMay(t *testing.T) {
 				return err
 			}
 		}, "RRR. RT I R"},
+		{"read a key", func() func(Caller) error {
+			return func(c Caller) error { _, err := f.ReadKey(ctx, c, client.ReadKey{KMSKeyRef: vaultRef}); return err }
+		}, "RRR. R. . R"},
 		{"refresh a key of web", func() func(Caller) error {
 			w := made(kmsSigner(name()), "web")
 			return func(c Caller) error { _, err := f.RefreshKey(ctx, c, w.ID); return err }
@@ -181,7 +184,7 @@ func TestWhoMay(t *testing.T) {
 			return func(c Caller) error { _, err := f.ExportSigners(ctx, c); return err }
 		}, ".R.. .. . R"},
 		{"list tokens", func() func(Caller) error {
-			return func(c Caller) error { _, err := f.Tokens(ctx, c, 0, ""); return err }
+			return func(c Caller) error { _, err := f.Tokens(ctx, c, "", 0, ""); return err }
 		}, ".R.. .. . R"},
 		{"read a token of web", func() func(Caller) error {
 			id := tokenOf("web")

@@ -399,6 +399,7 @@ type stored interface {
 	Root(ctx context.Context, name string) (store.RootRow, error)
 	Bundles(ctx context.Context) ([]store.BundleRow, error)
 	Bundle(ctx context.Context, name string) (store.BundleRow, error)
+	PolicyHistory(ctx context.Context, name string) ([]store.Past[store.PolicyRow], error)
 	BundleHistory(ctx context.Context, name string) ([]store.Past[store.BundleRow], error)
 	// Snapshot is everything in force; have is as for [store.Store.Snapshot].
 	Snapshot(ctx context.Context, have store.Inputs) (store.Snapshot, error)

@@ -166,8 +166,36 @@ func TestAuditLog(t *testing.T) {
 	_, err := f.Audit(ctx, root, AuditFilter{Limit: 1001})
 	mistakes(t, err, "limit: ")
 
+	// What no index has is looked for among so many entries, and goes on from there.
+	f.clock.move(5 * time.Hour)
+	later := f.clock.Now()
+	must[client.Signer](t)(f.UpdateSigner(ctx, root, w.ID, 2, []byte(`{"note": "y"}`)))
+	scan := func(filter AuditFilter) string {
+		var out []string
+		for {
+			page := must[client.Page[client.AuditEntry]](t)(f.auditPage(ctx, root, filter, 2))
+			for _, e := range page.Items {
+				out = append(out, e.Action)
+			}
+			out = append(out, "|")
+			if page.Next == "" {
+				return strings.Join(out, " ")
+			}
+			if _, err := fmt.Sscan(page.Next, &filter.Before); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	same(t, "| token.create |", scan(AuditFilter{Name: "t"}))
+	same(t, "signer.update signer.update | signer.create |", scan(AuditFilter{Action: "signer."}))
+	same(t, "signer.update | signer.update | signer.create |", scan(AuditFilter{Name: "a", Limit: 1}))
+	same(t, "signer.update |", scan(AuditFilter{Actor: root.Principal.Name, Since: later})) // what is older by far is not looked at
+	same(t, "| |", scan(AuditFilter{Actor: "nobody", Before: 1 << 40}))
+	_, err = f.Audit(ctx, root, AuditFilter{Since: later, Until: later})
+	mistakes(t, err, "until: is not after since")
+
 	head := must[client.AuditHead](t)(f.AuditHead(ctx, root))
-	same(t, int64(3), head.Seq)
+	same(t, int64(4), head.Seq)
 	same(t, head, must[client.AuditHead](t)(f.VerifyAudit(ctx, root, client.AuditHead{})))
 	same(t, head, must[client.AuditHead](t)(f.VerifyAudit(ctx, root, head)))
 	_, err = f.VerifyAudit(ctx, root, client.AuditHead{Seq: 2, Hash: strings.Repeat("1", 64)})

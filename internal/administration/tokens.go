@@ -18,7 +18,7 @@ import (
 
 // Tokens lists API tokens, the newest first: those that ended too, and for a team
 // its own only. limit is 1 to 1000, 0 means 100; after is Next of the page before.
-func (s *Service) Tokens(ctx context.Context, c Caller, limit int, after string) (client.Page[client.Token], error) {
+func (s *Service) Tokens(ctx context.Context, c Caller, state string, limit int, after string) (client.Page[client.Token], error) {
 	page := client.Page[client.Token]{Items: []client.Token{}}
 	if err := c.may(auth.Read); err != nil {
 		return page, err
@@ -26,6 +26,9 @@ func (s *Service) Tokens(ctx context.Context, c Caller, limit int, after string)
 	limit, err := pageSize(limit)
 	if err != nil {
 		return page, err
+	}
+	if states := []string{"valid", "expired", "revoked"}; state != "" && !slices.Contains(states, state) {
+		return page, fieldError("state", "%q is none of %s", state, strings.Join(states, ", "))
 	}
 	rows, err := s.store.Tokens(ctx)
 	if err != nil {
@@ -36,7 +39,7 @@ func (s *Service) Tokens(ctx context.Context, c Caller, limit int, after string)
 		switch {
 		case !begun:
 			begun = t.ID == after
-		case !c.seesToken(t):
+		case !c.seesToken(t), state != "" && tokenShown(t, s.now()).State != state:
 		case len(page.Items) == limit:
 			page.Next = page.Items[limit-1].ID
 			return page, nil

@@ -165,7 +165,7 @@ func TestTokensList(t *testing.T) {
 	pages := func(c Caller, limit int) string {
 		var out []string
 		for after := ""; ; {
-			page := must[client.Page[client.Token]](t)(f.Tokens(ctx, c, limit, after))
+			page := must[client.Page[client.Token]](t)(f.Tokens(ctx, c, "", limit, after))
 			var names []string
 			for _, w := range page.Items {
 				names = append(names, w.Name)
@@ -179,9 +179,29 @@ func TestTokensList(t *testing.T) {
 	same(t, "of-web of-web of-ops of-web of-", pages(root, 0))
 	same(t, "of-web of-web | of-ops of-web | of-", pages(root, 2))
 	same(t, "of-web of-web | of-web", pages(web, 2))
-	_, err := f.Tokens(ctx, root, 0, "made-up")
+	// Those in one state, page by page too.
+	first := must[client.Page[client.Token]](t)(f.Tokens(ctx, root, "", 1, "")).Items[0]
+	if err := f.RevokeToken(ctx, root, first.ID); err != nil {
+		t.Fatal(err)
+	}
+	inState := func(state, after string, limit int) (n int, next string) {
+		page := must[client.Page[client.Token]](t)(f.Tokens(ctx, root, state, limit, after))
+		return len(page.Items), page.Next
+	}
+	for state, want := range map[string]int{"": 5, "valid": 4, "revoked": 1, "expired": 0} {
+		if n, _ := inState(state, "", 0); n != want {
+			t.Errorf("%d tokens are %q, want %d", n, state, want)
+		}
+	}
+	n, next := inState("valid", "", 3)
+	if rest, end := inState("valid", next, 3); n != 3 || rest != 1 || end != "" {
+		t.Errorf("pages of %d and %d tokens in force, then %q", n, rest, end)
+	}
+	_, err := f.Tokens(ctx, root, "lost", 0, "")
+	mistakes(t, err, `state: "lost" is none of valid, expired, revoked`)
+	_, err = f.Tokens(ctx, root, "", 0, "made-up")
 	mistakes(t, err, "cursor: is not known")
-	_, err = f.Tokens(ctx, root, 1001, "")
+	_, err = f.Tokens(ctx, root, "", 1001, "")
 	mistakes(t, err, "limit: is 1001")
 }
 
@@ -343,7 +363,7 @@ func TestStoreIsGone(t *testing.T) {
 			return err
 		},
 		"export": func(ctx context.Context) error { _, err := f.ExportSigners(ctx, root); return err },
-		"tokens": func(ctx context.Context) error { _, err := f.Tokens(ctx, root, 0, ""); return err },
+		"tokens": func(ctx context.Context) error { _, err := f.Tokens(ctx, root, "", 0, ""); return err },
 		"token":  func(ctx context.Context) error { _, err := f.Token(ctx, root, "x"); return err },
 		"make token": func(ctx context.Context) error {
 			_, err := f.CreateToken(ctx, root, client.NewToken{Name: "a", Role: "viewer"})

@@ -176,6 +176,9 @@ func (s *Service) apply(ctx context.Context, c Caller, op client.Operation) erro
 			return err
 		}
 		return s.DeletePolicy(ctx, c, old.Name, old.Version)
+	case client.OpRollbackPolicy:
+		_, err := s.RollbackPolicy(ctx, c, op.Name, op.To)
+		return err
 	case client.OpPutTrustRoot:
 		version, err := versionOf(func() (int64, error) { r, err := s.in.Root(ctx, op.Name); return r.Version, err })
 		if err == nil {
@@ -250,6 +253,7 @@ func (s *Service) signerCalled(ctx context.Context, what string) (store.SignerRo
 var operations = map[string]struct{ takes, wants string }{
 	client.OpPutPolicy:        {"name owner signing_policy archive", "name signing_policy"},
 	client.OpDeletePolicy:     {"name", "name"},
+	client.OpRollbackPolicy:   {"name to", "name"},
 	client.OpPutSigner:        {"name signer", "signer"},
 	client.OpDisableSigner:    {"name", "name"},
 	client.OpEnableSigner:     {"name", "name"},
@@ -274,7 +278,7 @@ func checkOperation(op client.Operation) error {
 	}{
 		{"name", op.Name != ""}, {"owner", op.Owner != ""}, {"signing_policy", op.SigningPolicy != ""},
 		{"signer", len(op.Signer) > 0}, {"since", op.Since != nil}, {"trust_root", op.TrustRoot != nil},
-		{"archive", len(op.Archive) > 0},
+		{"archive", len(op.Archive) > 0}, {"to", op.To != nil},
 	} {
 		switch {
 		case !f.said && slices.Contains(strings.Fields(fields.wants), f.name):

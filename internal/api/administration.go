@@ -26,12 +26,13 @@ type Administration interface {
 	DeleteSigner(ctx context.Context, by administration.Caller, id string, version int64) error
 	CompromiseSigner(ctx context.Context, by administration.Caller, id string, c client.Compromise) (client.Compromised, error)
 	AcceptKey(ctx context.Context, by administration.Caller, id string, a client.AcceptKey) (client.Signer, error)
+	ReadKey(ctx context.Context, by administration.Caller, in client.ReadKey) (client.KeyRead, error)
 	RefreshKey(ctx context.Context, by administration.Caller, id string) (client.Signer, error)
 	SignerVerdicts(ctx context.Context, by administration.Caller, id string, limit int, after string) (client.Page[client.SignerVerdict], error)
 	ImportSigners(ctx context.Context, by administration.Caller, body []byte, opts administration.ImportOptions) (client.Imported, error)
 	ExportSigners(ctx context.Context, by administration.Caller) ([]byte, error)
 
-	Tokens(ctx context.Context, by administration.Caller, limit int, after string) (client.Page[client.Token], error)
+	Tokens(ctx context.Context, by administration.Caller, state string, limit int, after string) (client.Page[client.Token], error)
 	Token(ctx context.Context, by administration.Caller, id string) (client.Token, error)
 	CreateToken(ctx context.Context, by administration.Caller, t client.NewToken) (client.Token, error)
 	RevokeToken(ctx context.Context, by administration.Caller, id string) error
@@ -83,7 +84,7 @@ type Administration interface {
 	Unwatch(ctx context.Context, by administration.Caller, id string) error
 	WebhookKey(ctx context.Context, by administration.Caller, name string) (client.WebhookKey, error)
 
-	Gateways(ctx context.Context, by administration.Caller, limit int, after string) (client.Page[client.Gateway], error)
+	Gateways(ctx context.Context, by administration.Caller, query string, limit int, after string) (client.Page[client.Gateway], error)
 	Gateway(ctx context.Context, by administration.Caller, name string) (client.Gateway, error)
 	PutGateway(ctx context.Context, by administration.Caller, name string, g client.PutGateway, version *int64) (client.Gateway, error)
 	DeleteGateway(ctx context.Context, by administration.Caller, name string, version int64) error

@@ -48,6 +48,7 @@ func endpoints() []endpoint {
 		{"GET", v1 + "/signers/export", "", "", nil, reads, "ExportSigners", 200, "", ""},
 		{"POST", v1 + "/signers/import", mediaYAML, "a: b", nil, administers, "ImportSigners a: b {DryRun:false Replace:false}", 200, "", ""},
 		{"POST", v1 + "/signers/import?dry_run=true&replace=true", mediaJSON, "{}", nil, administers, "ImportSigners {} {DryRun:true Replace:true}", 200, "", ""},
+		{"POST", v1 + "/signers/read-key", mediaJSON, `{"kms_key_ref":"hashivault://release"}`, nil, administers, "ReadKey {KMSKeyRef:hashivault://release}", 200, "", ""},
 		{"GET", v1signer, "", "", nil, reads, "Signer 01JZ5X3F8Q0000000000000009", 200, `"3"`, ""},
 		{"PATCH", v1signer, mediaMerge, `{"note":null}`, match(`"2"`), administers, `UpdateSigner 01JZ5X3F8Q0000000000000009 2 {"note":null}`, 200, `"3"`, ""},
 		{"PATCH", v1signer, mediaJSON, `{"note":"x"}`, match(`"2"`), administers, `UpdateSigner 01JZ5X3F8Q0000000000000009 2 {"note":"x"}`, 200, `"3"`, ""},
@@ -57,7 +58,8 @@ func endpoints() []endpoint {
 		{"POST", v1signer + "/refresh-key", "", "", nil, administers, "RefreshKey 01JZ5X3F8Q0000000000000009", 200, `"3"`, ""},
 		{"GET", v1signer + "/verdicts?limit=3&cursor=x", "", "", nil, reads, "SignerVerdicts 01JZ5X3F8Q0000000000000009 3 x", 200, "", ""},
 
-		{"GET", v1 + "/tokens", "", "", nil, reads, "Tokens 50 ", 200, "", ""},
+		{"GET", v1 + "/tokens", "", "", nil, reads, "Tokens  50 ", 200, "", ""},
+		{"GET", v1 + "/tokens?state=valid&limit=2", "", "", nil, reads, "Tokens valid 2 ", 200, "", ""},
 		{"POST", v1 + "/tokens", mediaJSON, `{"name":"gateway","role":"verifier"}`, nil, administers, "CreateToken {Name:gateway Role:verifier Team: Images:[] Sources:[] ExpiresIn: ExpiresAt:<nil>}", 201, "", v1token},
 		{"GET", v1token, "", "", nil, reads, "Token aaaaaaaaaaaaaaaa", 200, "", ""},
 		{"DELETE", v1token, "", "", nil, administers, "RevokeToken aaaaaaaaaaaaaaaa", 204, "", ""},
@@ -114,14 +116,16 @@ func endpoints() []endpoint {
 		{"GET", v1 + "/webhooks/chat/key", "", "", nil, administers, "WebhookKey chat", 200, "", ""},
 
 		{"GET", v1 + "/dependencies", "", "", nil, reads, "Dependencies", 200, "", ""},
-		{"GET", v1 + "/gateways", "", "", nil, reads, "Gateways 50 ", 200, "", ""},
+		{"GET", v1 + "/gateways", "", "", nil, reads, "Gateways  50 ", 200, "", ""},
+		{"GET", v1 + "/gateways?query=tools", "", "", nil, reads, "Gateways tools 50 ", 200, "", ""},
 		{"GET", v1 + "/gateways/tools", "", "", nil, reads, "Gateway tools", 200, `"3"`, ""},
 		{"PUT", v1 + "/gateways/tools", mediaJSON, `{"gateway_id":"5f2c","image":"ghcr.io/org/tools@sha256:aa"}`, nil, administers, "PutGateway tools " + fmt.Sprintf("%+v", client.PutGateway{GatewayID: "5f2c", Image: "ghcr.io/org/tools@sha256:aa"}) + " new", 201, `"3"`, v1 + "/gateways/tools"},
 		{"PUT", v1 + "/gateways/tools", mediaJSON, `{"tag":"t","image":"ghcr.io/org/tools@sha256:aa"}`, match(`"3"`), administers, "PutGateway tools " + fmt.Sprintf("%+v", client.PutGateway{Tag: "t", Image: "ghcr.io/org/tools@sha256:aa"}) + " v3", 200, `"3"`, ""},
 		{"DELETE", v1 + "/gateways/tools", "", "", match(`"3"`), administers, "DeleteGateway tools 3", 204, "", ""},
 
-		{"GET", v1 + "/audit?object=signer/x&before=9&limit=2", "", "", nil, reads, "Audit {Object:signer/x Before:9 Limit:2}", 200, "", ""},
+		{"GET", v1 + "/audit?object=signer/x&before=9&limit=2", "", "", nil, reads, "Audit {Object:signer/x Name: Actor: Action: Since:0001-01-01 00:00:00 +0000 UTC Until:0001-01-01 00:00:00 +0000 UTC Before:9 Limit:2}", 200, "", ""},
 		{"GET", v1 + "/audit/head", "", "", nil, reads, "AuditHead", 200, "", ""},
+		{"GET", v1 + "/audit?name=n&actor=jane&action=signer.&since=2025-07-01T12:00:00Z&until=2025-07-02T12:00:00Z", "", "", nil, reads, "Audit {Object: Name:n Actor:jane Action:signer. Since:2025-07-01 12:00:00 +0000 UTC Until:2025-07-02 12:00:00 +0000 UTC Before:0 Limit:50}", 200, "", ""},
 		{"POST", v1 + "/audit/verify", mediaJSON, `{"known":{"seq":3,"hash":"h"}}`, nil, reads, "VerifyAudit {Seq:3 Hash:h}", 200, "", ""},
 		{"POST", v1 + "/secret/rotate", "", "", nil, administers, "RotateSecret", 204, "", ""},
 	}

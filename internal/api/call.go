@@ -76,6 +76,10 @@ func (s *Server) run(ec echo.Context, rt *route) {
 	switch {
 	case err == nil:
 	case gone(r, err):
+		// Who closed only their own side still reads, and would take silence for 200. It
+		// is no abort, because callers in this process would have to recover from that.
+		out = s.problemReply(c, leftEarly(), h)
+		out.write(w)
 		s.finished(c, statusClientGone, nil, err)
 		c.reset()
 		s.calls.Put(c)
@@ -91,7 +95,8 @@ func (s *Server) run(ec echo.Context, rt *route) {
 	s.calls.Put(c)
 }
 
-// gone says whether the caller went away, so that nobody reads an answer.
+// gone says whether the caller went away, or closed their side of the connection,
+// which looks alike: hardly anybody reads an answer.
 func gone(r *http.Request, err error) bool {
 	return errors.Is(err, context.Canceled) && r.Context().Err() != nil
 }

@@ -59,6 +59,8 @@ type VerdictFilter struct {
 	Image, Name string
 	Digest      string
 	Decision    verdict.Decision
+	// ReasonCode is the code of the first reason.
+	ReasonCode string
 	// Signer is a trusted signer's name, Identity who really signed.
 	Signer, Identity string
 	AssessmentID     string

@@ -18,6 +18,7 @@ import (
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/engine"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 )
 
 // fakeEvents has events that are there, and hands on those that come.
@@ -125,7 +126,7 @@ func (b *bed) listen(t *testing.T, as, query string, header ...string) *stream {
 	}
 	srv := httptest.NewUnstartedServer(b.Server)
 	srv.Config = NewHTTPServer("", b.Server)
-	srv.Config.ReadTimeout = 100 * time.Millisecond // a stream outlives it
+	srv.Config.ReadTimeout = 2 * time.Second // a stream outlives it
 	srv.Start()
 	t.Cleanup(srv.Close)
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, srv.URL+v1+"/events"+query, nil)
@@ -156,7 +157,7 @@ func (b *bed) listen(t *testing.T, as, query string, header ...string) *stream {
 // next is the next line that begins with prefix; "" at the end of the stream.
 func (s *stream) next(prefix string) string {
 	s.t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(eventually.Patience)
 	for {
 		select {
 		case line, ok := <-s.lines:
@@ -174,7 +175,7 @@ func (s *stream) next(prefix string) string {
 
 func TestStreamEvents(t *testing.T) {
 	const org, other = "registry.example/org/app", "registry.example/other/app"
-	b := boundBed(t, func(c *Config) { c.Heartbeat, c.RateLimit = 20*time.Millisecond, RateLimit{PerSecond: 1, Burst: 5} })
+	b := boundBed(t, func(c *Config) { c.Heartbeat, c.RateLimit = 100*time.Millisecond, RateLimit{PerSecond: 1, Burst: 5} })
 	b.events.past = []client.Event{anEvent("1", "flip", org), anEvent("2", "flip", other), anEvent("3", "recovered", org)}
 	s := b.listen(t, "free", "?since=2", "Last-Event-ID: 1") // the header is of where the connection was lost
 	if got := s.res.Header.Get("Content-Type"); got != mediaEvents || s.res.StatusCode != 200 {
@@ -194,7 +195,7 @@ func TestStreamEvents(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.next("data: ")), &e); err != nil || e.ID != "4" || e.Cause.Changes[0].Actor != "a" {
 		t.Errorf("%+v, %v", e, err)
 	}
-	for range 20 { // longer than the time in which a request must have been read
+	for range 25 { // longer than the time in which a request must have been read
 		s.next(": beat")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/engine"
@@ -24,10 +25,15 @@ func WithProtocols(ctx context.Context, names []string) context.Context {
 	return context.WithValue(ctx, protocolsKey{}, names)
 }
 
+// Speaks says whether the listener that a request under ctx came to has a protocol.
+func Speaks(ctx context.Context, protocol string) bool {
+	names, bound := ctx.Value(protocolsKey{}).([]string)
+	return !bound || slices.Contains(names, protocol)
+}
+
 // speaks says whether the listener that a request came to has the route.
 func (rt *route) speaks(ctx context.Context) bool {
-	names, bound := ctx.Value(protocolsKey{}).([]string)
-	return !bound || rt.protocol == "" || slices.Contains(names, rt.protocol)
+	return rt.protocol == "" || Speaks(ctx, rt.protocol)
 }
 
 // faceRoutes are the paths of the protocols beside REST.
@@ -72,13 +78,20 @@ func failure(p *problem) pep.Failure {
 
 func (s *Server) faceRequest(c *call) *pep.Request {
 	r := c.echo.Request()
+	var mu sync.Mutex
+	left := s.cfg.RateLimit.Burst - 1 // the request itself was the first
 	return &pep.Request{
 		ID: c.id, HTTP: r, Rest: rest(r, c.route.path), Begun: c.begun, Current: s.current, Ready: s.readyError,
 		Admit: func(n int) *pep.Failure {
-			if err := s.admit(c, min(n, s.cfg.RateLimit.Burst)); err != nil { // more than a whole bucket counts as one
+			mu.Lock()
+			defer mu.Unlock()
+			// More than a whole bucket counts as a whole one, or it could never be asked.
+			n = max(min(n, left), 0)
+			if err := s.admit(c, n); err != nil {
 				f := failure(asProblem(err))
 				return &f
 			}
+			left -= n
 			return nil
 		},
 	}

@@ -102,6 +102,10 @@ func (f *fakeAdministration) AcceptKey(_ context.Context, by administration.Call
 	return aSigner(), f.note(by, "AcceptKey", id, a)
 }
 
+func (f *fakeAdministration) ReadKey(_ context.Context, by administration.Caller, in client.ReadKey) (client.KeyRead, error) {
+	return client.KeyRead{KMSKeyRef: in.KMSKeyRef, PublicKey: "-----BEGIN PUBLIC KEY-----", Fingerprints: []string{"f"}}, f.note(by, "ReadKey", in)
+}
+
 func (f *fakeAdministration) RefreshKey(_ context.Context, by administration.Caller, id string) (client.Signer, error) {
 	return aSigner(), f.note(by, "RefreshKey", id)
 }
@@ -118,8 +122,8 @@ func (f *fakeAdministration) ExportSigners(_ context.Context, by administration.
 	return []byte("signing_policy: {}\n"), f.note(by, "ExportSigners")
 }
 
-func (f *fakeAdministration) Tokens(_ context.Context, by administration.Caller, limit int, after string) (client.Page[client.Token], error) {
-	return client.Page[client.Token]{Items: []client.Token{aToken()}}, f.note(by, "Tokens", limit, after)
+func (f *fakeAdministration) Tokens(_ context.Context, by administration.Caller, state string, limit int, after string) (client.Page[client.Token], error) {
+	return client.Page[client.Token]{Items: []client.Token{aToken()}}, f.note(by, "Tokens", state, limit, after)
 }
 
 func (f *fakeAdministration) Token(_ context.Context, by administration.Caller, id string) (client.Token, error) {
@@ -331,8 +335,8 @@ func aGateway() client.Gateway {
 	}
 }
 
-func (f *fakeAdministration) Gateways(_ context.Context, by administration.Caller, limit int, after string) (client.Page[client.Gateway], error) {
-	return client.Page[client.Gateway]{Items: []client.Gateway{aGateway()}}, f.note(by, "Gateways", limit, after)
+func (f *fakeAdministration) Gateways(_ context.Context, by administration.Caller, query string, limit int, after string) (client.Page[client.Gateway], error) {
+	return client.Page[client.Gateway]{Items: []client.Gateway{aGateway()}}, f.note(by, "Gateways", query, limit, after)
 }
 
 func (f *fakeAdministration) Gateway(_ context.Context, by administration.Caller, name string) (client.Gateway, error) {

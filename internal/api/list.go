@@ -20,7 +20,7 @@ func (s *Server) listVerdicts(ctx context.Context, c *call) (reply, error) {
 		Image: q.text("image", longestImage), Name: q.text("name", longestImage), Digest: q.text("digest", longestFilter),
 		Decision: verdict.Decision(q.oneOf("decision", string(verdict.Allow), string(verdict.Deny), string(verdict.Unknown))),
 		Signer:   q.text("signer", longestFilter), Identity: q.text("identity", longestIdentity), AssessmentID: q.text("assessment_id", longestAssessment),
-		Since: q.time("since"), Until: q.time("until"),
+		ReasonCode: q.text("reason_code", longestFilter), Since: q.time("since"), Until: q.time("until"),
 	}
 	if q.values.Has("digest") && f.Digest != "" && !pep.IsDigest(f.Digest) {
 		q.wrong("digest", "It is "+shown(f.Digest)+"; it should be sha256: and 64 characters of lower-case hexadecimal.")

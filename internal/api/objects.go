@@ -36,6 +36,19 @@ func listOf[T any](list func(context.Context, administration.Caller, int, string
 	}
 }
 
+// filteredList is that of a list with one filter, "" for all.
+func filteredList[T any](filter string, list func(context.Context, administration.Caller, string, int, string) (client.Page[T], error)) func(context.Context, *call, administration.Caller) (reply, error) {
+	return func(ctx context.Context, c *call, by administration.Caller) (reply, error) {
+		q := paramsOf(c)
+		value, limit, after := q.text(filter, longestFilter), q.limit(), q.cursor()
+		if err := q.problem(); err != nil {
+			return reply{}, err
+		}
+		page, err := list(ctx, by, value, limit, after)
+		return pageOf(page, err)
+	}
+}
+
 func (s *Server) createToken(ctx context.Context, c *call, by administration.Caller, req *client.NewToken) (reply, error) {
 	got, err := s.cfg.Administration.CreateToken(ctx, by, *req)
 	out, err := jsonOf(http.StatusCreated, got, err)
@@ -236,7 +249,10 @@ func (s *Server) importTrust(ctx context.Context, c *call, by administration.Cal
 // listAudit reads backwards; Next goes into before.
 func (s *Server) listAudit(ctx context.Context, c *call, by administration.Caller) (reply, error) {
 	q := paramsOf(c)
-	f := administration.AuditFilter{Object: q.text("object", longestFilter), Before: q.whole("before", 1, math.MaxInt64, 0), Limit: q.limit()}
+	f := administration.AuditFilter{
+		Object: q.text("object", longestFilter), Name: q.text("name", longestFilter), Actor: q.text("actor", longestFilter), Action: q.text("action", longestFilter),
+		Since: q.time("since"), Until: q.time("until"), Before: q.whole("before", 1, math.MaxInt64, 0), Limit: q.limit(),
+	}
 	if err := q.problem(); err != nil {
 		return reply{}, err
 	}

@@ -67,9 +67,12 @@ func (p *previews) begin(principal string) (end func(), refused *problem) {
 // postPreview answers with the whole preview, or line by line as it is found. It
 // has more time than other requests, and ends when the caller leaves.
 func (s *Server) postPreview(ctx context.Context, c *call, by administration.Caller, req *client.PreviewRequest) (reply, error) {
-	end, refused := s.previews.begin(c.principal.Name)
-	if refused != nil {
-		return reply{}, refused
+	end := func() {}
+	if !req.OnlyCheck {
+		var refused *problem
+		if end, refused = s.previews.begin(c.principal.Name); refused != nil {
+			return reply{}, refused
+		}
 	}
 	ending := end
 	defer func() {

@@ -79,14 +79,14 @@ func TestPreview(t *testing.T) {
 func TestPreviewLines(t *testing.T) {
 	b := newBed(t, nil)
 	srv := httptest.NewUnstartedServer(b.Server)
-	srv.Config.ReadTimeout, srv.Config.WriteTimeout = 100*time.Millisecond, 100*time.Millisecond
+	srv.Config.ReadTimeout, srv.Config.WriteTimeout = 2*time.Second, 2*time.Second
 	srv.Start()
 	defer srv.Close()
 	first := make(chan struct{})
 	b.previews.run = func(_ context.Context, emit func(client.PreviewLine) error) (client.Preview, error) {
 		err := emit(client.PreviewLine{Type: client.LineProgress, Progress: &client.PreviewProgress{Total: 2}})
 		<-first
-		time.Sleep(300 * time.Millisecond) // longer than the deadlines of the connection
+		time.Sleep(2500 * time.Millisecond) // longer than the deadlines of the connection
 		return aPreview(), errors.Join(err, emit(client.PreviewLine{Type: client.LineFlip, Flip: &aPreview().Flips[0]}))
 	}
 	api, err := client.New(client.Config{BaseURL: srv.URL, Token: b.tokens["author"]})
@@ -191,5 +191,22 @@ func TestPreviewTime(t *testing.T) {
 	read(t, b.do(t, b.request(t, "author", http.MethodPost, v1+"/policies/preview", aPreviewBody)), &got)
 	if got.Complete || got.Why == "" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Trying a change decides nothing again, so it neither waits for a preview nor keeps one
+// waiting.
+func TestOnlyCheckIsNoPreview(t *testing.T) {
+	b := newBed(t, nil)
+	for _, principal := range []string{"author", "admin"} {
+		if _, refused := b.Server.previews.begin(principal); refused != nil {
+			t.Fatal(refused)
+		}
+	}
+	if w := b.do(t, b.request(t, "author", http.MethodPost, v1+"/policies/preview", `{"only_check": true}`)); w.Code != http.StatusOK {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if d := cmp.Diff([]client.PreviewRequest{{OnlyCheck: true}}, b.previews.asked); d != "" {
+		t.Error(d)
 	}
 }

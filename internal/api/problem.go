@@ -86,7 +86,7 @@ var kinds = map[code]kind{
 	codeNotYours:         {http.StatusForbidden, "This belongs to others"},
 	codeOutOfScope:       {http.StatusForbidden, "The image is not among those of the token"},
 	codeNotFound:         {http.StatusNotFound, "There is no such object"},
-	codeConflict:         {http.StatusConflict, "This does not go with what is there"},
+	codeConflict:         {http.StatusConflict, "This conflicts with what is there"},
 	codeAuditDamaged:     {http.StatusConflict, "The audit log is not whole"},
 	codeStale:            {http.StatusPreconditionFailed, "It was changed meanwhile"},
 	codeNoPrecondition:   {http.StatusPreconditionRequired, "Say which version you change"},
@@ -101,7 +101,7 @@ var kinds = map[code]kind{
 	codeNotAttested:      {http.StatusConflict, "This verdict is not attested"},
 	codeMethodNotAllowed: {http.StatusMethodNotAllowed, "This path does not take this method"},
 	codeBodyTooLarge:     {http.StatusRequestEntityTooLarge, "The body is too large"},
-	codeUnsupportedMedia: {http.StatusUnsupportedMediaType, "The body is not sent as JSON"},
+	codeUnsupportedMedia: {http.StatusUnsupportedMediaType, "The body is not of a type that this path takes"},
 	codeInternal:         {http.StatusInternalServerError, "Something went wrong inside Signet"},
 	codeStoreUnavailable: {http.StatusServiceUnavailable, "The store cannot be read"},
 	codeTimeout:          {http.StatusServiceUnavailable, "The answer was not ready in time"},
@@ -149,7 +149,7 @@ func (p *problem) status() int {
 	return http.StatusInternalServerError
 }
 
-// statusClientGone is for counters and the log: nobody is there to read it.
+// statusClientGone is for counters and the log: hardly anybody is there to read it.
 const statusClientGone = 499
 
 // Waits that are asked for, in seconds.
@@ -193,6 +193,10 @@ func asProblem(err error) *problem {
 		return p
 	}
 	return &problem{code: codeInternal, detail: "Nothing was decided. The operator finds the cause in the server's log under this request id.", cause: err}
+}
+
+func leftEarly() *problem {
+	return &problem{code: codeTimeout, detail: "Your side of the connection was closed before the answer was ready. Keep it open while you wait, and ask again.", retryAfter: retryTimeout}
 }
 
 func storeUnavailable(err error) *problem {

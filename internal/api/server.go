@@ -124,7 +124,7 @@ func (s *Server) routes(registry *prometheus.Registry) []*route {
 		},
 		{
 			method: http.MethodGet, path: v1 + "/verdicts", need: auth.Read, serve: s.listVerdicts,
-			query: []string{"image", "name", "digest", "decision", "signer", "identity", "assessment_id", "since", "until", "limit", "cursor", "at"},
+			query: []string{"image", "name", "digest", "decision", "signer", "identity", "assessment_id", "reason_code", "since", "until", "limit", "cursor", "at"},
 		},
 		{method: http.MethodPost, path: v1 + "/verdicts/batch", need: auth.Verify, body: true, large: true, verdict: true, serve: withJSON(batchExample, nil, s.postBatch)},
 		{method: http.MethodGet, path: v1 + "/verdicts/:id", need: auth.Read, serve: s.getVerdict},
@@ -176,6 +176,7 @@ func (s *Server) administrationRoutes() []*route {
 		{method: http.MethodPost, path: v1 + "/signers", need: auth.Administer, body: true, serve: byJSONOver(s, client.Signer{Enabled: true}, signerExample, s.createSigner)},
 		{method: http.MethodGet, path: v1 + "/signers/export", need: auth.Read, serve: s.by(s.exportSigners)},
 		{method: http.MethodPost, path: v1 + "/signers/import", need: auth.Administer, body: true, large: true, media: document, query: []string{"dry_run", "replace"}, serve: s.by(s.importSigners)},
+		{method: http.MethodPost, path: v1 + "/signers/read-key", need: auth.Administer, body: true, serve: byJSON(s, readKeyExample, s.readKey)},
 		{method: http.MethodGet, path: v1 + "/signers/:id", need: auth.Read, serve: s.by(s.getSigner)},
 		{method: http.MethodPatch, path: v1 + "/signers/:id", need: auth.Administer, body: true, media: patch, serve: s.by(s.patchSigner)},
 		{method: http.MethodDelete, path: v1 + "/signers/:id", need: auth.Administer, serve: s.by(s.deleteSigner)},
@@ -184,7 +185,7 @@ func (s *Server) administrationRoutes() []*route {
 		{method: http.MethodPost, path: v1 + "/signers/:id/refresh-key", need: auth.Administer, serve: s.by(s.refreshKey)},
 		{method: http.MethodGet, path: v1 + "/signers/:id/verdicts", need: auth.Read, query: page, serve: s.by(s.signerVerdicts)},
 
-		{method: http.MethodGet, path: v1 + "/tokens", need: auth.Read, query: page, serve: s.by(listOf(a.Tokens))},
+		{method: http.MethodGet, path: v1 + "/tokens", need: auth.Read, query: append([]string{"state"}, page...), serve: s.by(filteredList("state", a.Tokens))},
 		{method: http.MethodPost, path: v1 + "/tokens", need: auth.Administer, body: true, serve: byJSON(s, tokenExample, s.createToken)},
 		{method: http.MethodGet, path: v1 + "/tokens/:id", need: auth.Read, serve: s.by(s.getToken)},
 		{method: http.MethodDelete, path: v1 + "/tokens/:id", need: auth.Administer, serve: s.by(s.revokeToken)},
@@ -227,12 +228,12 @@ func (s *Server) administrationRoutes() []*route {
 		{method: http.MethodDelete, path: v1 + "/watch/:id", need: auth.Policy, serve: s.by(s.deleteWatched)},
 		{method: http.MethodGet, path: v1 + "/webhooks/:name/key", need: auth.Administer, serve: s.by(s.webhookKey)},
 
-		{method: http.MethodGet, path: v1 + "/gateways", need: auth.Read, query: page, serve: s.by(listOf(a.Gateways))},
+		{method: http.MethodGet, path: v1 + "/gateways", need: auth.Read, query: append([]string{"query"}, page...), serve: s.by(filteredList("query", a.Gateways))},
 		{method: http.MethodGet, path: v1 + "/gateways/:name", need: auth.Read, serve: s.by(s.getGateway)},
 		{method: http.MethodPut, path: v1 + "/gateways/:name", need: auth.Administer, body: true, serve: byJSON(s, gatewayExample, s.putGateway)},
 		{method: http.MethodDelete, path: v1 + "/gateways/:name", need: auth.Administer, serve: s.by(s.deleteGateway)},
 
-		{method: http.MethodGet, path: v1 + "/audit", need: auth.Read, query: []string{"object", "before", "limit"}, serve: s.by(s.listAudit)},
+		{method: http.MethodGet, path: v1 + "/audit", need: auth.Read, query: []string{"object", "name", "actor", "action", "since", "until", "before", "limit"}, serve: s.by(s.listAudit)},
 		{method: http.MethodGet, path: v1 + "/audit/head", need: auth.Read, serve: s.by(s.auditHead)},
 		{method: http.MethodPost, path: v1 + "/audit/verify", need: auth.Read, body: true, serve: byJSON(s, verifyAuditExample, s.verifyAudit)},
 		{method: http.MethodPost, path: v1 + "/secret/rotate", need: auth.Administer, serve: s.by(s.rotateSecret)},

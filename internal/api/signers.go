@@ -11,6 +11,7 @@ import (
 const (
 	signerExample     = `{"name": "ci", "type": "keyless", "issuer": "https://accounts.google.com", "subject": "builder@example.com", "enabled": true}`
 	compromiseExample = `{"since": "2025-07-01T12:00:00Z", "why": "the key was copied"}`
+	readKeyExample    = `{"kms_key_ref": "gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k"}`
 	acceptExample     = `{"fingerprint": "<SHA-256 of the pending key>"}`
 )
 
@@ -65,6 +66,11 @@ func (s *Server) compromiseSigner(ctx context.Context, c *call, by administratio
 func (s *Server) acceptKey(ctx context.Context, c *call, by administration.Caller, req *client.AcceptKey) (reply, error) {
 	got, err := s.cfg.Administration.AcceptKey(ctx, by, c.echo.Param("id"), *req)
 	return versioned(http.StatusOK, got, got.Version, err)
+}
+
+func (s *Server) readKey(ctx context.Context, _ *call, by administration.Caller, req *client.ReadKey) (reply, error) {
+	got, err := s.cfg.Administration.ReadKey(ctx, by, *req)
+	return jsonOf(http.StatusOK, got, err)
 }
 
 func (s *Server) refreshKey(ctx context.Context, c *call, by administration.Caller) (reply, error) {

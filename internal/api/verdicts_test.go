@@ -1,10 +1,14 @@
 package api
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -291,11 +295,46 @@ func TestThreat57CallerLeaves(t *testing.T) {
 	}
 	r := b.request(t, "verifier", http.MethodPost, verdictsPath, `{"image":"nginx"}`).WithContext(ctx)
 	w := recorded(b, r)
-	if w.Body.Len() != 0 {
-		t.Errorf("status %d, body %s; want nothing", w.Code, w.Body)
+	if p := problemOf(w); w.Code != http.StatusServiceUnavailable || p.Code != codeTimeout || p.Decision != "unknown" || p.Allowed == nil || *p.Allowed {
+		t.Errorf("status %d, body %s", w.Code, w.Body)
 	}
 	if got := b.metric(t, "signet_problems_total"); got != 0 {
 		t.Errorf("%v problems counted, want 0", got)
+	}
+}
+
+// Who closes only their side while they wait reads on, and is never sent 200.
+func TestCallerHalfCloses(t *testing.T) {
+	b := newBed(t, nil)
+	began := make(chan struct{})
+	b.decider.decide = func(ctx context.Context, _ *engine.State, _ engine.Request) (engine.Answer, error) {
+		close(began)
+		<-ctx.Done()
+		return engine.Answer{}, ctx.Err()
+	}
+	srv := httptest.NewServer(b)
+	defer srv.Close()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	r := b.request(t, "verifier", http.MethodPost, verdictsPath, `{"image":"nginx"}`)
+	if err := r.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(conn), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var p problemBody
+	if err := json.NewDecoder(res.Body).Decode(&p); err != nil || res.StatusCode != http.StatusServiceUnavailable || p.Code != codeTimeout || p.Decision != "unknown" || p.Allowed == nil || *p.Allowed {
+		t.Errorf("status %d, %+v, %v", res.StatusCode, p, err)
 	}
 }
 

@@ -98,14 +98,36 @@ func (ts *Tokens) Principal(id string, from netip.Addr, now time.Time) (Principa
 	return t.principal(from, now)
 }
 
-// principal is whom the token stands for while it is good.
-func (t known) principal(from netip.Addr, now time.Time) (Principal, error) {
+// Good says whether a token that was presented before counts as of now: for what it
+// began, and goes on without it. Its errors are [ErrUnknown], [ErrRevoked] and
+// [ErrExpired].
+func (ts *Tokens) Good(id string, now time.Time) error {
+	if ts == nil {
+		return ErrUnknown
+	}
+	t, found := ts.byID[id]
+	if !found {
+		return ErrUnknown
+	}
+	return t.good(now)
+}
+
+func (t known) good(now time.Time) error {
 	switch {
 	case t.RevokedAt != nil:
-		return Principal{}, ErrRevoked
+		return ErrRevoked
 	case !now.Before(t.ExpiresAt):
-		return Principal{}, ErrExpired
-	case !within(t.Sources, from):
+		return ErrExpired
+	}
+	return nil
+}
+
+// principal is whom the token stands for while it is good.
+func (t known) principal(from netip.Addr, now time.Time) (Principal, error) {
+	if err := t.good(now); err != nil {
+		return Principal{}, err
+	}
+	if !within(t.Sources, from) {
 		return Principal{}, ErrSource
 	}
 	return Principal{

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	// A goroutine of the library that waits for a server to come back looks once a
 	// second whether its pool was closed, longer than goleak waits.
 	leak := goleak.Find()
-	for end := time.Now().Add(10 * time.Second); leak != nil && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); leak != nil && time.Now().Before(end); {
 		leak = goleak.Find()
 	}
 	if code == 0 && leak != nil {

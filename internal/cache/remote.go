@@ -42,7 +42,8 @@ type remote struct {
 
 	jobs    chan job
 	queued  atomic.Int64  // bytes in jobs
-	stop    chan struct{} // closed by close: write what is left
+	stop    chan struct{} // closed by close: write what is left, for at most drain
+	drain   time.Duration
 	working context.Context
 	abort   context.CancelFunc // ends working: leave what is left
 	worker  sync.WaitGroup
@@ -83,8 +84,8 @@ func newRemote(cfg Config) (*remote, error) {
 	r := &remote{
 		client: client, timeout: rc.Timeout, prefix: fmt.Sprintf("%s%d:", rc.Prefix, formatVersion),
 		purposes: cfg.Remote, build: cfg.Build, maxValue: cfg.MaxRemoteValue,
-		breaker: breaker{log: cfg.Log, pause: breakerPause},
-		jobs:    make(chan job, queueLength), stop: make(chan struct{}),
+		breaker: breaker{log: cfg.Log, pause: breakerPause}, drain: drainTime,
+		jobs: make(chan job, queueLength), stop: make(chan struct{}),
 	}
 	r.working, r.abort = context.WithCancel(context.Background())
 	r.secret.Store(&cfg.Key)
@@ -333,7 +334,7 @@ func (r *remote) enter() bool {
 	return true
 }
 
-// close writes what is queued, for at most drainTime and the round trip that is then
+// close writes what is queued, for at most drain and the round trip that is then
 // under way, and lets the server go.
 func (r *remote) close() {
 	r.closing.Lock()
@@ -344,7 +345,7 @@ func (r *remote) close() {
 		return
 	}
 	close(r.stop)
-	late := time.AfterFunc(drainTime, r.abort)
+	late := time.AfterFunc(r.drain, r.abort)
 	r.worker.Wait()
 	late.Stop()
 	r.abort()

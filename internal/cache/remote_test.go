@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/testkit/redistest"
 )
 
@@ -66,20 +67,10 @@ func raw(t testing.TB, url string) *redis.Client {
 	return client
 }
 
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatal("waited in vain until " + what)
-}
-
 // settled waits until what was put has gone one way or the other.
 func settled(t testing.TB, c *Cache, n uint64) {
 	t.Helper()
-	eventually(t, "everything put has been written", func() bool {
+	eventually.Holds(t, "everything put has been written", func() bool {
 		st := c.Stats().Redis
 		return st.Written+st.Dropped+st.Errors >= n
 	})
@@ -316,7 +307,7 @@ func TestCallersShareALookup(t *testing.T) {
 		_, _, _, ok := b.Get(leaving, "answer", sum(1), time.Now())
 		first <- ok
 	}()
-	eventually(t, "the first has asked", func() bool { return b.Stats().Misses == 1 })
+	eventually.Holds(t, "the first has asked", func() bool { return b.Stats().Misses == 1 })
 	var wg sync.WaitGroup
 	var hits atomic.Int64
 	const others = 100
@@ -327,7 +318,7 @@ func TestCallersShareALookup(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "all have asked", func() bool { return b.Stats().Misses == 1+others })
+	eventually.Holds(t, "all have asked", func() bool { return b.Stats().Misses == 1+others })
 	leave()
 	if <-first {
 		t.Error("the caller who left got a value from a server that hangs")
@@ -337,8 +328,9 @@ func TestCallersShareALookup(t *testing.T) {
 	if hits.Load() != others {
 		t.Errorf("%d of %d got the value", hits.Load(), others)
 	}
-	if st := b.Stats().Redis; st.Hits != 1 || st.Errors != 0 {
-		t.Errorf("%d hits in Redis and %d errors, want one call for all", st.Hits, st.Errors)
+	// One who has missed, and comes to the call when it has ended, makes another.
+	if st := b.Stats().Redis; st.Hits < 1 || st.Hits > others/10 || st.Errors != 0 {
+		t.Errorf("%d hits in Redis and %d errors, want one call for all, or for nearly all", st.Hits, st.Errors)
 	}
 }
 
@@ -389,13 +381,13 @@ func TestRedisFailsUnderLoad(t *testing.T) {
 	goesOn := func(t *testing.T) {
 		t.Helper()
 		n := asked.Load()
-		eventually(t, "callers got on", func() bool { return asked.Load() > n+100 })
+		eventually.Holds(t, "callers got on", func() bool { return asked.Load() > n+100 })
 	}
 	serves := func(t *testing.T) {
 		t.Helper()
 		for _, c := range replicas {
 			hits, written := c.Stats().Redis.Hits, c.Stats().Redis.Written
-			eventually(t, "Redis serves again", func() bool {
+			eventually.Holds(t, "Redis serves again", func() bool {
 				st := c.Stats().Redis
 				return st.Hits > hits && st.Written > written && st.Breaker == "closed"
 			})
@@ -404,7 +396,7 @@ func TestRedisFailsUnderLoad(t *testing.T) {
 	open := func(t *testing.T) {
 		t.Helper()
 		for _, c := range replicas {
-			eventually(t, "the breaker is open, and lookups are skipped", func() bool {
+			eventually.Holds(t, "the breaker is open, and lookups are skipped", func() bool {
 				st := c.Stats().Redis
 				return st.Breaker != "closed" && st.Skipped > 0
 			})
@@ -423,9 +415,9 @@ func TestRedisFailsUnderLoad(t *testing.T) {
 			srv.Do("config", "set", "maxmemory", "1")
 			for _, c := range replicas {
 				errs := c.Stats().Redis.Errors
-				eventually(t, "writes are refused", func() bool { return c.Stats().Redis.Errors > errs })
+				eventually.Holds(t, "writes are refused", func() bool { return c.Stats().Redis.Errors > errs })
 				hits := c.Stats().Redis.Hits
-				eventually(t, "it is still read", func() bool { return c.Stats().Redis.Hits > hits })
+				eventually.Holds(t, "it is still read", func() bool { return c.Stats().Redis.Hits > hits })
 			}
 			srv.Do("config", "set", "maxmemory", "0")
 		}},
@@ -483,7 +475,6 @@ func TestRedisIsDownAtTheStart(t *testing.T) { // threat 55
 	srv.Kill()
 	var log bytes.Buffer
 	c := newShared(t, RedisConfig{URL: srv.URL()}, func(cfg *Config) { cfg.Log = slog.New(slog.NewTextHandler(&log, nil)) })
-	c.remote.breaker.pause = 10 * time.Millisecond
 	for i := range breakerLimit + 1 {
 		if err := c.Ping(ctx); err == nil || !strings.Contains(err.Error(), "redis: ") {
 			t.Errorf("ping %d of a server that is down: %v", i, err)
@@ -493,7 +484,7 @@ func TestRedisIsDownAtTheStart(t *testing.T) { // threat 55
 		t.Errorf("the breaker is %s", st.Breaker)
 	}
 	c.Put(ctx, "answer", sum(1), []byte("allow"), soon())
-	eventually(t, "the value was dropped", func() bool { return c.Stats().Redis.Dropped == 1 })
+	eventually.Holds(t, "the value was dropped", func() bool { return c.Stats().Redis.Dropped == 1 })
 	if _, _, tier, ok := c.Get(ctx, "answer", sum(1), time.Now()); !ok || tier != Memory {
 		t.Errorf("memory does not answer: %q, %v", tier, ok)
 	}
@@ -604,6 +595,7 @@ func TestQueueIsBounded(t *testing.T) { // threat 55
 func TestCloseWritesWhatIsQueued(t *testing.T) {
 	rc := given(t)
 	c := newShared(t, rc)
+	c.remote.drain = time.Minute
 	const n = 500
 	for i := range n {
 		c.Put(ctx, "answer", sum(i), []byte("allow"), soon())
@@ -700,11 +692,11 @@ func TestUsers(t *testing.T) {
 		srv.Do("acl", "setuser", "signet", "resetpass", ">second")
 		srv.Do("client", "kill", "user", "signet")
 		for _, c := range []*Cache{a, b} {
-			eventually(t, "the old password is refused", func() bool { return c.Ping(ctx) != nil })
+			eventually.Holds(t, "the old password is refused", func() bool { return c.Ping(ctx) != nil })
 		}
 		write("second")
 		for _, c := range []*Cache{a, b} {
-			eventually(t, "the new password is used", func() bool { return c.Ping(ctx) == nil })
+			eventually.Holds(t, "the new password is used", func() bool { return c.Ping(ctx) == nil })
 		}
 		b.Clear()
 		if _, _, tier, ok := b.Get(ctx, "answer", sum(1), time.Now()); !ok || tier != Redis {
@@ -712,7 +704,7 @@ func TestUsers(t *testing.T) {
 		}
 		write("")
 		srv.Do("client", "kill", "user", "signet")
-		eventually(t, "an empty file is an error", func() bool { err := a.Ping(ctx); return err != nil && strings.Contains(err.Error(), "is empty") })
+		eventually.Holds(t, "an empty file is an error", func() bool { err := a.Ping(ctx); return err != nil && strings.Contains(err.Error(), "is empty") })
 	})
 	for _, tt := range []struct {
 		name string
@@ -729,7 +721,7 @@ func TestUsers(t *testing.T) {
 			if _, _, _, ok := c.Get(ctx, "answer", sum(1), time.Now()); ok {
 				t.Error("a hit")
 			}
-			eventually(t, "both calls are counted as errors", func() bool { return c.Stats().Redis.Errors == 2 })
+			eventually.Holds(t, "both calls are counted as errors", func() bool { return c.Stats().Redis.Errors == 2 })
 		})
 	}
 }
@@ -744,7 +736,7 @@ func TestSentinel(t *testing.T) {
 		got, _, tier, ok := b.Get(ctx, "answer", sum(1000), time.Now())
 		return ok && tier == Redis && string(got) == "after the failover"
 	}
-	eventually(t, "the replica has taken over", value)
+	eventually.Holds(t, "the replica has taken over", value)
 	if role := r.Replica.Do("role"); !strings.HasPrefix(role, "master") {
 		t.Errorf("the replica's role is %s", role)
 	}

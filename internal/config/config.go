@@ -151,8 +151,48 @@ func (f *File) decode(body []byte) error {
 
 // unknownField is compiled when it is needed: starting costs every command.
 var unknownField = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^line (\d+): field (\S+) not found in type config\.(\w+)$`)
+	return regexp.MustCompile(`^line (\d+): field (\S+) not found in type \w+\.(\w+)$`)
 })
+
+var wrongKind = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile("^line (\\d+): cannot unmarshal !!(\\w+)( `.*`)? into (\\S+)$")
+})
+
+// yamlKind is what a YAML tag stands for.
+func yamlKind(tag string) string {
+	switch tag {
+	case "seq":
+		return "a list"
+	case "map":
+		return "a mapping"
+	case "str":
+		return "the text"
+	case "bool":
+		return "the truth value"
+	case "int", "float":
+		return "the number"
+	default:
+		return "the " + tag
+	}
+}
+
+// goKind is what a person writes for a type of ours.
+func goKind(name string) string {
+	switch {
+	case strings.HasPrefix(name, "[]"):
+		return "a list (- item)"
+	case strings.HasPrefix(name, "map["), strings.Contains(name, "."):
+		return "a mapping (name: value)"
+	case name == "bool":
+		return "true or false"
+	case strings.HasPrefix(name, "int"), strings.HasPrefix(name, "uint"):
+		return "a whole number"
+	case strings.HasPrefix(name, "float"):
+		return "a number"
+	default:
+		return "a text"
+	}
+}
 
 // readable puts the YAML library's errors into words for people.
 func readable(err error) error {
@@ -168,6 +208,8 @@ func readable(err error) error {
 				where = "this section has"
 			}
 			line = fmt.Sprintf("line %s: %s: %s no such field", m[1], m[2], where)
+		} else if m := wrongKind().FindStringSubmatch(line); m != nil {
+			line = fmt.Sprintf("line %s: is %s%s; it must be %s", m[1], yamlKind(m[2]), m[3], goKind(m[4]))
 		}
 		out = append(out, errors.New(line))
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,13 @@ func TestFilesThatAreRefused(t *testing.T) {
 		name, body string
 		says       []string
 	}{
+		{"unknown limit", "limits: {max_things: 1}\n", []string{"line 1: max_things: this section has no such field"}},
+		{"a list for a mapping", "registries:\n  - {host: a}\n", []string{"line 2: is a list; it must be a mapping (name: value)"}},
+		{"a word for a truth value", "offline: maybe\n", []string{"line 1: is the text `maybe`; it must be true or false"}},
+		{"a number for a section", "limits: 7\n", []string{"line 1: is the number `7`; it must be a mapping"}},
+		{"a mapping for a list", "trusted_proxies: {a: b}\n", []string{"line 1: is a mapping; it must be a list"}},
+		{"a list for a text", "listen: [a]\n", []string{"line 1: is a list; it must be a text"}},
+		{"a truth value for a number", "limits: {bundle_bytes: true}\n", []string{"line 1: is the truth value `true`; it must be a whole number"}},
 		{"unknown field", "listen: 127.0.0.1:1\nlisten_adress: x\n", []string{"line 2", "listen_adress", "no such field"}},
 		{"unknown field deep", "log: {colour: red}\n", []string{"line 1", "colour"}},
 		{"duplicate key", "offline: true\noffline: false\n", []string{"line 2", "offline"}},
@@ -152,11 +160,13 @@ func TestFilesThatAreRefused(t *testing.T) {
 		{"authentication of nobody", "listeners: [{address: \"127.0.0.1:1\", authentication: trust, protocols: [rest]}]\n", []string{"none of token, mtls, socket, none_on_loopback"}},
 		{"client names without certificates", "listeners: [{address: \"127.0.0.1:1\", authentication: token, protocols: [rest], client_names: [a]}]\n", []string{"client_names", "mtls"}},
 		{"proxy that is no network", "trusted_proxies: [10.0.0.1/8]\n", []string{"trusted_proxies[0]", "10.0.0.0/8"}},
+		{"people of no images", "page: {oidc: {issuer: \"https://i.test\", client_id: a, redirect_url: \"https://s.test/admin/security/signing/login/oidc/callback\", roles: [{group: a, role: verifier, images: []}]}}\n", []string{"page.oidc.roles[0].images", "empty list"}},
 		{"no registry at all", "allow_registries: []\n", []string{"allow_registries", "empty list"}},
 		{"a root for no image", "trust_roots: [{name: a, path: b, images: []}]\n", []string{"trust_roots[0].images", "empty list"}},
 		{"a principal for no image", "listeners: [{address: \"unix:/run/a.sock\", authentication: socket, protocols: [rest], principal: {name: a, role: viewer, images: []}}]\n", []string{"listeners[0].principal.images"}},
 		{"no client at all", "listeners: [{address: \"0.0.0.0:1\", authentication: mtls, protocols: [rest], client_names: [], tls: {cert_file: a, key_file: b, client_ca_file: c}, principal: {name: a, role: viewer}}]\n", []string{"listeners[0].client_names"}},
 		{"a repository with a password", "trust_roots: [{name: a, tuf: \"https://u:secret@tuf.test\", tuf_root: b}]\n", []string{"trust_roots[0].tuf", "user name"}},
+		{"a word for a rate", "rate_limit: {per_second: fast}\n", []string{"line 1: is the text `fast`; it must be a number"}},
 		{"a rate that is no number", "rate_limit: {per_second: .nan}\n", []string{"rate_limit"}},
 		{"a rate without end", "rate_limit: {per_second: .inf}\n", []string{"rate_limit"}},
 		{"negative rate", "rate_limit: {per_second: -1}\n", []string{"rate_limit"}},
@@ -302,6 +312,26 @@ func TestReference(t *testing.T) {
 	for _, field := range []string{"`listen`", "`listeners[].principal.role`", "`registries.HOST.mirrors[].host`", "`limits.request_timeout`", "`cache.redis.sentinel_master`", "`database.url`"} {
 		if !strings.Contains(Reference(), "| "+field+" |") {
 			t.Errorf("the reference has no %s", field)
+		}
+	}
+}
+
+// Every variable that is read stands in a tag, and every tag is read.
+func TestVariables(t *testing.T) {
+	want := []string{
+		"SIGNET_ACTIVE_GRACE", "SIGNET_DATABASE_URL", "SIGNET_DATABASE_URL_FILE", "SIGNET_DATA_DIR", "SIGNET_DECISION_MAX_AGE", "SIGNET_EXTERNAL_URL", "SIGNET_LISTEN",
+		"SIGNET_LOG_FORMAT", "SIGNET_LOG_LEVEL", "SIGNET_MAX_STALENESS", "SIGNET_NETWORK_PROXY", "SIGNET_OFFLINE", "SIGNET_POLICY_FILE", "SIGNET_REDIS_URL", "SIGNET_SECRET_FILE",
+	}
+	if got := slices.Sorted(slices.Values(Variables())); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	read := map[string]bool{}
+	if _, err := Load("", "", func(name string) string { read[name] = true; return "" }); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range want {
+		if !read[name] {
+			t.Errorf("%s is never read", name)
 		}
 	}
 }

@@ -317,7 +317,8 @@ type Mirror struct {
 
 // Network is about connections that we open.
 type Network struct {
-	// Proxy is used for registries; the environment's proxies are ignored.
+	// Proxy is used for registries, TUF, policy bundles, webhooks and the OIDC provider;
+	// the environment's proxies are ignored there.
 	Proxy string `yaml:"proxy" env:"SIGNET_NETWORK_PROXY"`
 	// CAFiles are trusted beside the system's, for every registry.
 	CAFiles []string `yaml:"ca_files"`

@@ -111,7 +111,8 @@ func (o *PageOIDC) check(p *problems) {
 			p.bad(at+".group", "is missing")
 		}
 		checkRoleName(p, at+".role", r.Role)
-		if r.Team != "" && len(r.Images) == 0 && (r.Role == "author" || r.Role == "admin") {
+		p.notEmpty(at+".images", r.Images)
+		if r.Team != "" && r.Images == nil && (r.Role == "author" || r.Role == "admin") {
 			p.bad(at+".images", "are missing; a team's %s makes what is trusted for these images alone, so name them, or ** for every image", r.Role)
 		}
 	}

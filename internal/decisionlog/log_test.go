@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 )
 
 // verdictBody is a verdict as the engine encodes it, with a line break at its end.
@@ -58,16 +60,6 @@ func closeLog(t *testing.T, l *Log) {
 	defer cancel()
 	if err := l.Close(ctx); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// eventually polls until ok.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("after 20 s: not %s", what)
-		}
 	}
 }
 
@@ -156,7 +148,7 @@ func TestRotation(t *testing.T) {
 	l := newLog(t, Config{File: &FileConfig{Path: path, MaxSize: 1500, MaxFiles: 2}})
 	for i := range 8 { // two lines fit
 		l.Decided(decided(i))
-		eventually(t, "written", func() bool {
+		eventually.Holds(t, "written", func() bool {
 			body, _ := os.ReadFile(path)
 			return bytes.Contains(body, verdictBody(i)[:34])
 		})
@@ -197,7 +189,7 @@ func TestRotationByAge(t *testing.T) {
 		t.Fatalf("%d lines in the file, want 2: it is not that old", n)
 	}
 	newLog(t, Config{File: &FileConfig{Path: path, MaxAge: time.Hour}}) // without any event
-	eventually(t, "rotated", func() bool {
+	eventually.Holds(t, "rotated", func() bool {
 		entries, err := os.ReadDir(dir)
 		return err == nil && len(entries) == 2
 	})
@@ -208,7 +200,7 @@ func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "decisions.jsonl")
 	l := newLog(t, Config{File: &FileConfig{Path: path}})
 	l.Decided(decided(1))
-	eventually(t, "written", func() bool { info, err := os.Stat(path); return err == nil && info.Size() > 0 })
+	eventually.Holds(t, "written", func() bool { info, err := os.Stat(path); return err == nil && info.Size() > 0 })
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +241,7 @@ func TestFullDisk(t *testing.T) {
 	for i := range 3 {
 		l.Decided(decided(i))
 	}
-	eventually(t, "counted", func() bool { return l.Dropped(DroppedFile) == 3 })
+	eventually.Holds(t, "counted", func() bool { return l.Dropped(DroppedFile) == 3 })
 	if err := l.Healthy(); err == nil || !strings.Contains(err.Error(), "no space left") || !strings.Contains(err.Error(), "3 events were dropped") {
 		t.Errorf("healthy: %v", err)
 	}
@@ -417,7 +409,7 @@ func TestUpload(t *testing.T) {
 		l.Decided(decided(i))
 		want = append(want, decidedID(i))
 	}
-	eventually(t, "all sent", func() bool { return len(e.ids()) == len(want) })
+	eventually.Holds(t, "all sent", func() bool { return len(e.ids()) == len(want) })
 	got := e.ids()
 	slices.Sort(got) // a chunk that failed goes to the end
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -432,7 +424,7 @@ func TestUpload(t *testing.T) {
 	if _, ok := e.events[0]["type"]; ok {
 		t.Error("what goes over HTTP is an EventV1, which has no type")
 	}
-	eventually(t, "healthy", func() bool { return l.Healthy() == nil })
+	eventually.Holds(t, "healthy", func() bool { return l.Healthy() == nil })
 }
 
 // An endpoint that is slow or away holds up nobody: the oldest chunks are dropped,
@@ -447,12 +439,12 @@ func TestUploadAway(t *testing.T) {
 	for i := range 500 {
 		l.Decided(decided(i))
 	}
-	eventually(t, "dropped", func() bool { return l.Dropped(DroppedUpload) > 0 })
-	eventually(t, "shown", func() bool {
+	eventually.Holds(t, "dropped", func() bool { return l.Dropped(DroppedUpload) > 0 })
+	eventually.Holds(t, "shown", func() bool {
 		err := l.Healthy()
 		return err != nil && strings.Contains(err.Error(), "http: ") && strings.Contains(err.Error(), DroppedUpload)
 	})
-	eventually(t, "in the file", func() bool {
+	eventually.Holds(t, "in the file", func() bool {
 		body, _ := os.ReadFile(path)
 		return bytes.Count(body, []byte{'\n'}) == 500
 	})
@@ -460,7 +452,7 @@ func TestUploadAway(t *testing.T) {
 	close(e.hang)
 	e.hang = nil
 	e.mu.Unlock()
-	eventually(t, "the rest is sent", func() bool { return int64(len(e.ids()))+l.Dropped(DroppedUpload) >= 500 })
+	eventually.Holds(t, "the rest is sent", func() bool { return int64(len(e.ids()))+l.Dropped(DroppedUpload) >= 500 })
 }
 
 // The end of a server sends what waits, and waits no longer than it may.
@@ -479,7 +471,7 @@ func TestClose(t *testing.T) {
 	l = newLog(t, Config{HTTP: &HTTPConfig{URL: e.URL, MinDelay: time.Hour, MaxDelay: time.Hour}})
 	l.Decided(decided(1))
 	l.Decided(decided(2))
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	if err := l.Close(ctx); err == nil || !strings.Contains(err.Error(), "2 events were not sent") {
 		t.Errorf("close: %v", err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
+	"github.com/signet-policy/signet/internal/testkit/eventually"
+	"github.com/signet-policy/signet/internal/testkit/freeport"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
 	"github.com/signet-policy/signet/internal/testkit/require"
 )
@@ -340,12 +341,10 @@ func TestOPADownloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	pushed := mustPush(t, config(reg, "v1"), string(packed), "r1")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	_ = l.Close()
 	cmd := exec.CommandContext(t.Context(), opa, "run", "--server", "--addr", addr, "--disable-telemetry",
 		"--set", "services.registry.url="+reg.URL(), "--set", "services.registry.type=oci",
 		"--set", "bundles.signing.service=registry", "--set", "bundles.signing.resource="+reg.Image("org/policy", "v1"),
@@ -357,18 +356,16 @@ func TestOPADownloads(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	if !eventually.Comes(50*time.Millisecond, func() bool {
 		res, err := client.Get("http://" + addr + "/v1/data/signing/verdict")
-		if err == nil {
-			body, _ := readAll(res.Body, 1000)
-			_ = res.Body.Close()
-			if strings.Contains(string(body), "from the registry") {
-				break
-			}
+		if err != nil {
+			return false
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("opa has not loaded %s: %v\n%s", pushed.Reference, err, out.String())
-		}
+		defer func() { _ = res.Body.Close() }()
+		body, _ := readAll(res.Body, 1000)
+		return strings.Contains(string(body), "from the registry")
+	}) {
+		t.Fatalf("opa has not loaded %s:\n%s", pushed.Reference, out.String())
 	}
 	if f := fetch(t, mustNew(t, config(reg, "v1")), Validator{}); string(f.Archive) != string(packed) {
 		t.Error("we fetch something else")

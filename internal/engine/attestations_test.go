@@ -55,7 +55,11 @@ func TestAttestationMatches(t *testing.T) {
 			for i := range tt.want {
 				tt.want[i].Requirement = "attestation/spdx"
 			}
-			if diff := cmp.Diff(tt.want, w.policy.last.Matches); diff != "" {
+			got := w.policy.last
+			if tt.platform != "" {
+				got = w.policy.named
+			}
+			if diff := cmp.Diff(tt.want, got.Matches); diff != "" {
 				t.Errorf("matches (-want +got):\n%s", diff)
 			}
 		})

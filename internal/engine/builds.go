@@ -1,29 +1,25 @@
 package engine
 
 import (
-	"slices"
+	"context"
+	"time"
 
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
-// RequirementProvenance is the requirement of a policy that wants SLSA provenance.
-const RequirementProvenance = "provenance"
-
 // weigh puts into the frame what the provenance of an attestation proves. One that
-// speaks of none of the digests that were asked for proves nothing about them.
-func (p Policy) weigh(fr *facts.Frame, a facts.Attestation, asked string, accept map[string]bool) {
-	if a.Provenance == nil || p.Builds == nil {
+// speaks of none of the digests that were asked for proves nothing, whatever other
+// requirement it is read for.
+func (p Policy) weigh(fr *facts.Frame, a facts.Attestation, accept map[string]bool) {
+	if a.Provenance == nil || p.Builds == nil || !accept[a.SubjectDigest] {
 		return
-	}
-	if accept[a.SubjectDigest] {
-		asked = a.SubjectDigest
 	}
 	if fr.Builds == nil {
 		fr.Builds = map[string]facts.Build{}
 	}
 	key := facts.FactKey(a.Signature)
-	fr.Builds[key] = p.Builds(a, asked, fr.TrustedSigners[key])
+	fr.Builds[key] = p.Builds(a, a.SubjectDigest, fr.TrustedSigners[key])
 }
 
 // tellsMore says whether one policy's word on the build is to stand in the verdict
@@ -32,26 +28,27 @@ func tellsMore(a, b verdict.SLSA) bool {
 	return a.Level > b.Level || a.Level == b.Level && b.Builder == nil && len(b.Missing) == 0
 }
 
-// provenForPlatform says that the provenance which met a requirement speaks of a
-// platform alone, so that the rest of the index is not known to be built so.
-func provenForPlatform(in facts.Input, satisfied []verdict.Satisfied) bool {
-	for _, s := range satisfied {
-		if s.Requirement != RequirementProvenance || len(s.Facts) == 0 {
-			continue
-		}
-		if !slices.ContainsFunc(in.Attestations, func(a facts.InputAttestation) bool {
-			return a.SubjectDigest == in.Subject.Digest && a.Build != nil && a.Build.Believed() && slices.Contains(s.Facts, a.ID)
-		}) {
-			return true
-		}
+// onlyForPlatform says that what a policy allows is the platform that was asked for and
+// not known to be the rest of the index: it judged that platform alone, or would not
+// allow the index by itself, or not say the same level of it.
+func (p Policy) onlyForPlatform(ctx context.Context, st *State, b *Basis, f facts.Facts, now time.Time, said verdict.Result) bool {
+	switch {
+	case b.Subject.PlatformDigest(b.Platform) == "":
+		return false
+	case p.Platforms != "": // the policy says itself what it judges
+		return p.Platforms == facts.PlatformsRequested
 	}
-	return false
+	index := *b
+	index.Platform = ""
+	in := facts.NewInput(f, frame(st, p, &index, f, now))
+	of, err := p.Set.Evaluate(ctx, &in)
+	return err != nil || !of.Allow || len(of.Violations) > 0 || of.SLSA.Level != said.SLSA.Level
 }
 
 // pinPlatform names the platform that was asked for as what to deploy.
 func pinPlatform(v *verdict.Verdict, s facts.Subject, platform string) {
-	if asked := facts.MatchPlatforms(s.Platforms, platform); len(asked) == 1 {
-		s.Digest = asked[0].Digest
+	if asked := s.PlatformDigest(platform); asked != "" {
+		s.Digest = asked
 		v.Pinned = s.Pinned()
 	}
 }

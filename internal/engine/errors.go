@@ -7,6 +7,9 @@ var (
 	ErrInvalid = errors.New("invalid request")
 	// ErrTimeLimit is what a PolicySet wraps when its time was up.
 	ErrTimeLimit = errors.New("policy time limit")
+	// ErrInputTooLarge is what a PolicySet wraps when there was more to judge than its
+	// limits allow.
+	ErrInputTooLarge = errors.New("policy input too large")
 	// ErrNoRules is what a PolicySet wraps that has no rules to ask, because its
 	// bundle is not there.
 	ErrNoRules = errors.New("no rules")

@@ -62,6 +62,9 @@ func logInfo(s *facts.Signature, st *State) verdict.LogInfo {
 			return verdict.LogInfo{Reason: fmt.Sprintf("trust root %s has no transparency log", r.Name)}
 		}
 	}
+	if s.TrustRoot == "" && len(st.Roots) > 0 && !slices.ContainsFunc(st.Roots, func(r Root) bool { return r.HasLog }) { // a key's
+		return verdict.LogInfo{Reason: "no trust root in use has a transparency log"}
+	}
 	return verdict.LogInfo{Reason: "the signature has no entry of a log that we know"}
 }
 

@@ -29,7 +29,7 @@ type judged struct {
 	coverage   []verdict.Covered
 	// counting are the keys of the signatures that count for this policy.
 	counting map[string]bool
-	// platformOnly: what met a requirement speaks of the platform asked for alone.
+	// platformOnly: it is the platform asked for that is allowed, not the index.
 	platformOnly bool
 	// alarm is why the policy gave no usable answer.
 	alarm error
@@ -55,10 +55,11 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	v.ExpiresAt = expiry(st, b, now)
 	d := decided{verdict: v, frames: map[string]facts.Frame{}, alarms: map[string]error{}}
 	counting := map[string]bool{}
-	required := map[string][]verdict.Requirement{}           // by digest
-	apart, onlyRequested, builtForOne := false, false, false // see coverage, pin and pinPlatform
+	required := map[string][]verdict.Requirement{}            // by digest
+	apart, onlyRequested, onlyPlatform := false, false, false // see coverage, pin and pinPlatform
 
 	policies := st.scope(subject.Name(), b.Context)
+	enforced := slices.ContainsFunc(policies, func(p Policy) bool { return p.Mode == verdict.Enforce })
 	for _, p := range policies {
 		j := judgeOne(ctx, st, p, b, f, now)
 		v.Policies = append(v.Policies, j.verdict)
@@ -78,10 +79,11 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 		v.Reasons = append(v.Reasons, j.verdict.Reasons...)
 		v.Warnings = append(v.Warnings, j.verdict.Warnings...)
 		v.Exceptions = append(v.Exceptions, j.exceptions...)
-		if tellsMore(j.slsa, v.SLSA) {
+		// What a policy trusts that is tried out is not said where another is enforced.
+		if (p.Mode == verdict.Enforce || !enforced) && tellsMore(j.slsa, v.SLSA) {
 			v.SLSA = j.slsa
 		}
-		builtForOne = builtForOne || j.platformOnly
+		onlyPlatform = onlyPlatform || j.platformOnly
 		if j.validUntil == nil {
 			continue
 		}
@@ -96,7 +98,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	sumUp(v, st, b, f, counting, facts.Frame{EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew, StaleRoots: staleRoots(st, b, now)})
 	v.Coverage = coverage(b.Subject, f.Signatures(), counting, apart, required)
 	pin(v, b.Subject, b.Platform, onlyRequested)
-	if builtForOne {
+	if onlyPlatform {
 		pinPlatform(v, b.Subject, b.Platform)
 	}
 	if v.Decision == verdict.Unknown {
@@ -163,6 +165,11 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonTimeLimit,
 			fmt.Sprintf("Policy %s did not answer within %s.", p.Name, b.Terms.PolicyTime), "Simplify the policy, or raise limits.policy_time."))
 		return j
+	case errors.Is(err, ErrInputTooLarge):
+		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(evidence.CodeEvidenceTooLarge,
+			fmt.Sprintf("What is known of image %s is more than policy %s can be asked about: %s.", b.Image, p.Name, err),
+			"Remove evidence that nobody needs, or raise limits.policy_input_bytes."))
+		return j
 	case errors.Is(err, ErrNoRules):
 		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonNoBundle,
 			fmt.Sprintf("Policy %s has no rules to decide by: %s.", p.Name, err), "Bring its bundle back; signet bundles list shows what is wrong with it."))
@@ -178,9 +185,9 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 	j.verdict.Warnings = append(j.verdict.Warnings, res.Warnings...)
 	j.verdict.SatisfiedBy = append(j.verdict.SatisfiedBy, res.SatisfiedBy...)
 	j.slsa, j.validUntil = res.SLSA, res.ValidUntil
-	j.exceptions, j.platformOnly = exceptionsOf(p.Name, res), provenForPlatform(in, res.SatisfiedBy)
-	j.coverage = res.Coverage
+	j.exceptions, j.coverage = exceptionsOf(p.Name, res), res.Coverage
 	allows := res.Allow && len(res.Violations) == 0
+	j.platformOnly = allows && p.onlyForPlatform(ctx, st, b, f, now, res)
 	monotone := p.Set.Monotone() && !waives(res)
 	switch {
 	case !in.Search.Complete && !(allows && monotone):
@@ -244,7 +251,7 @@ func frame(st *State, p Policy, b *Basis, f facts.Facts, now time.Time) facts.Fr
 		if names := p.Signers.Match(a.Signature, name, now); len(names) > 0 {
 			fr.TrustedSigners[facts.FactKey(a.Signature)] = names
 		}
-		p.weigh(&fr, a, b.Subject.Digest, accept)
+		p.weigh(&fr, a, accept)
 	}
 	if p.Signers.InForce(name, now) { // no match at all says that nobody is trusted
 		if p.RequireSignature {

@@ -26,8 +26,8 @@ const (
 // How long we believe what a registry said (the design's leases).
 const (
 	tagLease           = 10 * time.Second
-	searchLeaseFound   = 10 * time.Minute
-	searchLeaseNothing = 30 * time.Second
+	searchLeaseFound   = 10 * time.Minute // enough for an allow
+	searchLeaseNothing = 30 * time.Second // not enough, or nothing
 	// searchLeaseBytes is the largest search that is kept; a larger one is asked again.
 	searchLeaseBytes = 4 << 20
 )
@@ -141,26 +141,34 @@ func (e *Engine) leasedSearch(ctx context.Context, key [32]byte) (*lease, time.T
 	return &l, expiry, true
 }
 
+// keepSearch keeps what was found for long only where it was enough: what is lacking
+// (a signature, provenance, a scan) may be attached any moment, and is looked for as
+// soon again as a signature of an image that has none. A lease that turns out not to
+// be enough, under another policy than it was made for, is cut short likewise.
 func (e *Engine) keepSearch(ctx context.Context, g *gathered, v *verdict.Verdict, now time.Time) {
-	if g.fromLease || g.Problem != nil || !g.search.Complete || g.spooled || g.itemBytes > searchLeaseBytes {
+	if g.Problem != nil || !g.search.Complete || g.spooled || g.itemBytes > searchLeaseBytes {
 		return
 	}
-	age := searchLeaseNothing
-	signed := v.Signature.Valid && slices.ContainsFunc(v.Coverage, func(c verdict.Coverage) bool { return c.Signed })
-	good := v.Decision == verdict.Allow || signed && !slices.ContainsFunc(v.Reasons, ofProvenance)
-	if len(g.given) == 0 && good { // what was given with this request says nothing of what others will find
-		age = searchLeaseFound
+	enough := v.Decision == verdict.Allow && len(g.given) == 0 // what was given with this request says nothing of what others will find
+	until := now.Add(searchLeaseNothing)
+	switch {
+	case g.fromLease && (enough || len(g.given) > 0 || !g.searchUntil.After(until)):
+		return
+	case g.fromLease:
+		// What another request has put meanwhile (a refresh, say) is newer than what is
+		// cut short here, and is left.
+		if _, kept, ok := e.leasedSearch(ctx, g.searchKey); !ok || !kept.Equal(g.searchUntil) {
+			return
+		}
+	case enough:
+		until = now.Add(searchLeaseFound)
 	}
 	body, err := json.Marshal(lease{Items: g.found, Search: g.search})
 	if err != nil {
 		return
 	}
-	e.cfg.Cache.Put(ctx, purposeSearch, g.searchKey, body, now.Add(age))
+	e.cfg.Cache.Put(ctx, purposeSearch, g.searchKey, body, until)
 }
-
-// ofProvenance: better provenance may be attached any moment, as a signature may be
-// to an image that has none.
-func ofProvenance(r verdict.Reason) bool { return r.Rule == "signing.rules.provenance" }
 
 func (e *Engine) leasedTag(ctx context.Context, key [32]byte) (facts.Subject, time.Time, bool) {
 	value, expiry, _, ok := e.cfg.Cache.Get(ctx, purposeTag, key, e.cfg.Now())

@@ -39,7 +39,7 @@ func TestPlatformInTheInput(t *testing.T) {
 		t.Errorf("none was asked for: %+v", r)
 	}
 	w.ask(Request{Platform: "linux/arm64"})
-	if r := w.policy.last.Request; r.Platform != "linux/arm64" || r.PlatformDigest != armDigest {
+	if r := w.policy.named.Request; r.Platform != "linux/arm64" || r.PlatformDigest != armDigest {
 		t.Errorf("one was asked for: %+v", r)
 	}
 }
@@ -55,6 +55,11 @@ func TestPlatformsNotRead(t *testing.T) {
 		v, _ := w.ask(Request{EvidenceOnly: true})
 		if v.Decision != want || want == verdict.Unknown && codes(v.Reasons)[0] != ReasonPlatformsNotSearched {
 			t.Errorf("platforms %q: %s %v, want %s", platforms, v.Decision, codes(v.Reasons), want)
+		}
+		// Nor does one of whose requirements every platform must meet by itself.
+		w.state.Policies[0].AllPlatforms = true
+		if v, _ := w.ask(Request{EvidenceOnly: true, Refresh: true}); v.Decision != verdict.Unknown || codes(v.Reasons)[0] != ReasonPlatformsNotSearched {
+			t.Errorf("platforms %q, a requirement of every platform: %s %v, want unknown", platforms, v.Decision, codes(v.Reasons))
 		}
 	}
 }

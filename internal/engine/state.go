@@ -60,7 +60,8 @@ type PolicySet interface {
 	// their allowed values.
 	Context() map[string][]string
 	// Evaluate returns an error wrapping [ErrTimeLimit] when the answer was not
-	// found in time, and [ErrNoRules] when there is nothing to ask; any other error
+	// found in time, [ErrInputTooLarge] when there was more to judge than its limits
+	// allow, and [ErrNoRules] when there is nothing to ask; any other error
 	// denies.
 	Evaluate(ctx context.Context, in *facts.Input) (verdict.Result, error)
 }
@@ -99,10 +100,9 @@ type Policy struct {
 	Builds func(a facts.Attestation, subject string, trusted []string) facts.Build
 	// RequireSignature is false for a policy that wants none.
 	RequireSignature bool
-	// Threshold is how many distinct signers the signature requirement asks for, and
-	// Groups are those that some of its signers must meet.
-	Threshold int
-	Groups    []signers.Group
+	// Groups are those of its signers that must sign beside what the signature
+	// requirement asks for.
+	Groups []signers.Group
 	// Platforms is what it asks of an index, one of the Platforms constants of package
 	// facts, or "".
 	Platforms string

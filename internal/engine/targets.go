@@ -57,10 +57,11 @@ func notSearched(p Policy, b *Basis) bool {
 	return p.readsAll() && !b.AllPlatforms && len(b.Subject.Platforms) > 0
 }
 
-// notRead says that a policy speaks of platforms, and that nobody knows whether the
-// image has any: evidence alone was asked for, and its manifest is not there.
+// notRead says that a policy, or one of its requirements, speaks of platforms, and
+// that nobody knows whether the image has any: evidence alone was asked for, and its
+// manifest is not there.
 func notRead(p Policy, s facts.Subject) bool {
-	return p.Platforms != "" && p.Platforms != facts.PlatformsIndex && s.MediaType == "" && len(s.Platforms) == 0 && s.MayHavePlatforms()
+	return (p.readsAll() || p.Platforms == facts.PlatformsRequested) && s.MediaType == "" && len(s.Platforms) == 0 && s.MayHavePlatforms()
 }
 
 func platformsProblem(p Policy, b *Basis) *evidence.Problem {

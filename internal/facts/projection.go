@@ -51,15 +51,21 @@ type Finding struct {
 	Score *float64 `json:"score"`
 }
 
+// ProductUnnamed stands for a product that a VEX statement names by nothing that we
+// read, such as a CPE: it could be any.
+const ProductUnnamed = ""
+
 // VEXStatement says whether products are affected by a vulnerability.
 type VEXStatement struct {
 	Vulnerability string   `json:"vulnerability"`
 	Aliases       []string `json:"aliases"`
 	// Status is "not_affected", "affected", "fixed" or "under_investigation".
-	Status        string     `json:"status"`
-	Justification string     `json:"justification"`
-	Products      []string   `json:"products"`
-	Timestamp     *time.Time `json:"timestamp"`
+	Status        string `json:"status"`
+	Justification string `json:"justification"`
+	// Products are names and package URLs, and "" for one that is named by nothing that
+	// we read. None: the statement speaks of what the document is attached to.
+	Products  []string   `json:"products"`
+	Timestamp *time.Time `json:"timestamp"`
 }
 
 // TestResult is the outcome of tests.

@@ -34,7 +34,8 @@ type Signature struct {
 	Format        string `json:"format"`
 	// SignedAt is the earliest verified time, nil when no time was verified.
 	SignedAt *time.Time `json:"signed_at"`
-	// TrustRoot is the name of the root that the signature was verified with.
+	// TrustRoot is the name of the root that the signature was verified with; "" for
+	// one by a key that has no log entry or timestamp of any root.
 	TrustRoot string `json:"trust_root"`
 	// Annotations are signed: subject[0].annotations of a cosign sign/v1
 	// statement, "optional" of a simplesigning payload.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -77,7 +78,11 @@ func classify(err error) (detail string, kind error) {
 	case errors.As(err, &azureErr):
 		return answered(fmt.Sprintf("HTTP %d", azureErr.StatusCode)), ofStatus(azureErr.StatusCode)
 	case errors.As(err, &vaultErr):
-		return answered(fmt.Sprintf("HTTP %d", vaultErr.StatusCode)), ofStatus(vaultErr.StatusCode)
+		detail = answered(fmt.Sprintf("HTTP %d", vaultErr.StatusCode))
+		if vaultErr.StatusCode == http.StatusServiceUnavailable { // developer.hashicorp.com/vault/api-docs#http-status-codes
+			detail += ", so it is sealed or down for maintenance"
+		}
+		return detail, ofStatus(vaultErr.StatusCode)
 	case errors.As(err, &awsErr):
 		return answered(awsErr.ErrorCode()), ofAWS(awsErr.ErrorCode())
 	case errors.As(err, &grpcErr):

@@ -3,6 +3,7 @@ package manifests
 import (
 	"fmt"
 
+	"github.com/compose-spec/compose-go/v2/consts"
 	"github.com/compose-spec/compose-go/v2/template"
 	"go.yaml.in/yaml/v3"
 )
@@ -56,7 +57,13 @@ func (f *finder) volumes(n *yaml.Node, where string) {
 		return
 	}
 	for _, v := range list.Content {
-		if v = resolve(v); f.text(v, "type") != "image" {
+		v = resolve(v)
+		kind, err := f.substitute(f.text(v, "type"))
+		switch {
+		case err != nil:
+			f.fail(v, "the type of a volume of %s: %s", where, err)
+			continue
+		case kind != "image":
 			continue
 		}
 		if source := f.field(v, "source"); source != nil {
@@ -67,26 +74,38 @@ func (f *finder) volumes(n *yaml.Node, where string) {
 	}
 }
 
-// interpolate replaces the variables of an image, as Compose does. One that is not set
-// is no empty text here: the image would be another.
+// interpolate takes an image with its variables replaced.
 func (f *finder) interpolate(n *yaml.Node, where string) {
-	var missing string
-	value, err := template.SubstituteWithOptions(n.Value, func(name string) (string, bool) {
-		v, ok := f.env(name)
-		if !ok && missing == "" {
-			missing = name
-		}
-		return v, ok
-	}, template.WithoutLogging)
-	// A variable with a default is asked for too, and may be missing.
-	if err == nil && missing != "" {
-		err = f.unset(n.Value)
-	}
+	value, err := f.substitute(n.Value)
 	if err != nil {
 		f.fail(n, "the image of %s: %s", where, err)
 		return
 	}
 	f.use(n, value, where)
+}
+
+// substitute replaces the variables of a text, as Compose does. One that is not set is
+// no empty text here: the image would be another. The name of the project is always set
+// there, and where the environment has none it is of what is not seen here.
+func (f *finder) substitute(text string) (string, error) {
+	var missing string
+	project := false
+	value, err := template.SubstituteWithOptions(text, func(name string) (string, bool) {
+		v, ok := f.env(name)
+		if !ok && missing == "" {
+			missing = name
+		}
+		project = project || name == consts.ComposeProjectName && v == ""
+		return v, ok
+	}, template.WithoutLogging)
+	if project {
+		return "", fmt.Errorf("the variable %s is not set, and Compose sets it from the name of the project or its folder; set it in the environment", consts.ComposeProjectName)
+	}
+	// A variable with a default is asked for too, and may be missing.
+	if err == nil && missing != "" {
+		err = f.unset(text)
+	}
+	return value, err
 }
 
 // unset finds a variable that is neither set nor has a default.

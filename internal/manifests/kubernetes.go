@@ -11,20 +11,30 @@ import (
 // field image, whatever its kind, so that a kind of somebody's own that runs images
 // (Tekton's steps, an operator's spec.image) is no way around. Only what runs nothing,
 // and may hold the text of others, is passed over.
-func (f *finder) object(n *yaml.Node) {
-	kind := f.text(n, "kind")
+func (f *finder) object(n *yaml.Node, depth int) {
+	if f.nodes++; f.nodes > maxNodes || depth > maxDepth {
+		f.tooMuch(n)
+		return
+	}
+	f.kubernetes = true
+	kind, group := f.text(n, "kind"), f.text(n, "apiVersion")
+	items := f.field(n, "items")
 	switch {
-	case strings.HasSuffix(kind, "List") && f.field(n, "items") != nil:
-		items := f.field(n, "items")
+	case items != nil && !isNull(items): // whatever it calls itself: so does kubectl
 		if items.Kind != yaml.SequenceNode {
 			f.fail(items, "the items of %s must be a list", kind)
 			return
 		}
 		for _, item := range items.Content {
-			f.document(item)
+			if !f.isObject(item) { // kubectl gives it those of the list
+				f.fail(item, "an item of %s has no apiVersion and kind; give it its own", kind)
+				continue
+			}
+			f.object(item, depth+1)
 		}
 		return
-	case slices.Contains([]string{"ConfigMap", "Secret", "CustomResourceDefinition"}, kind):
+	case group == "v1" && (kind == "ConfigMap" || kind == "Secret"),
+		strings.HasPrefix(group, "apiextensions.k8s.io/") && kind == "CustomResourceDefinition":
 		return
 	}
 	name := f.text(n, "metadata", "name")
@@ -40,6 +50,11 @@ func (f *finder) object(n *yaml.Node) {
 			o.walk(f.field(n, key), key, 1)
 		}
 	}
+}
+
+// isObject says whether a node says what object of Kubernetes it is.
+func (f *finder) isObject(n *yaml.Node) bool {
+	return f.field(n, "apiVersion") != nil && f.field(n, "kind") != nil
 }
 
 // workloads are the kinds of Kubernetes' own that have a PodSpec, in which a container
@@ -83,7 +98,7 @@ func (o object) walk(n *yaml.Node, path string, depth int) {
 			case isContainers && value.Kind == yaml.SequenceNode:
 				o.containers(value, what, below, depth)
 			case key == "image" && value.Kind == yaml.ScalarNode:
-				if value.Tag != "!!null" && value.Value != "" && !strings.Contains(value.Value, "://") { // the address of a picture
+				if !isNull(value) && value.Value != "" && !strings.Contains(value.Value, "://") { // the address of a picture
 					o.use(value, value.Value, o.name+", "+named(below, o.text(n, "name")))
 				}
 			default:
@@ -113,7 +128,7 @@ func (o object) containers(list *yaml.Node, what, path string, depth int) {
 		at := o.name + ", " + named(what, o.text(c, "name"))
 		image := o.field(c, "image")
 		switch {
-		case image != nil && image.Kind == yaml.ScalarNode && image.Tag != "!!null" && image.Value != "":
+		case image != nil && image.Kind == yaml.ScalarNode && !isNull(image) && image.Value != "":
 			o.use(image, image.Value, at)
 		case o.builtin:
 			o.fail(c, "%s has no image; give the objects as they are applied", at)

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
@@ -54,6 +55,7 @@ func Read(body []byte, env Env) ([]Use, error) {
 		return list(body)
 	}
 	f := finder{env: env, sources: sources(body), flat: map[*yaml.Node]*mapping{}}
+	f.separators(body)
 	dec := yaml.NewDecoder(bytes.NewReader(body))
 	for {
 		var doc yaml.Node
@@ -62,7 +64,7 @@ func Read(body []byte, env Env) ([]Use, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: %s", ErrInvalid, strings.TrimPrefix(err.Error(), "yaml: "))
+			return nil, fmt.Errorf("%w: %s", ErrInvalid, printable(strings.TrimPrefix(err.Error(), "yaml: ")))
 		}
 		f.document(doc.Content[0])
 	}
@@ -134,6 +136,21 @@ func sources(body []byte) []source {
 	return found
 }
 
+// separators refuses lines that kubectl takes for the end of a document, or cuts out as
+// a separator, and YAML reads otherwise: to kubectl a line is one when it begins with
+// --- and a comment follows or nothing, and it ends with a line feed alone
+// (YAMLReader in k8s.io/apimachinery/pkg/util/yaml). Any file may hold an object.
+func (f *finder) separators(body []byte) {
+	n := 0
+	for line := range strings.Lines(string(body)) {
+		n++
+		rest, ok := strings.CutPrefix(strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r"), "---")
+		if ok && rest != "" && (rest[0] != ' ' && rest[0] != '\t' || strings.ContainsAny(rest, "\r\u0085\u2028\u2029")) {
+			f.fail(&yaml.Node{Line: n}, "kubectl ends a document at ---, and YAML does not end it here; put --- on a line of its own, or indent it")
+		}
+	}
+}
+
 // finder collects what the documents of a file ask for.
 type finder struct {
 	env      Env
@@ -143,17 +160,38 @@ type finder struct {
 	flat     map[*yaml.Node]*mapping
 	nodes    int // visited, or copied by a merge
 	ended    bool
+	// kubernetes says that an object of Kubernetes is read.
+	kubernetes bool
 }
 
+// fail tells a mistake. Its arguments are of the file, and stay on their line.
 func (f *finder) fail(n *yaml.Node, format string, args ...any) {
+	for i, arg := range args {
+		switch arg := arg.(type) {
+		case string:
+			args[i] = printable(arg)
+		case error:
+			args[i] = printable(arg.Error())
+		}
+	}
 	f.mistakes = append(f.mistakes, fmt.Sprintf("line %d: %s", n.Line, fmt.Sprintf(format, args...)))
 }
 
+// printable keeps what a file calls something on its line.
+func printable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, name)
+}
+
 func (f *finder) use(n *yaml.Node, image, where string) {
-	u := Use{Image: image, Line: n.Line, Where: where}
+	u := Use{Image: image, Line: n.Line, Where: printable(where)}
 	for _, s := range f.sources {
 		if s.line <= n.Line {
-			u.Source = s.name
+			u.Source = printable(s.name)
 		}
 	}
 	f.uses = append(f.uses, u)
@@ -164,13 +202,14 @@ func (f *finder) use(n *yaml.Node, image, where string) {
 func (f *finder) document(n *yaml.Node) {
 	n = resolve(n)
 	switch {
-	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
+	case isNull(n):
 	case n.Kind == yaml.SequenceNode:
 		f.images(n)
 	case n.Kind != yaml.MappingNode:
 		f.fail(n, "this is neither a Compose file nor an object of Kubernetes, and no list of images, one a line")
-	case f.field(n, "apiVersion") != nil && f.field(n, "kind") != nil:
-		f.object(n)
+	case f.isObject(n):
+		f.object(n, 1)
+		f.kubernetes = false
 	case f.field(n, "services") != nil:
 		f.compose(n)
 	default:
@@ -185,7 +224,7 @@ func (f *finder) images(n *yaml.Node) {
 		if image.Kind == yaml.MappingNode {
 			image = f.field(image, "image")
 		}
-		if image == nil || image.Kind != yaml.ScalarNode || image.Value == "" {
+		if image == nil || image.Kind != yaml.ScalarNode || image.Value == "" || image.Tag == "!!binary" {
 			f.fail(entry, "a list must hold images, or objects with the field image")
 			continue
 		}

@@ -39,10 +39,11 @@ type Store interface {
 	ClaimVerdictRequests(ctx context.Context, holder string, now, until time.Time, most int) ([]store.VerdictRequest, error)
 	DeferVerdictRequest(ctx context.Context, q store.VerdictRequest, holder string) error
 	FinishVerdictRequest(ctx context.Context, q store.VerdictRequest, holder string, events []store.NewEvent) ([]store.Event, error)
-	PruneVerdictRequests(ctx context.Context, end time.Time) (int64, error)
+	PruneVerdictRequests(ctx context.Context, end time.Time) (more bool, err error)
 }
 
-// Asker answers one question within a time; [*pep.Core] is one.
+// Asker answers one question within a time; [*pep.Core] is one. That the token of the
+// principal counts no more is [auth.ErrRevoked], [auth.ErrExpired] or [auth.ErrUnknown].
 type Asker interface {
 	Ask(ctx context.Context, q pep.Question, deadline time.Duration) (pep.Answer, error)
 }
@@ -131,7 +132,7 @@ func (q *Queue) Add(ctx context.Context, ask pep.Question) (client.VerdictReques
 		return client.VerdictRequestStatus{}, err
 	}
 	r := store.VerdictRequest{
-		ID: ulid.MustNew(ulid.Timestamp(now), rand.Reader).String(), Principal: ask.Principal.Name, Role: string(ask.Principal.Role), Images: ask.Principal.Images,
+		ID: ulid.MustNew(ulid.Timestamp(now), rand.Reader).String(), Principal: ask.Principal.Name, Role: string(ask.Principal.Role), TokenID: ask.Principal.TokenID, Images: ask.Principal.Images,
 		ImageRef: ask.Image, ImageName: name, Platform: ask.Platform, Context: ask.Context, Refresh: ask.Refresh,
 		AssessmentID: ask.AssessmentID, Labels: ask.Labels, CreatedAt: now, NextAt: now,
 	}
@@ -206,8 +207,10 @@ func (q *Queue) Run(ctx context.Context) {
 	for {
 		err := q.look(ctx)
 		if now := q.now(); err == nil && now.Sub(pruned) >= pruneEvery {
-			pruned = now
-			_, err = q.cfg.Store.PruneVerdictRequests(ctx, now.Add(-q.cfg.Keep))
+			var more bool
+			if more, err = q.cfg.Store.PruneVerdictRequests(ctx, now.Add(-q.cfg.Keep)); !more { // else after the next look, which waits for none of it
+				pruned = now
+			}
 		}
 		if err != nil && !failed && ctx.Err() == nil {
 			q.cfg.Log.Warn("looking for requested verdicts", "error", err.Error())
@@ -264,17 +267,20 @@ func (q *Queue) one(ctx context.Context, r store.VerdictRequest) {
 	}()
 	ans, err := q.cfg.Asker.Ask(ctx, pep.Question{
 		Image: r.ImageRef, Platform: r.Platform, Context: r.Context, Refresh: r.Refresh, AssessmentID: r.AssessmentID, Labels: r.Labels,
-		Principal: auth.Principal{Name: r.Principal, Role: auth.Role(r.Role), Images: r.Images}, RequestID: r.ID,
+		Principal: auth.Principal{Name: r.Principal, Role: auth.Role(r.Role), TokenID: r.TokenID, Images: r.Images}, RequestID: r.ID,
 	}, q.cfg.Attempt)
 	if ctx.Err() != nil { // so that another server takes it up at once
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		_ = q.cfg.Store.DeferVerdictRequest(last, r, q.holder) // else its claim ends by itself
 		return
 	}
 	now := q.now()
 	var mistake *pep.Mistake
+	refused := errors.Is(err, auth.ErrRevoked) || errors.Is(err, auth.ErrExpired) || errors.Is(err, auth.ErrUnknown)
 	switch {
+	case refused:
+		r.Decision, r.Message = verdict.Unknown, "Nothing was decided: "+err.Error()+"."
 	case errors.As(err, &mistake): // what is in force says so now
 		r.Decision, r.Message = verdict.Unknown, mistake.Detail
 	case err != nil:
@@ -283,7 +289,7 @@ func (q *Queue) one(ctx context.Context, r store.VerdictRequest) {
 		r.Message = ans.Message()
 		r.Decision = ans.Verdict.Decision
 	}
-	if undecided := err != nil || r.Decision == verdict.Unknown && !ans.Allowed; undecided && mistake == nil {
+	if undecided := err != nil || r.Decision == verdict.Unknown && !ans.Allowed; undecided && mistake == nil && !refused {
 		r.Attempts++
 		if next := now.Add(wait(r.Attempts, ans.RetryAfter)); next.Before(r.CreatedAt.Add(q.cfg.GiveUp)) {
 			r.NextAt = next
@@ -297,7 +303,11 @@ func (q *Queue) one(ctx context.Context, r store.VerdictRequest) {
 	if ans.Recorded {
 		r.VerdictID = ans.Verdict.ID
 	}
-	_, err = q.cfg.Store.FinishVerdictRequest(ctx, r, q.holder, q.events(r, ans))
+	var events []store.NewEvent
+	if !refused { // it asks for nothing any more, nor to be told
+		events = q.events(r, ans)
+	}
+	_, err = q.cfg.Store.FinishVerdictRequest(ctx, r, q.holder, events)
 	q.noted(ctx, r, err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -111,7 +112,7 @@ func done(s client.VerdictRequestStatus) bool { return s.State == client.Request
 
 func question() pep.Question {
 	return pep.Question{Image: image, AssessmentID: "a-1", Context: map[string]string{"stage": "x"}, Labels: map[string]string{"run": "7"}, Platform: "linux/amd64",
-		Principal: auth.Principal{Name: "ci", Role: auth.Verifier, Images: []string{"ghcr.io/**"}}}
+		Principal: auth.Principal{Name: "ci", Role: auth.Verifier, TokenID: "kkos4lc5npcnvhvn", Images: []string{"ghcr.io/**"}}}
 }
 
 // An answer is fetched later, is what was given, and is told to webhooks.
@@ -247,6 +248,32 @@ func TestAttemptsThatFail(t *testing.T) {
 	}
 }
 
+// Who may ask no more is answered nothing, and nobody is told.
+func TestTokenCountsNoMore(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{auth.ErrRevoked, "Nothing was decided: the token was revoked."},
+		{fmt.Errorf("asking: %w", auth.ErrExpired), "Nothing was decided: asking: the token has expired."},
+		{auth.ErrUnknown, "Nothing was decided: the token is not known here."},
+	} {
+		b := newBed(t)
+		q, _ := b.queue(func(context.Context, pep.Question) (pep.Answer, error) { return pep.Answer{}, tt.err }, nil)
+		got, err := q.Add(t.Context(), question())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := b.until(q, got.ID, done)
+		if s.Decision != client.Unknown || s.Message != tt.want || s.VerdictID != "" || s.Verdict != nil {
+			t.Errorf("%v: %+v", tt.err, s)
+		}
+		if n, err := b.store.Deliveries(t.Context()); len(n) > 0 || err != nil {
+			t.Errorf("%v: told to %v, %v", tt.err, n, err)
+		}
+	}
+}
+
 func TestTooManyWait(t *testing.T) {
 	b := newBed(t)
 	q, _ := b.queue(func(ctx context.Context, _ pep.Question) (pep.Answer, error) {
@@ -260,5 +287,33 @@ func TestTooManyWait(t *testing.T) {
 	}
 	if _, err := q.Add(t.Context(), question()); !errors.Is(err, pending.ErrFull) {
 		t.Errorf("a third: %v", err)
+	}
+}
+
+// Answers that are too old go at once, however many: not one batch of them every ten
+// minutes.
+func TestOldAnswersGo(t *testing.T) {
+	b := newBed(t)
+	var last string
+	for i := range 1001 { // more than two batches of the store
+		r := store.VerdictRequest{ID: fmt.Sprintf("01JZ5X3F8Q%016d", i), Principal: "ci", Role: "verifier", ImageRef: image, CreatedAt: b.now, NextAt: b.now}
+		if err := b.store.AddVerdictRequest(t.Context(), r, "gone", b.now.Add(time.Minute), 10); err != nil {
+			t.Fatal(err)
+		}
+		r.FinishedAt, r.Decision = &r.CreatedAt, verdict.Allow
+		if _, err := b.store.FinishVerdictRequest(t.Context(), r, "gone", nil); err != nil {
+			t.Fatal(err)
+		}
+		last = r.ID
+	}
+	b.turn(7*24*time.Hour + time.Second)
+	q, _ := b.queue(nil, nil)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, _, err := q.Get(t.Context(), last); errors.Is(err, pending.ErrNotFound) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the last one is still there")
+		}
 	}
 }

@@ -225,7 +225,8 @@ func (c *Core) Panicked(ctx context.Context, requestID string, p any) {
 }
 
 // Ask is [Core.Answer] for a face with a way in of its own: it reads what is in force
-// first, and takes no longer than deadline.
+// first, and takes no longer than deadline. A principal that a token gave is answered
+// only while the token is good; else the error is that of [auth.Tokens.Good].
 func (c *Core) Ask(ctx context.Context, q Question, deadline time.Duration) (Answer, error) {
 	patience := NewPatience(ctx, deadline)
 	defer patience.End()
@@ -236,6 +237,11 @@ func (c *Core) Ask(ctx context.Context, q Question, deadline time.Duration) (Ans
 	case err != nil:
 		c.cfg.Log.WarnContext(ctx, "reading what is in force", "request_id", q.RequestID, "error", err.Error())
 		return c.Unknown(q.Image, StoreUnavailable()), nil
+	}
+	if id := q.Principal.TokenID; id != "" && st != nil {
+		if err := st.Tokens.Good(id, c.cfg.Now()); err != nil {
+			return Answer{}, err
+		}
 	}
 	return c.Answer(patience, st, q)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -104,6 +105,45 @@ func TestAskOfWhoLeft(t *testing.T) {
 	} {
 		if a, err := newCore(t, d).Ask(ctx, Question{Image: image}, time.Minute); !errors.Is(err, context.Canceled) || a.Allowed {
 			t.Errorf("%s: %+v, %v", name, a, err)
+		}
+	}
+}
+
+// What a token asked for is not answered once it counts no more.
+func TestAskOfAToken(t *testing.T) {
+	now := time.Now()
+	_, tok, err := auth.NewToken(auth.NewTokenRequest{Name: "ci", Role: auth.Verifier, CreatedBy: "alice"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked, expired, bound := tok, tok, tok
+	revoked.RevokedAt, expired.ExpiresAt = &now, now
+	bound.Sources = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} // from where it came was seen when it asked
+	for name, tt := range map[string]struct {
+		list []auth.Token
+		want error
+	}{
+		"good":               {[]auth.Token{tok}, nil},
+		"bound to a network": {[]auth.Token{bound}, nil},
+		"revoked":            {[]auth.Token{revoked}, auth.ErrRevoked},
+		"past its end":       {[]auth.Token{expired}, auth.ErrExpired},
+		"not there any more": {nil, auth.ErrUnknown},
+	} {
+		set, err := auth.NewTokens(tt.list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := false
+		d := decider{
+			current: func(context.Context) (*engine.State, error) { return &engine.State{Tokens: set}, nil },
+			decide: func(context.Context, engine.Request) (engine.Answer, error) {
+				asked = true
+				return engine.Answer{}, errors.New("none")
+			},
+		}
+		_, err = newCore(t, d).Ask(t.Context(), Question{Image: image, Principal: auth.Principal{Name: "ci", Role: auth.Verifier, TokenID: tok.ID}}, time.Minute)
+		if !errors.Is(err, tt.want) || asked != (tt.want == nil) {
+			t.Errorf("%s: %v, asked: %t", name, err, asked)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/signet-policy/signet/bundles"
 	"github.com/signet-policy/signet/rego"
@@ -74,8 +75,9 @@ type signetMetadata struct {
 	Library string `json:"library,omitempty"`
 }
 
-// embeddedContents is the default policy, with the builder profiles as its data.
-func embeddedContents() (*contents, error) {
+// embeddedContents is the default policy, with the builder profiles as its data. It is
+// read once, and never changed.
+var embeddedContents = sync.OnceValues(func() (*contents, error) {
 	c := &contents{modules: map[string][]byte{}, data: map[string]any{}, paramsSchema: rego.ParamsSchema, embedded: true}
 	var err error
 	if c.manifest, err = parseManifest(bundles.DefaultManifest); err != nil {
@@ -102,7 +104,7 @@ func embeddedContents() (*contents, error) {
 	}
 	c.digest = digestOf(files)
 	return c, nil
-}
+})
 
 func isModule(name string) bool {
 	return strings.HasSuffix(name, ".rego") && !strings.HasSuffix(name, "_test.rego")

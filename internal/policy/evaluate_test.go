@@ -144,7 +144,7 @@ func TestResultInFull(t *testing.T) {
 // not deny and not allow.
 func TestThreat48TimeLimit(t *testing.T) {
 	limits := evidence.DefaultLimits()
-	limits.PolicyTime = 30 * time.Millisecond
+	limits.PolicyTime = time.Second
 	digits := `digits := ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]`
 	s := answers(t, digits+`
 verdict := {"allow": true} if {
@@ -158,7 +158,7 @@ verdict := {"allow": true} if {
 	if !errors.Is(err, ErrTimeLimit) || errors.Is(err, ErrPolicy) || got.Allow {
 		t.Errorf("Evaluate = %+v, %v, want ErrTimeLimit alone", got, err)
 	}
-	if took := time.Since(began); took > 5*time.Second {
+	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("stopped only after %s", took)
 	}
 	// What the caller no longer waits for is unknown too.

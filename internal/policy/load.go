@@ -190,13 +190,16 @@ func (s *Set) build(ctx context.Context, c *contents, data map[string]any) {
 		s.failed = err
 		return
 	}
-	compiler, err := compile(c, caps)
+	var compiler *ast.Compiler
+	if c.embedded {
+		compiler, err = embedded.compiler(data["params"])
+	} else {
+		compiler, err = compile(c, caps)
+		s.compiler = compiler
+	}
 	if err != nil {
 		s.failed = err
 		return
-	}
-	if !c.embedded {
-		s.compiler = compiler
 	}
 	s.query, s.failed = prepare(ctx, compiler, caps, data)
 }
@@ -207,17 +210,15 @@ func compile(c *contents, caps *ast.Capabilities) (*ast.Compiler, error) {
 	if err != nil {
 		return nil, err
 	}
-	compiler := ast.NewCompiler().WithCapabilities(caps)
-	if c.embedded {
-		compiler = compiler.WithSkipStages(dispensable...)
-	} else {
-		schemas, err := schemaSet(c)
-		if err != nil {
-			return nil, err
-		}
-		compiler = compiler.WithStrict(true).WithSchemas(schemas).WithUseTypeCheckAnnotations(true).
-			WithPathConflictsCheck(c.hasData)
+	schemas, err := schemaSet(c)
+	if err != nil {
+		return nil, err
 	}
+	return compileModules(modules, ast.NewCompiler().WithCapabilities(caps).WithStrict(true).WithSchemas(schemas).
+		WithUseTypeCheckAnnotations(true).WithPathConflictsCheck(c.hasData))
+}
+
+func compileModules(modules map[string]*ast.Module, compiler *ast.Compiler) (*ast.Compiler, error) {
 	compiler.Compile(modules)
 	if compiler.Failed() {
 		return nil, compiler.Errors
@@ -228,41 +229,7 @@ func compile(c *contents, caps *ast.Capabilities) (*ast.Compiler, error) {
 	return compiler, nil
 }
 
-// dispensable are the compiler's stages that find mistakes and change nothing,
-// and those that rewrite what the embedded policy does not use or has in order
-// already (the safety of a body is the order of its expressions). This project's
-// tests put the embedded policy through every one of them (opa check --strict,
-// a Load of the same modules as a bundle that must answer alike, and a comparison
-// of what comes out); leaving them out here saves half of the compile time of
-// every command.
-var dispensable = []ast.StageID{
-	ast.StageCheckUnusedImports,
-	ast.StageCheckKeywordOverrides,
-	ast.StageCheckDuplicateImports,
-	ast.StageRewriteTemplateStrings,
-	ast.StageCheckVoidCalls,
-	ast.StageRewritePrintCalls,
-	ast.StageParseMetadataBlocks,
-	ast.StageSetAnnotationSet,
-	ast.StageRewriteRegoMetadataCalls,
-	ast.StageRewriteWithValues,
-	ast.StageCheckRuleConflicts,
-	ast.StageCheckUndefinedFuncs,
-	ast.StageSetGraph,
-	ast.StageCheckSafetyRuleHeads,
-	ast.StageCheckSafetyRuleBodies,
-	ast.StageRewriteTestRulesForTracing,
-	ast.StageCheckRecursion,
-	ast.StageCheckTypes,
-	ast.StageCheckUnsafeBuiltins,
-	ast.StageCheckDeprecatedBuiltins,
-	ast.StageBuildComprehensionIndices,
-	ast.StageBuildRequiredCapabilities,
-}
-
-// parse reads the modules, one after the other: side by side they are no sooner
-// done while the command line asks a registry, and cost a twentieth more of its
-// CPU for the stacks that grow.
+// parse reads the modules of a bundle.
 func parse(c *contents, caps *ast.Capabilities) (map[string]*ast.Module, error) {
 	modules := make(map[string]*ast.Module, len(c.modules))
 	var problems []error

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
@@ -331,11 +332,7 @@ func defaultAsBundle(t *testing.T) fs.FS {
 // Compiled with every stage of the compiler, the embedded policy is the same to
 // the letter.
 func TestDispensableStagesChangeNothing(t *testing.T) {
-	c, err := embeddedContents()
-	if err != nil {
-		t.Fatal(err)
-	}
-	caps, err := capabilities()
+	c, caps, err := embeddedSources()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -375,4 +372,27 @@ func TestEmbeddedPolicyIsTheBundleItCouldBe(t *testing.T) {
 	if !maps.EqualFunc(full.Context(), embedded.Context(), func(a, b []string) bool { return cmp.Equal(a, b) }) || full.Revision() != embedded.Revision() {
 		t.Error("the manifests differ")
 	}
+}
+
+// What is compiled once for all parameters knows none of them: sets that are made and
+// asked side by side, as each change of a policy does, answer by their own.
+func TestParametersAreApart(t *testing.T) {
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			signers := 1 + i%2
+			for range 5 {
+				params := strings.Replace(defaultParams, `"threshold":1`, fmt.Sprintf(`"threshold":%d`, signers), 1)
+				s, err := Load(t.Context(), Source{Name: "default", Params: json.RawMessage(params)})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if r, err := s.Evaluate(t.Context(), signedInput()); err != nil || r.Allow != (signers == 1) { // one has signed
+					t.Errorf("signers that are needed: %d; allowed: %v, %v", signers, r.Allow, err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -125,13 +125,12 @@ func (r *reader) openvexVulnerability(v *facts.VEXStatement) error {
 
 // openvexProducts reads products: strings, or objects with an id, a package URL and
 // parts. A product whose parts are named stands for these alone: of the rest of it
-// nothing was said.
+// nothing was said. One that is named by nothing that we read (a CPE, hashes) is
+// [facts.ProductUnnamed], never left out: a list without entries would speak of
+// the whole image, and parts without any of the whole product.
 func (r *reader) openvexProducts(to *[]string) error {
 	size := 0
 	add := func(id string) error {
-		if id == "" {
-			return nil
-		}
 		if size += len(id) + 16; size > longestTexts {
 			return r.Wrong("a statement about products with more than %d bytes", longestTexts)
 		}
@@ -159,12 +158,11 @@ func (r *reader) openvexProducts(to *[]string) error {
 		}); err != nil {
 			return err
 		}
-		switch {
-		case len(parts) > 0:
-		case id == purl:
-			parts = []string{id}
-		default:
-			parts = []string{id, purl}
+		if len(parts) == 0 {
+			parts = slices.DeleteFunc(slices.Compact([]string{id, purl}), func(s string) bool { return s == facts.ProductUnnamed })
+		}
+		if len(parts) == 0 {
+			parts = []string{facts.ProductUnnamed}
 		}
 		for _, p := range parts {
 			if err := add(p); err != nil {

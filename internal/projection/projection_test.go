@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -119,6 +120,9 @@ func TestMalformed(t *testing.T) {
 		{spdx, `{"spdxVersion": "SPDX-2.3", "packages": [], "packages": [{"name": "gpl"}]}`, "duplicate key"},
 		{spdx, `{"spdxVersion": "SPDX-2.3", "creationInfo": {"created": "yesterday"}}`, `"yesterday" is not a time like`},
 		{spdx, `{"spdxVersion": "SPDX-2.3", "creationInfo": {"created": "9999-12-31T23:59:59-01:00"}}`, "is not a time like"},
+		{spdx, `{"spdxVersion": "SPDX-2.3", "creationInfo": {"created": "1677-09-21T00:12:43Z"}}`, "is not a time like"},
+		{cyclonedx, `{"bomFormat": "CycloneDX", "metadata": {"timestamp": "2262-04-11T23:47:17Z"}}`, "is not a time like"},
+		{projection.TypeVSAV1, `{"verifier": {"id": "x"}, "verificationResult": "PASSED", "timeVerified": "9999-12-31T23:59:59Z"}`, "is not a time like"},
 		{spdx, `"SPDXVersion: SPDX-2.3\nPackageName: x\n"`, "the document is text that is not JSON"},
 		{spdx, `null`, "it is null and should be an object"},
 		{spdx, `[{"name": "a"}]`, "it is an array and should be an object"},
@@ -146,6 +150,58 @@ func TestMalformed(t *testing.T) {
 		p, err := projection.Parse(c.kind, strings.NewReader(c.predicate), limits)
 		if err == nil || !strings.Contains(err.Error(), c.want) || p != nil {
 			t.Errorf("%s %.120s\n got %v %v\nwant an error with: %s", c.kind, c.predicate, p, err, c.want)
+		}
+	}
+}
+
+// The first and the last time that Rego can count are times; Go's zero time is none.
+func TestTimesThatRegoCounts(t *testing.T) {
+	for text, want := range map[string]string{
+		"1677-09-21T00:12:44Z": "1677-09-21T00:12:44Z", "2262-04-11T23:47:16Z": "2262-04-11T23:47:16Z",
+		"0001-01-01T00:00:00Z": "", "0001-01-01T02:00:00+02:00": "",
+	} {
+		p, err := parse(document{"https://spdx.dev/Document", json.RawMessage(`{"spdxVersion": "SPDX-2.3", "creationInfo": {"created": "` + text + `"}}`)}, limits)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		got := ""
+		if p.MadeAt != nil {
+			got = p.MadeAt.Format(time.RFC3339)
+		}
+		if got != want {
+			t.Errorf("%s was read as %q, want %q", text, got, want)
+		}
+	}
+}
+
+// A product that is named by nothing that is read is none that could be left out:
+// without it the statement would speak of more than it does.
+func TestProductsNamedByNothingRead(t *testing.T) {
+	const cpe = `{"identifiers": {"cpe23": "cpe:2.3:a:openssl:openssl:3.0.11:*:*:*:*:*:*:*"}}`
+	for _, c := range []struct {
+		statement string
+		want      []string
+	}{
+		{`"products": [` + cpe + `]`, []string{""}},
+		{`"products": [{"hashes": {"sha-256": "aa"}}]`, []string{""}},
+		{`"products": [{}]`, []string{""}},
+		{`"products": [""]`, []string{""}},
+		{`"products": [` + cpe + `, {"@id": "pkg:npm/a"}, {"identifiers": {"purl": "pkg:npm/b"}}]`, []string{"", "pkg:npm/a", "pkg:npm/b"}},
+		{`"products": [{"@id": "pkg:oci/app", "subcomponents": [` + cpe + `]}]`, []string{""}},
+		{`"products": [{"@id": "pkg:oci/app", "subcomponents": [` + cpe + `, {"@id": "pkg:npm/a"}]}]`, []string{"", "pkg:npm/a"}},
+		{`"products": ["pkg:oci/app"], "subcomponents": [""]`, []string{""}},
+		{`"products": [{"@id": "pkg:oci/app", "subcomponents": []}]`, []string{"pkg:oci/app"}},
+		{`"products": [{"@id": "pkg:npm/a", "identifiers": {"purl": "pkg:npm/a"}}]`, []string{"pkg:npm/a"}},
+		{`"products": []`, []string{}},
+	} {
+		p, err := parse(document{"https://openvex.dev/ns", json.RawMessage(`{"statements": [{"vulnerability": "CVE-1", "status": "fixed", ` + c.statement + `}]}`)}, limits)
+		if err != nil {
+			t.Errorf("%s: %v", c.statement, err)
+			continue
+		}
+		if diff := cmp.Diff(c.want, p.Statements[0].Products); diff != "" {
+			t.Errorf("%s (-want +have):\n%s", c.statement, diff)
 		}
 	}
 }

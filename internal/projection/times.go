@@ -2,11 +2,16 @@ package projection
 
 import (
 	"encoding/json"
+	"math"
 	"strconv"
 	"time"
 )
 
-// when reads a time as RFC 3339 writes it; null and "" are none.
+// The times that Rego can count in nanoseconds (1677-09-21 to 2262-04-11): its
+// builtins fail on others, and with them the policy.
+var earliest, latest = time.Unix(0, math.MinInt64), time.Unix(0, math.MaxInt64)
+
+// when reads a time as RFC 3339 writes it; null, "" and Go's zero time are none.
 func (r *reader) when() (*time.Time, error) {
 	s, err := r.text()
 	if err != nil {
@@ -19,8 +24,8 @@ func (r *reader) when() (*time.Time, error) {
 	return t, nil
 }
 
-// parseTime gives nil for "". A year that JSON cannot write, once it is in UTC, is
-// no time.
+// parseTime gives nil for "", and for the zero time, which programs in Go write for
+// one that was not set. One that Rego cannot count is no time.
 func parseTime(s string) (*time.Time, bool) {
 	if s == "" {
 		return nil, true
@@ -29,7 +34,10 @@ func parseTime(s string) (*time.Time, bool) {
 	if err != nil {
 		return nil, false
 	}
-	if t = t.UTC(); t.Year() < 1 || t.Year() > 9999 {
+	switch t = t.UTC(); {
+	case t.IsZero():
+		return nil, true
+	case t.Before(earliest), t.After(latest):
 		return nil, false
 	}
 	return &t, true

@@ -454,7 +454,7 @@ func TestCountLimits(t *testing.T) {
 		start := time.Now()
 		_, found := find(t, insecure(t, s), v1(s))
 		incomplete(t, found, evidence.CodeEvidenceTooLarge)
-		if d := time.Since(start); d > 5*time.Second {
+		if d := time.Since(start); d > time.Minute {
 			t.Errorf("took %s", d)
 		}
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/signet-policy/signet/internal/evidence"
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/testkit/ocitest"
 )
 
@@ -39,7 +40,7 @@ func TestLayoutPipe(t *testing.T) {
 		if diff := cmp.Diff([]string{"bundle broken not_found", "bundle good"}, got); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Fatal("it waits for the pipe")
 	}
 }

@@ -120,24 +120,29 @@ func TestReadIndex(t *testing.T) {
 		entry(1, `,"platform":{"os":"linux","architecture":"arm","variant":"v7"}`),
 		entry(2, `,"platform":{"os":"unknown","architecture":"unknown"}`+attestation),
 		entry(3, `,"platform":{"os":"unknown","architecture":"unknown"}`),
+		// An image that a runtime could choose is an image, whatever it is called.
 		entry(4, attestation),
-		// An image that a runtime would choose is an image, whatever it is called.
 		entry(5, `,"platform":{"os":"linux","architecture":"amd64"}`+attestation),
 		entry(6, ``),
+		entry(7, `,"platform":{"os":"unknown","architecture":"amd64"}`+attestation),
+		entry(8, `,"platform":{"os":"","architecture":""}`+attestation),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []facts.Platform{
 		{OS: "linux", Architecture: "arm", Variant: "v7", Digest: d(1)},
+		{Digest: d(4)},
 		{OS: "linux", Architecture: "amd64", Digest: d(5)},
 		{Digest: d(6)},
+		{OS: "unknown", Architecture: "amd64", Digest: d(7)},
+		{Digest: d(8)},
 	}
 	if diff := cmp.Diff(want, ix.platforms); diff != "" {
 		t.Errorf("platforms: -want +got:\n%s", diff)
 	}
-	if len(ix.attestations) != 3 {
-		t.Errorf("%d attestation manifests, want 3", len(ix.attestations))
+	if len(ix.attestations) != 2 {
+		t.Errorf("%d attestation manifests, want 2", len(ix.attestations))
 	}
 	nested := strings.ReplaceAll(entry(1, ""), mediaTypeManifest, mediaTypeIndex)
 	if _, err := read(t, nested); !errors.Is(err, errAmbiguous) {

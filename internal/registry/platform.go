@@ -8,24 +8,19 @@ import (
 	"github.com/signet-policy/signet/internal/facts"
 )
 
-// BuildKit's annotations of attestation manifests in an index
+// What BuildKit's attestation manifests in an index have
 // (docs.docker.com, "Image attestation storage").
 const (
-	annotationReferenceType   = "vnd.docker.reference.type"
 	annotationReferenceDigest = "vnd.docker.reference.digest"
-	referenceAttestation      = "attestation-manifest"
 	unknownPlatform           = "unknown"
 )
 
 // isAttestation says whether an entry of an index is a BuildKit attestation
-// manifest. An entry with a platform that a runtime could choose is an image,
-// whatever its annotations say.
+// manifest, which always has the platform unknown/unknown. An entry that a runtime
+// could choose is an image, whatever its annotations say, and containerd may choose
+// one without a platform.
 func (d descriptor) isAttestation() bool {
-	if d.Platform != nil && d.Platform.OS != "" && d.Platform.OS != unknownPlatform {
-		return false
-	}
-	unknown := d.Platform != nil && d.Platform.OS == unknownPlatform && d.Platform.Architecture == unknownPlatform
-	return unknown || d.Annotations[annotationReferenceType] == referenceAttestation
+	return d.Platform != nil && d.Platform.OS == unknownPlatform && d.Platform.Architecture == unknownPlatform
 }
 
 // index is what matters of an image index.

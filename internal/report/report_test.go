@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -109,7 +110,7 @@ func TestJUnit(t *testing.T) {
 // that are relative and escaped.
 func TestSARIF(t *testing.T) {
 	var b bytes.Buffer
-	if err := SARIF(&b, cases(), false, "v1"); err != nil {
+	if err := SARIF(&b, cases(), false, "v1", "/build"); err != nil {
 		t.Fatal(err)
 	}
 	var got sarifLog
@@ -156,7 +157,7 @@ func TestSARIF(t *testing.T) {
 // Without anything to tell, the lists are there and empty.
 func TestSARIFOfNothing(t *testing.T) {
 	var b bytes.Buffer
-	if err := SARIF(&b, []Case{{Verdict: allowed()}}, false, "v1"); err != nil {
+	if err := SARIF(&b, []Case{{Verdict: allowed()}}, false, "v1", "/build"); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`"results": []`, `"rules": []`} {
@@ -169,12 +170,53 @@ func TestSARIFOfNothing(t *testing.T) {
 // An image that stood in no file, and a verdict without a reason, are told all the same.
 func TestSARIFWithoutPlaceOrReason(t *testing.T) {
 	var b bytes.Buffer
-	if err := SARIF(&b, []Case{{Verdict: &verdict.Verdict{Decision: verdict.Unknown, Image: "r/x"}}}, false, "v1"); err != nil {
+	if err := SARIF(&b, []Case{{Verdict: &verdict.Verdict{Decision: verdict.Unknown, Image: "r/x"}}}, false, "v1", "/build"); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`"fullyQualifiedName": "r/x"`, `"ruleId": "unknown"`, "The decision is unknown."} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("there is no %s in\n%s", want, &b)
 		}
+	}
+}
+
+// Every result has a physical location, or GitHub refuses the whole report: images that
+// stood in no file have one that is made of their name.
+func TestSARIFLocations(t *testing.T) {
+	for _, tt := range []struct {
+		name, file, image, want string
+		line                    int
+	}{
+		{"a tag", "", "ghcr.io/org/app:v1", "ghcr.io/org/app%3Av1", 1},
+		{"a tag alone", "", "nginx:1.27", "nginx%3A1.27", 1},
+		{"a port and a digest", "", "127.0.0.1:5000/app@sha256:aa", "127.0.0.1%3A5000/app@sha256%3Aaa", 1},
+		{"a layout", "", "oci-layout:images/my app:v1", "images/my%20app%3Av1", 1},
+		{"a layout below the working directory", "", "oci-layout:/build/images/app", "images/app", 1},
+		{"a layout elsewhere", "", "oci-layout:/buildshop/app", "/buildshop/app", 1},
+		{"the layout that one is in", "", "oci-layout:.", ".", 1},
+		{"a file that was verified", "", "/build/dist/app.tar", "dist/app.tar", 1},
+		{"a digest", "", "sha256:aa", "sha256%3Aaa", 1},
+		{"a relative file", "./a/../web.yaml", "r/x", "web.yaml", 9},
+		{"a file below the working directory", "/build/a/100%?.yaml", "r/x", "a/100%25%3F.yaml", 9},
+		{"a file with a colon", "a:b.yaml", "r/x", "a%3Ab.yaml", 9},
+		{"a file elsewhere", "/tmp/web.yaml", "r/x", "/tmp/web.yaml", 9},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := Case{File: tt.file, Verdict: &verdict.Verdict{Decision: verdict.Unknown, Image: tt.image}}
+			if tt.file != "" {
+				c.Line = 9
+			}
+			at := c.location("/build").Physical
+			if at == nil || at.Artifact.URI != tt.want || at.Region.StartLine != tt.line {
+				t.Fatalf("%+v, want %s:%d", at, tt.want, tt.line)
+			}
+			u, err := url.Parse(at.Artifact.URI)
+			if err != nil || u.Scheme != "" || u.Host != "" {
+				t.Errorf("%s is no relative reference: %v", at.Artifact.URI, err)
+			}
+		})
+	}
+	if got := (Case{File: "/a", Verdict: denied()}).location("/").Physical.Artifact.URI; got != "a" {
+		t.Errorf("below the root: %s", got)
 	}
 }

@@ -76,8 +76,9 @@ const unknownRule = "unknown"
 // SARIF writes the cases that did not pass: a result for each reason. A denied image is
 // of level error under the code of its reason; one of which it could not be found out
 // of level error under the rule "unknown"; what audit policies object to is of level
-// warning. Errors are those of w.
-func SARIF(w io.Writer, cases []Case, strict bool, version string) error {
+// warning. Addresses of what lies below dir, an absolute path with slashes, are relative
+// to it. Errors are those of w.
+func SARIF(w io.Writer, cases []Case, strict bool, version, dir string) error {
 	var run sarifRun
 	run.ColumnKind = "unicodeCodePoints"
 	run.Results = []sarifResult{}
@@ -99,7 +100,7 @@ func SARIF(w io.Writer, cases []Case, strict bool, version string) error {
 			run.Results = append(run.Results, sarifResult{
 				RuleID: rule, RuleIndex: run.Tool.Driver.rule(rule, r), Level: level,
 				Message:   sarifText{sentence(r)},
-				Locations: []sarifLocation{c.location()},
+				Locations: []sarifLocation{c.location(dir)},
 				Prints:    map[string]string{"signet/v1": fingerprint(c, r.Code)},
 				Properties: map[string]string{
 					"image": c.Verdict.Image, "digest": c.Verdict.Digest, "verdict": c.Verdict.ID, "code": r.Code, "decision": string(c.Verdict.Decision),
@@ -154,22 +155,35 @@ func sentence(r verdict.Reason) string {
 	return text
 }
 
-// location is the line of the file; a relative address, so that the reader finds it in
-// the repository.
-func (c Case) location() sarifLocation {
-	var l sarifLocation
-	where := c.Where
-	if c.File != "" {
-		l.Physical = &sarifPhysical{}
-		l.Physical.Artifact.URI = (&url.URL{Path: path.Clean(c.File)}).String()
-		l.Physical.Region.StartLine = max(c.Line, 1)
-	} else if where == "" {
-		where = c.Verdict.Image
+// location is the line of the file, and for an image that stood in none the first of
+// what would be named as the image is: GitHub refuses a report in which one result has
+// no physical location.
+func (c Case) location(dir string) sarifLocation {
+	l := sarifLocation{Physical: &sarifPhysical{}}
+	file, where := c.File, c.Where
+	if file == "" {
+		file = strings.TrimPrefix(c.Verdict.Image, "oci-layout:")
+		if where == "" {
+			where = c.Verdict.Image
+		}
 	}
+	l.Physical.Artifact.URI = address(file, dir)
+	l.Physical.Region.StartLine = max(c.Line, 1)
 	if where != "" {
 		l.Logical = []sarifLogical{{where}}
 	}
 	return l
+}
+
+// address is a file as a relative reference, so that the reader finds it in the
+// repository.
+func address(file, dir string) string {
+	file = path.Clean(file)
+	if below, ok := strings.CutPrefix(file, strings.TrimSuffix(dir, "/")+"/"); ok {
+		file = below
+	}
+	// What stands before a colon would be taken for a scheme.
+	return strings.ReplaceAll((&url.URL{Path: file}).EscapedPath(), ":", "%3A")
 }
 
 // fingerprint stays as it is while lines move.

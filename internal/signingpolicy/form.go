@@ -224,6 +224,9 @@ type FieldMistake struct {
 // FromForm puts a policy together. Where something is wrong, document is nil where
 // the form alone cannot be read, and else what the form says all the same.
 func FromForm(name string, f Form) (document []byte, wrong []FieldMistake) {
+	if f.TooLong() {
+		return nil, []FieldMistake{{Problem: strings.TrimPrefix(errTooLong.Error(), ErrInvalid.Error()+": ")}}
+	}
 	w := &formWriter{form: f}
 	root := w.part("", FormFields())
 	root.Content = append([]*yaml.Node{textNode("name"), textNode(name)}, root.Content...)
@@ -389,16 +392,52 @@ func (w *formWriter) value(path string, field Field) *yaml.Node {
 	return textNode(said)
 }
 
-// maxFormParts bounds a list of a form.
-const maxFormParts = 500
+// MaxFormParts bounds the parts of all lists of a form together: what a person can
+// look through, and a server makes in no time.
+const MaxFormParts = 500
+
+// TooLong says that a form has more than [MaxFormParts]. The counts in a form are
+// whatever its sender wrote.
+func (f Form) TooLong() bool {
+	left := MaxFormParts
+	var fits func(at string, fields []Field) bool
+	fits = func(at string, fields []Field) bool {
+		for _, field := range fields {
+			path := below(at, field.Name)
+			switch field.Kind {
+			case FieldPart:
+				if !fits(path, field.Fields) {
+					return false
+				}
+			case FieldList:
+				count, err := strconv.Atoi(strings.TrimSpace(f[path]))
+				if err != nil { // says nothing, or more than any number does
+					if f[path] != "" {
+						return false
+					}
+					continue
+				}
+				if left -= max(count, 0); left < 0 {
+					return false
+				}
+				for i := range count {
+					if !fits(fmt.Sprintf("%s[%d]", path, i), field.Fields) {
+						return false
+					}
+				}
+			}
+		}
+		return true
+	}
+	return !fits("", FormFields())
+}
+
+// errTooLong is what is wrong with such a form.
+var errTooLong = fmt.Errorf("%w: a form has %d parts at most; write more as YAML", ErrInvalid, MaxFormParts)
 
 func (w *formWriter) list(path, said string, field Field) *yaml.Node {
 	count, err := strconv.Atoi(said)
 	if err != nil || count <= 0 {
-		return nil
-	}
-	if count > maxFormParts {
-		w.fail(path, fmt.Sprintf("are %d; a form takes %d at most, write more as YAML", count, maxFormParts))
 		return nil
 	}
 	n := &yaml.Node{Kind: yaml.SequenceNode}
@@ -422,7 +461,7 @@ func (f Form) Without(path string) {
 	list := path[:open]
 	gone, err := strconv.Atoi(path[open+1 : len(path)-1])
 	count, _ := strconv.Atoi(f[list]) // 0 has none
-	if err != nil || gone < 0 || gone >= count {
+	if err != nil || gone < 0 || gone >= count || count > MaxFormParts {
 		return
 	}
 	keys := make([]string, 0, len(f))
@@ -448,6 +487,9 @@ func (f Form) Without(path string) {
 
 // With adds an empty part to a list.
 func (f Form) With(list string) {
-	count, _ := strconv.Atoi(f[list]) // 0 has none
-	f[list] = strconv.Itoa(count + 1)
+	count, err := strconv.Atoi(f[list])
+	if err != nil && f[list] != "" || count > MaxFormParts {
+		return
+	}
+	f[list] = strconv.Itoa(max(count, 0) + 1)
 }

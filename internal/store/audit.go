@@ -11,6 +11,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/signet-policy/signet/internal/facts"
 )
@@ -82,6 +83,14 @@ func (t *Tx) audit(ctx context.Context, action, object string, before, after jso
 type AuditFilter struct {
 	// Object is for example "signer/01J…"; "" is all.
 	Object string
+	// Name is that of what was changed: in its object, or in what was before or after.
+	Name string
+	// Actor is who changed it, and Action how what was done begins.
+	Actor, Action string
+	// Since and Until bound the time: from Since on, up to but not including Until.
+	Since, Until time.Time
+	// After is the Seq that is looked down to, excluded.
+	After int64
 	// Before is the Seq that the page ends at, excluded; 0 begins at the newest.
 	Before int64
 	// Limit is 1 to 1000; 0 means 100.
@@ -100,17 +109,45 @@ func (s *Store) Audit(ctx context.Context, f AuditFilter) ([]AuditEntry, error) 
 	if f.Before <= 0 {
 		f.Before = math.MaxInt64
 	}
-	query := `SELECT ` + auditColumns + ` FROM audit WHERE seq < ? ORDER BY seq DESC LIMIT ?`
-	args := []any{f.Before, limit}
-	if f.Object != "" {
-		query = `SELECT ` + auditColumns + ` FROM audit WHERE object = ? AND seq < ? ORDER BY seq DESC LIMIT ?`
-		args = []any{f.Object, f.Before, limit}
-	}
-	rows, err := s.read.QueryContext(ctx, query, args...)
+	where, args := f.where(s.read.dialect)
+	rows, err := s.read.QueryContext(ctx, `SELECT `+auditColumns+` FROM audit WHERE `+where+` ORDER BY seq DESC LIMIT ?`, append(args, limit)...)
 	if err != nil {
 		return nil, wrap(op, err)
 	}
 	return collect(op, rows, scanAudit)
+}
+
+// where has an index for the object alone: the rest is checked entry by entry.
+func (f AuditFilter) where(d dialect) (string, []any) {
+	where, args := "seq < ?", []any{f.Before}
+	and := func(condition string, values ...any) { where, args = where+" AND "+condition, append(args, values...) }
+	if f.After > 0 {
+		and("seq > ?", f.After)
+	}
+	if f.Object != "" {
+		and("object = ?", f.Object)
+	}
+	if f.Name != "" {
+		named := `(substr(object, instr(object, '/') + 1) = ? OR json_extract(before, '$.name') = ? OR json_extract(after, '$.name') = ?)`
+		if d.postgres { // its JSON has no NUL, and one would be an error of the whole query
+			const name = `replace(%s, '\u0000', '\ufffd')::jsonb ->> 'name' = ?`
+			named = `(substr(object, strpos(object, '/') + 1) = ? OR ` + fmt.Sprintf(name, "before") + ` OR ` + fmt.Sprintf(name, "after") + `)`
+		}
+		and(named, f.Name, f.Name, f.Name)
+	}
+	if f.Actor != "" {
+		and("actor = ?", f.Actor)
+	}
+	if f.Action != "" {
+		and("substr(action, 1, ?) = ?", utf8.RuneCountInString(f.Action), f.Action)
+	}
+	if !f.Since.IsZero() {
+		and("at >= ?", formatTime(f.Since))
+	}
+	if !f.Until.IsZero() {
+		and("at < ?", formatTime(f.Until))
+	}
+	return where, args
 }
 
 func scanAudit(r rower) (AuditEntry, error) {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -404,7 +406,7 @@ func (s *Store) verify(ctx context.Context, tx *tx) error {
 	if err := s.verifyInForce(ctx, tx); err != nil {
 		return err
 	}
-	for _, name := range []string{"objects", "facts"} {
+	for _, name := range []string{"objects", "facts", "evidence"} {
 		if err := s.verifyBodies(ctx, tx, name); err != nil {
 			return fmt.Errorf("table %s: %w", name, err)
 		}
@@ -453,13 +455,64 @@ func (s *Store) verifyInForce(ctx context.Context, tx *tx) error {
 	if err != nil {
 		return err
 	}
-	have := Inputs{InputSigners: ofSigners[0], InputPolicies: ofPolicies[0], InputTokens: ofTokens, InputTrustRoots: ofRoots}
+	ofBundles, err := t.digestBundles(ctx)
+	if err != nil {
+		return err
+	}
+	have := Inputs{InputSigners: ofSigners[0], InputPolicies: ofPolicies[0], InputTokens: ofTokens, InputTrustRoots: ofRoots, InputBundles: ofBundles}
 	for _, kind := range sortedKeys(have) {
-		if in[kind] != have[kind] {
+		if in[kind] != have[kind] && !(kind == InputPolicies && slices.Contains(ofPolicies, in[kind])) {
 			return fmt.Errorf("%w: the %s hash to %q, and active says %q", ErrCorrupt, kind, have[kind], in[kind])
 		}
 	}
+	if err := hasObjects(ctx, tx); err != nil {
+		return err
+	}
+	return t.verifySecret(ctx, in[InputSecret])
+}
+
+// hasObjects looks for the bytes of what is in force.
+func hasObjects(ctx context.Context, tx *tx) error {
+	for _, of := range []struct{ table, column, kind string }{
+		{"bundles", "digest", ObjectBundle}, {"trust_roots", "digest", ObjectTrustRoot}, {"trust_roots", "tuf_metadata", ObjectTUFMetadata},
+	} {
+		var n int
+		err := tx.QueryRowContext(ctx, `SELECT count(*) FROM `+of.table+` t WHERE t.`+of.column+` <> ''
+			AND NOT EXISTS (SELECT 1 FROM objects o WHERE o.kind = ? AND o.digest = t.`+of.column+`)`, of.kind).Scan(&n)
+		if err != nil {
+			return wrap("looking for objects", err)
+		}
+		if n > 0 {
+			return fmt.Errorf("%w: table %s names %d objects of kind %s that are not there", ErrCorrupt, of.table, n, of.kind)
+		}
+	}
 	return nil
+}
+
+// verifySecret checks the secret in the store, where it is the one in use: an
+// installation with a secret file may have an older one, or none. A secret file here
+// is compared when the store is opened.
+func (t *Tx) verifySecret(ctx context.Context, want string) error {
+	if t.s.cfg.SecretFile != "" || want == "" { // "": migrated, and not opened yet
+		return nil
+	}
+	have, err := t.digestSecret(ctx)
+	if have == want || errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var action string
+	var after json.RawMessage
+	err = t.tx.QueryRowContext(ctx, `SELECT action, after FROM audit WHERE object = 'secret' ORDER BY seq DESC LIMIT 1`).Scan(&action, canonicalColumn{&after})
+	switch {
+	case err == nil && action == "secret.change" && string(after) == string(jsonString(want)): // to the file's
+		return nil
+	case err != nil && !errors.Is(err, sql.ErrNoRows):
+		return wrap("reading the audit log", err)
+	}
+	return fmt.Errorf("%w: the secret hashes to %q, and active says %q; if that is a secret file's, restore with secret_file configured", ErrCorrupt, have, want)
 }
 
 func (s *Store) verifyBodies(ctx context.Context, tx *tx, name string) error {

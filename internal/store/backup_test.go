@@ -105,7 +105,7 @@ func fill(t testing.TB, s *store.Store) {
 			VerificationID: "v", ImageRef: "i\x00", ImageName: "i", Policy: "p", Digest: "d", ParamsDigest: "e", Decision: verdict.Deny,
 			Reasons: []verdict.Reason{{Code: "ü\x00"}}, ComparedWith: verdict.Allow, CreatedAt: now,
 		}}),
-		second(s.PutDraft(ctx, store.DraftRow{Name: "d", Base: "sha256:b", Files: map[string]string{"a.rego": "package a # <&>\n"}, UpdatedBy: "jane"})),
+		second(s.PutDraft(ctx, store.DraftRow{Name: "d", Base: "sha256:b", Files: map[string]string{"a.rego": "package a # <&>\n"}, UpdatedBy: "jane"}, nil)),
 		s.PutUpkeep(ctx, store.Upkeep{Kind: store.UpkeepKMS, Key: "k", CheckedAt: now, Detail: json.RawMessage(`{"z":1,"a":2}`)}),
 		second(s.Lease(ctx, "l", "h", time.Hour)),
 		fillWatch(ctx, s, now),
@@ -270,6 +270,31 @@ func TestRestoreRefuses(t *testing.T) {
 		i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, prefix) })
 		return packed(t, slices.Delete(slices.Clone(lines), i, i+1))
 	}
+	// rewritten has another value in a column of a table's first row.
+	rewritten := func(table string, column int, value any) []byte {
+		t.Helper()
+		i := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, `{"table":"`+table+`"`) }) + 1
+		var row []any
+		if err := json.Unmarshal([]byte(lines[i]), &row); err != nil {
+			t.Fatal(err)
+		}
+		row[column] = value
+		line, err := json.Marshal(row)
+		if err != nil {
+			t.Fatal(err)
+		}
+		edited := slices.Clone(lines)
+		edited[i] = string(line)
+		return reseal(t, edited)
+	}
+	evidence := []byte("found for " + storetest.Facts(t, "sha256:aa", "a@example.com").Digest())
+	evidence[0]++
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	withoutArchive := slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return strings.HasPrefix(l, `["bundle","sha256:`) })
+	withoutArchive[len(withoutArchive)-1] = strings.Replace(withoutArchive[len(withoutArchive)-1], `"objects":2`, `"objects":1`, 1)
 	_, newest, _, err := store.SchemaStatus(ctx, store.Config{DataDir: t.TempDir()})
 	if !errors.Is(err, store.ErrNoStore) {
 		t.Fatal(err)
@@ -306,6 +331,10 @@ func TestRestoreRefuses(t *testing.T) {
 		{"a token rewritten", resealed(`"ci","verifier"`, `"ci","admin"`), store.ErrCorrupt},
 		{"active rewritten", resealed(`[1,3,"sha256:`, `[1,3,"sha256:0`), store.ErrCorrupt},
 		{"an object rewritten", resealed(`["trust_root","sha256:`, `["trust_root","sha256:0`), store.ErrCorrupt},
+		{"evidence rewritten", rewritten("evidence", 3, enc.EncodeAll(evidence, nil)), store.ErrCorrupt},
+		{"a bundle rewritten", rewritten("bundles", 6, "sha256:0"), store.ErrCorrupt},
+		{"an archive left out", reseal(t, withoutArchive), store.ErrCorrupt},
+		{"the secret rewritten", rewritten("secret", 1, bytes.Repeat([]byte{7}, 32)), store.ErrCorrupt},
 		{"a size rewritten", resealed(`"zstd",7,`, `"zstd",8,`), store.ErrCorrupt},
 	}
 	if err := store.Restore(ctx, store.Config{DataDir: t.TempDir()}, bytes.NewReader(reseal(t, lines))); err != nil {
@@ -330,6 +359,52 @@ func TestRestoreRefuses(t *testing.T) {
 	// After all that, the database is as new.
 	if err := store.Restore(ctx, pg, bytes.NewReader(good)); err != nil {
 		t.Error(err)
+	}
+}
+
+// A secret that stands in the store is not in use where there is a secret file.
+func TestRestoreWithSecretFile(t *testing.T) {
+	ctx := t.Context()
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(strings.Repeat("0f", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	note := func(ctx context.Context, tx *store.Tx) error { return tx.Note(ctx, "test", "test", nil, nil) }
+	for _, tt := range []struct {
+		name string
+		used bool // before the file was configured
+		own  bool // it has a secret of its own
+		want error
+	}{
+		{"never without", false, false, nil},
+		{"used without", true, true, nil},
+		{"opened without", false, true, store.ErrCorrupt}, // nothing says that the file has changed it
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if tt.own {
+				s := open(t, store.Config{DataDir: dir})
+				if tt.used {
+					if _, err := s.Change(ctx, operator, "", func(tx *store.Tx) error { return note(ctx, tx) }); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := open(t, store.Config{DataDir: dir, SecretFile: file})
+			if _, err := s.Change(ctx, operator, "", func(tx *store.Tx) error { return note(ctx, tx) }); err != nil {
+				t.Fatal(err)
+			}
+			kept := backup(t, s)
+			if err := store.Restore(ctx, store.Config{DataDir: t.TempDir(), SecretFile: file}, bytes.NewReader(kept)); err != nil {
+				t.Error("with the file:", err)
+			}
+			if err := store.Restore(ctx, store.Config{DataDir: t.TempDir()}, bytes.NewReader(kept)); !errors.Is(err, tt.want) {
+				t.Errorf("without the file: %v, want %v", err, tt.want)
+			}
+		})
 	}
 }
 

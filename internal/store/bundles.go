@@ -242,6 +242,11 @@ func (s *Store) PolicyHistory(ctx context.Context, name string) ([]Past[PolicyRo
 	return past[PolicyRow](ctx, s.read, "policy_history", name)
 }
 
+// PolicyHistory is [Store.PolicyHistory] as this change sees it.
+func (t *Tx) PolicyHistory(ctx context.Context, name string) ([]Past[PolicyRow], error) {
+	return past[PolicyRow](ctx, t.tx, "policy_history", name)
+}
+
 // BundleHistory lists the states that a policy bundle has had, oldest first; none
 // for a name that never was.
 func (s *Store) BundleHistory(ctx context.Context, name string) ([]Past[BundleRow], error) {

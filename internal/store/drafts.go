@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -40,10 +41,10 @@ func scanDraft(row rower) (DraftRow, error) {
 	return r, nil
 }
 
-// Drafts lists all of them by name.
+// Drafts lists all of them by name, without their files.
 func (s *Store) Drafts(ctx context.Context) ([]DraftRow, error) {
 	const op = "reading the drafts"
-	rows, err := s.read.QueryContext(ctx, `SELECT `+draftColumns+` FROM bundle_drafts ORDER BY name`)
+	rows, err := s.read.QueryContext(ctx, `SELECT name, owner, base, '{}', created_by, created_at, updated_by, updated_at, version FROM bundle_drafts ORDER BY name`)
 	if err != nil {
 		return nil, wrap(op, err)
 	}
@@ -63,9 +64,15 @@ func readDraft(ctx context.Context, q querier, name string) (DraftRow, error) {
 	return r, nil
 }
 
+// draftLock is the number of the lock under which PostgreSQL counts drafts, so that
+// two servers do not each write the last that there is room for. It is random.
+const draftLock = 7302856194471836
+
 // PutDraft keeps a draft and returns it as kept. Version is that of what it
-// replaces, 0 for a new one; another is [ErrConflict].
-func (s *Store) PutDraft(ctx context.Context, r DraftRow) (DraftRow, error) {
+// replaces, 0 for a new one; another is [ErrConflict]. Where the owner has one more by
+// it, room is told how many there are of that owner, and in all; its error, returned
+// as it is, refuses the draft. nil is room for any number.
+func (s *Store) PutDraft(ctx context.Context, r DraftRow, room func(ofOwner, all int) error) (DraftRow, error) {
 	const op = "keeping a draft"
 	if r.Name == "" || r.UpdatedBy == "" || len(r.Files) == 0 {
 		return DraftRow{}, fmt.Errorf("%s: %w: it has a name, a person and files", op, ErrInvalid)
@@ -75,10 +82,16 @@ func (s *Store) PutDraft(ctx context.Context, r DraftRow) (DraftRow, error) {
 		return DraftRow{}, fmt.Errorf("%s: %w", op, err)
 	}
 	version := r.Version
+	var full error
 	err = s.update(ctx, op, func(w writer) error {
 		before, err := changing(version, "the draft of bundle", r.Name, func(r DraftRow) int64 { return r.Version })(readDraft(w.ctx, w.tx, r.Name))
 		if err != nil {
 			return err
+		}
+		if room != nil && (before == nil || before.Owner != r.Owner) {
+			if full, err = roomFor(w, r.Owner, room); full != nil || err != nil {
+				return cmp.Or(full, err)
+			}
 		}
 		r.UpdatedAt = s.now().UTC().Truncate(time.Microsecond)
 		r.Version, r.CreatedBy, r.CreatedAt = 1, r.UpdatedBy, r.UpdatedAt
@@ -94,10 +107,26 @@ func (s *Store) PutDraft(ctx context.Context, r DraftRow) (DraftRow, error) {
 		}
 		return err
 	})
-	if err != nil {
+	switch {
+	case full != nil:
+		return DraftRow{}, full
+	case err != nil:
 		return DraftRow{}, err
 	}
 	return r, nil
+}
+
+// roomFor says why there is no room for one more draft of an owner, until the end of
+// the transaction.
+func roomFor(w writer, owner string, room func(ofOwner, all int) error) (full, err error) {
+	if err := w.alone(draftLock); err != nil {
+		return nil, err
+	}
+	var ofOwner, all int
+	if err := w.tx.QueryRowContext(w.ctx, `SELECT count(CASE WHEN owner = ? THEN 1 END), count(*) FROM bundle_drafts`, owner).Scan(&ofOwner, &all); err != nil {
+		return nil, err
+	}
+	return room(ofOwner, all), nil
 }
 
 // DeleteDraft removes the draft of that version; [ErrNotFound] and [ErrConflict] as

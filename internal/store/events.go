@@ -79,10 +79,8 @@ func (s *Store) addEvents(w writer, events []NewEvent) ([]Event, error) {
 // nextEventID is greater than any id that is there. Where the clock went back it
 // is the next after the greatest.
 func (s *Store) nextEventID(w writer, at time.Time) (string, error) {
-	if w.tx.postgres { // until the commit
-		if err := w.exec(`SELECT pg_advisory_xact_lock(?)`, int64(eventLock)); err != nil {
-			return "", err
-		}
+	if err := w.alone(eventLock); err != nil {
+		return "", err
 	}
 	var last sql.NullString
 	if err := w.tx.QueryRowContext(w.ctx, `SELECT max(id) FROM events`).Scan(&last); err != nil {
@@ -261,11 +259,21 @@ func (s *Store) Deliveries(ctx context.Context) (map[string]int64, error) {
 	return out, err
 }
 
-// DropDeliveries removes all that a webhook was to be sent.
-func (s *Store) DropDeliveries(ctx context.Context, webhook string) (n int64, err error) {
-	err = s.update(ctx, "removing deliveries", func(w writer) error {
-		n, err = w.affected(`DELETE FROM deliveries WHERE webhook = ?`, webhook)
-		return err
-	})
-	return n, err
+// DropDeliveries removes what a webhook was to be sent and became due at upTo or
+// before, from the oldest on until there is one that did not. It works in small
+// transactions: one that fails leaves the ones before.
+func (s *Store) DropDeliveries(ctx context.Context, webhook string, upTo time.Time) (dropped int64, err error) {
+	for n := int64(pruneBatch); n == pruneBatch; {
+		err := s.update(ctx, "removing deliveries", func(w writer) (err error) {
+			// By the order of the ids, which is an index: what is young is not read.
+			n, err = w.affected(`DELETE FROM deliveries WHERE webhook = ? AND created_at <= ? AND id IN (
+				SELECT id FROM deliveries WHERE webhook = ? ORDER BY id LIMIT ?)`, webhook, formatTime(upTo), webhook, pruneBatch)
+			return err
+		})
+		if err != nil {
+			return dropped, err
+		}
+		dropped += n
+	}
+	return dropped, nil
 }

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +23,8 @@ type Filter struct {
 	// Identity is who really signed.
 	Identity string
 	Decision verdict.Decision
+	// ReasonCode is the code of the first reason.
+	ReasonCode string
 	// Since and Until bound the time: from Since on, up to but not including Until.
 	Since, Until time.Time
 }
@@ -68,12 +72,23 @@ func ParseCursor(s string) (Cursor, error) {
 	return Cursor{}, fmt.Errorf("%w: cursor: take it from the page before, unchanged", ErrInvalid)
 }
 
-// query reads one index from one place on. The first filter that is set, in the
-// order of how few rows each usually leaves, chooses the index, on SQLite by
-// name, so that nothing talks it into another one; the other filters are checked
-// row by row. PostgreSQL chooses by itself, from what it knows of the rows.
-func (f Filter) query(d dialect, after *Cursor, limit int) (string, []any) {
-	filters := []struct{ index, condition, value string }{
+// chooser is a filter of one value, and the index that has its rows in the order of
+// the list.
+type chooser struct{ index, condition, value string }
+
+// codeOfFirst is the code of the first reason, as the index has it.
+func codeOfFirst(d dialect) string {
+	if d.postgres {
+		return "(v.reasons -> 0 ->> 'code')"
+	}
+	return "json_extract(v.reasons, '$[0].code')"
+}
+
+// choosers are the filters of f that an index has, in the order of how few rows each
+// usually leaves.
+func (f Filter) choosers(d dialect) []chooser {
+	reason := codeOfFirst(d)
+	return slices.DeleteFunc([]chooser{
 		{"verifications_assessment", "v.assessment_id = ?", f.AssessmentID},
 		{"verifications_digest", "v.image_digest = ?", f.Digest},
 		{bySigner, `EXISTS (SELECT 1 FROM verification_signers s
@@ -82,36 +97,76 @@ func (f Filter) query(d dialect, after *Cursor, limit int) (string, []any) {
 		{"verifications_name", "v.image_name = ?", f.ImageName},
 		// The index leaves out the empty identity, and SQLite wants that said.
 		{"verifications_identity", "v.signer_identity = ? AND v.signer_identity <> ''", f.Identity},
+		{"verifications_reason", reason + " = ? AND " + reason + " IS NOT NULL", f.ReasonCode},
 		{"verifications_decision", "v.decision = ?", string(f.Decision)},
+	}, func(c chooser) bool { return c.value == "" })
+}
+
+// driven is from what a chooser reads its rows, with the columns of their order.
+func (c chooser) driven(d dialect) (from, condition, at, id string) {
+	from, condition, at, id = "signature_verifications v", c.condition, "v.created_at", "v.id"
+	switch {
+	case c.index == bySigner:
+		join := "CROSS JOIN" // keeps SQLite to this order
+		if d.postgres {
+			join = "JOIN"
+		}
+		return "verification_signers s " + join + " signature_verifications v ON v.id = s.verification_id", "s.signer = ?", "s.created_at", "s.verification_id"
+	case !d.postgres:
+		from += " INDEXED BY " + c.index
 	}
-	index := ""
+	return from, condition, at, id
+}
+
+// looked is how many rows of an index are counted to find the one to read.
+const looked = 2000
+
+// drive is the chooser whose index has the fewest rows for f: of the first [looked]
+// of each, so that finding it costs no more than a page does. PostgreSQL chooses by
+// itself, from what it knows of the rows.
+func (f Filter) drive(ctx context.Context, q *db) (chooser, error) {
+	all := f.choosers(q.dialect)
+	if len(all) == 0 {
+		return chooser{index: "verifications_time"}, nil
+	}
+	if len(all) == 1 || q.postgres {
+		return all[0], nil
+	}
+	best, fewest := all[0], looked+1
+	for _, c := range all {
+		from, where, at, _ := c.driven(q.dialect)
+		if c.index == bySigner {
+			from = "verification_signers s"
+		}
+		args := []any{c.value}
+		if !f.Since.IsZero() {
+			where, args = where+" AND "+at+" >= ?", append(args, formatTime(f.Since))
+		}
+		if !f.Until.IsZero() {
+			where, args = where+" AND "+at+" < ?", append(args, formatTime(f.Until))
+		}
+		var n int
+		if err := q.QueryRowContext(ctx, "SELECT count(*) FROM (SELECT 1 FROM "+from+" WHERE "+where+" LIMIT ?)", append(args, looked)...).Scan(&n); err != nil {
+			return chooser{}, err
+		}
+		if n < fewest {
+			best, fewest = c, n
+		}
+	}
+	return best, nil
+}
+
+// query reads the index of one chooser from one place on, on SQLite by name, so that
+// nothing talks it into another one; the other filters are checked row by row.
+func (f Filter) query(d dialect, drive chooser, after *Cursor, limit int) (string, []any) {
+	from, condition, at, id := drive.driven(d)
 	var where []string
 	var args []any
-	for _, c := range filters {
-		if c.value == "" {
-			continue
-		}
-		if index == "" {
-			index = c.index
-			if index == bySigner {
-				c.condition = "s.signer = ?"
-			}
+	for _, c := range f.choosers(d) {
+		if c.index == drive.index {
+			c.condition = condition
 		}
 		where, args = append(where, c.condition), append(args, c.value)
-	}
-	from, at, id := "signature_verifications v", "v.created_at", "v.id"
-	switch {
-	case index == bySigner && d.postgres:
-		from = "verification_signers s JOIN signature_verifications v ON v.id = s.verification_id"
-		at, id = "s.created_at", "s.verification_id"
-	case index == bySigner: // CROSS JOIN keeps SQLite to this order
-		from = "verification_signers s CROSS JOIN signature_verifications v ON v.id = s.verification_id"
-		at, id = "s.created_at", "s.verification_id"
-	case d.postgres:
-	case index == "":
-		from += " INDEXED BY verifications_time"
-	default:
-		from += " INDEXED BY " + index
 	}
 	if upper, ok := f.upper(after); ok {
 		where, args = append(where, "("+at+", "+id+") < (?, ?)"), append(args, formatTime(upper.CreatedAt), upper.ID)

@@ -68,6 +68,7 @@ type Store struct {
 
 	fileSecret auth.Secret // where SecretFile is configured
 	records    recorder
+	pruned     prunedUpTo
 	enc        *zstd.Encoder
 	dec        *zstd.Decoder
 }

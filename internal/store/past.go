@@ -52,12 +52,22 @@ func (s *Store) SnapshotAt(ctx context.Context, revision int64, have Inputs) (Sn
 		d, ok := snap.Inputs[l.kind]
 		switch {
 		case !ok: // there was none
-		case d == have[l.kind]:
+		case d == have[l.kind] && l.kind != InputPolicies:
 			snap.Unchanged[l.kind] = true
 		default:
 			if err := l.read(); err != nil {
 				return Snapshot{}, err
 			}
+		}
+	}
+	if d, ok := snap.Inputs[InputPolicies]; ok && d == have[InputPolicies] {
+		// Before sources were digested, the same policies of other sources had this digest.
+		digests, err := digestPolicyRows(snap.Policies)
+		if err != nil {
+			return Snapshot{}, err
+		}
+		if digests[0] == d {
+			snap.Policies, snap.Unchanged[InputPolicies] = nil, true
 		}
 	}
 	// In the order in which they were tried.

@@ -145,25 +145,67 @@ func (t *Tx) policyChanged(ctx context.Context, action string, before, after *Po
 }
 
 func (t *Tx) digestPolicies(ctx context.Context) (string, error) {
-	const op = "reading the policies"
-	rows, err := t.tx.QueryContext(ctx, `SELECT name, digest FROM policies ORDER BY name`)
-	if err != nil {
-		return "", wrap(op, err)
-	}
-	pairs, err := collect(op, rows, scanPair)
+	digests, err := t.policyDigests(ctx)
 	if err != nil {
 		return "", err
 	}
-	return digestPairs(pairs)
+	return digests[0], nil
+}
+
+// policyDigests are those of [digestPolicyRows], without reading the bodies.
+func (t *Tx) policyDigests(ctx context.Context) ([]string, error) {
+	const op = "reading the policies"
+	rows, err := t.tx.QueryContext(ctx, `SELECT name, digest, source FROM policies ORDER BY name`)
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	list, err := collect(op, rows, func(r rower) (PolicyRow, error) {
+		var p PolicyRow
+		err := r.Scan(&p.Name, &p.Digest, &p.Source)
+		return p, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return digestPolicies(list)
+}
+
+// digestPolicies is over names, digests of the bodies, and sources: what is decided
+// depends on them too, because the embedded policy gives way where one of the
+// configuration speaks. The source "api" is left out. A second digest is what a
+// version that digested no sources had for the same rows, where it is another;
+// revisions made then say it still.
+func digestPolicies(rows []PolicyRow) ([]string, error) {
+	pairs := make([][2]string, len(rows))
+	list := make([][]string, len(rows))
+	for i, r := range rows {
+		pairs[i] = [2]string{r.Name, r.Digest}
+		list[i] = pairs[i][:]
+		if r.Source != "api" {
+			list[i] = []string{r.Name, r.Digest, r.Source}
+		}
+	}
+	first, err := digestPairs(pairs)
+	if err != nil || first == "" {
+		return []string{first}, err
+	}
+	body, err := facts.Canonical(list)
+	if err != nil {
+		return nil, err
+	}
+	digest := facts.Digest(body)
+	if digest == first {
+		return []string{digest}, nil
+	}
+	return []string{digest, first}, nil
 }
 
 func digestPolicyRows(rows []PolicyRow) ([]string, error) {
-	pairs := make([][2]string, len(rows))
+	list := make([]PolicyRow, len(rows))
 	for i, r := range rows {
-		pairs[i] = [2]string{r.Name, facts.Digest([]byte(r.Body))}
+		list[i] = PolicyRow{Name: r.Name, Digest: facts.Digest([]byte(r.Body)), Source: r.Source}
 	}
-	digest, err := digestPairs(pairs)
-	return []string{digest}, err
+	return digestPolicies(list)
 }
 
 // PoliciesAt returns the policies that were in force under a revision, by name.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/signet-policy/signet/internal/facts"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/testkit/pgtest"
 	"github.com/signet-policy/signet/internal/verdict"
 	"github.com/signet-policy/signet/migrations"
@@ -35,10 +36,21 @@ func openPG(t *testing.T, cfg Config) *Store {
 
 func mustExec(t *testing.T, s *Store, statements ...string) {
 	t.Helper()
+	tx, err := s.write.begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }() // nothing after the commit
+	if s.write.postgres {                // a test's rows are many, and the machine may be busy
+		statements = append([]string{`SET LOCAL statement_timeout = 0`}, statements...)
+	}
 	for _, q := range statements {
-		if _, err := s.write.ExecContext(t.Context(), q); err != nil {
+		if _, err := tx.ExecContext(t.Context(), q); err != nil {
 			t.Fatalf("%s: %v", q, err)
 		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -167,6 +179,26 @@ func TestSchemaOfPostgreSQL(t *testing.T) {
 	}
 }
 
+// A large store takes longer to migrate than a statement may take otherwise.
+func TestMigrationsTakeTheirTime(t *testing.T) {
+	for name, file := range copied(t, migrations.PostgreSQL()) {
+		_, up, _ := strings.Cut(string(file.Data), "-- +goose Up\n")
+		first := ""
+		for line := range strings.Lines(up) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "--") {
+				first = line
+				break
+			}
+		}
+		if first != "SET LOCAL statement_timeout = 0;" {
+			t.Errorf("%s begins with %q", name, first)
+		}
+		if strings.Contains(string(file.Data), "NO TRANSACTION") { // where LOCAL means nothing
+			t.Errorf("%s is not in a transaction", name)
+		}
+	}
+}
+
 func TestPostgreSQLRefused(t *testing.T) {
 	ctx := t.Context()
 	_, err := Open(ctx, Config{URL: "postgres://user:hunter2@host:port/db"})
@@ -237,7 +269,8 @@ func seedPG(t *testing.T, s *Store) {
 			active_revision, active_digest, build, frames, verdict)
 		SELECT 'v' || lpad(i::text, 6, '0'), 'a' || (i % 100), 'i' || (i % 100), 'n' || (i % 100), 'd' || (i % 100), true, true,
 			CASE WHEN i % 3 = 0 THEN '' ELSE 'p' || (i % 50) END, '', 0, timestamptz '2026-11-23 12:00Z' + i * interval '1 second',
-			(ARRAY['allow', 'allow', 'allow', 'deny', 'unknown'])[i % 5 + 1], true, '[]', '', '{}', 'sha256:f' || (i % 1000),
+			(ARRAY['allow', 'allow', 'allow', 'deny', 'unknown'])[i % 5 + 1], true,
+			CASE WHEN i % 5 < 3 THEN '[]' ELSE jsonb_build_array(jsonb_build_object('code', 'r' || (i % 20))) END, '', '{}', 'sha256:f' || (i % 1000),
 			1, '', '', 'x', 'x' FROM generate_series(0, 29999) i`,
 		`INSERT INTO verification_signers SELECT 's' || (substr(id, 2)::int % 20), created_at, id, 'id' || (substr(id, 2)::int % 20) FROM signature_verifications`,
 		`INSERT INTO signer_digests SELECT 'id' || (i % 20), 'd' || i, 'n', timestamptz '2026-11-23 12:00Z' + i * interval '1 second', 'v' || i, 'i', NULL, 1 FROM generate_series(0, 19999) i`,
@@ -269,16 +302,23 @@ func TestListPlansOnPostgreSQL(t *testing.T) {
 	seedPG(t, s)
 	pg := dialect{postgres: true}
 	cursor := &Cursor{CreatedAt: at.Add(15000 * time.Second), ID: "v015000"}
+	first := func(f Filter) chooser {
+		drive, err := f.drive(t.Context(), s.read)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return drive
+	}
 	filters := map[string]Filter{
 		"verifications_time": {}, "verifications_assessment": {AssessmentID: "a1"}, "verifications_digest": {Digest: "d1"},
 		"verification_signers_pkey": {Signer: "s1"}, "verifications_image": {ImageRef: "i1"}, "verifications_name": {ImageName: "n1"},
-		"verifications_identity": {Identity: "p1"}, "verifications_decision": {Decision: verdict.Deny},
+		"verifications_identity": {Identity: "p1"}, "verifications_reason": {ReasonCode: "r3"}, "verifications_decision": {Decision: verdict.Deny},
 	}
 	for index, f := range filters {
 		for _, bounds := range []Filter{{}, {Since: at.Add(1000 * time.Second)}, {Until: at.Add(20000 * time.Second)}} {
 			for _, after := range []*Cursor{nil, cursor} {
 				f.Since, f.Until = bounds.Since, bounds.Until
-				query, args := f.query(pg, after, 51)
+				query, args := f.query(pg, first(f), after, 51)
 				plan := explainPG(t, s.read, query, args...)
 				for _, bad := range []string{"Seq Scan", "Sort"} {
 					if strings.Contains(plan, bad) {
@@ -297,9 +337,9 @@ func TestListPlansOnPostgreSQL(t *testing.T) {
 		for _, b := range filters {
 			f := Filter{
 				AssessmentID: a.AssessmentID + b.AssessmentID, Digest: a.Digest + b.Digest, Signer: a.Signer + b.Signer, ImageRef: a.ImageRef + b.ImageRef,
-				ImageName: a.ImageName + b.ImageName, Identity: a.Identity + b.Identity, Decision: a.Decision + b.Decision,
+				ImageName: a.ImageName + b.ImageName, Identity: a.Identity + b.Identity, ReasonCode: a.ReasonCode + b.ReasonCode, Decision: a.Decision + b.Decision,
 			}
-			query, args := f.query(pg, cursor, 51)
+			query, args := f.query(pg, first(f), cursor, 51)
 			if plan := explainPG(t, s.read, query, args...); strings.Contains(plan, "Seq Scan") {
 				t.Errorf("%+v scans:\n%s\n%s", f, query, plan)
 			}
@@ -485,9 +525,7 @@ func TestServerGoesAway(t *testing.T) {
 			t.Errorf("Snapshot without a server: %v", err)
 		}
 		p.set(false)
-		if after, err := s.Active(ctx); err != nil || after != before {
-			t.Errorf("with the server back, active is %+v (%v)", after, err)
-		}
+		eventually.Holds(t, "the server is back", func() bool { after, err := s.Active(ctx); return err == nil && after == before })
 		for name, err := range everything(ctx, t, s, fmt.Sprint("up", round)) {
 			if err != nil {
 				t.Errorf("%s with the server back: %v", name, err)
@@ -558,9 +596,7 @@ func TestServerHangs(t *testing.T) {
 	p.set(true) // the connections that hang
 	p.hang.Store(false)
 	p.set(false)
-	if _, err := s.Active(t.Context()); err != nil {
-		t.Errorf("with the server back: %v", err)
-	}
+	eventually.Holds(t, "the server is back", func() bool { _, err := s.Active(t.Context()); return err == nil })
 }
 
 // When the answer to a commit is lost, nobody knows what took effect, and nothing
@@ -578,16 +614,7 @@ func TestLostCommit(t *testing.T) {
 		t.Fatal("the proxy has seen no commit")
 	}
 	// The server had it.
-	var a verdict.Active
-	for range 100 { // it may still be at it
-		if a, err = s.Active(ctx); err == nil && a.Revision == 1 {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if err != nil || a.Revision != 1 {
-		t.Fatalf("active is %+v (%v)", a, err)
-	}
+	eventually.Holds(t, "the change is there", func() bool { a, err := s.Active(ctx); return err == nil && a.Revision == 1 })
 	after, err := s.Change(ctx, alice, "", func(tx *Tx) error { return setPolicy(ctx, tx, "2") })
 	if err != nil || after.Revision != 2 {
 		t.Errorf("the next change makes %+v (%v)", after, err)
@@ -769,5 +796,18 @@ func TestNoDeadlocks(t *testing.T) {
 				t.Errorf("%d deadlocks", deadlocks)
 			}
 		})
+	}
+}
+
+// A state with what PostgreSQL's JSON cannot have, such as one that came from SQLite,
+// keeps no entry from being found by its name.
+func TestAuditNamesWithNUL(t *testing.T) {
+	s := openPG(t, Config{})
+	mustExec(t, s, `INSERT INTO audit VALUES
+		(1, now(), 'a', '', 'signer.create', 'signer/1', NULL, '{"name": "release", "note": "a\u0000b"}', '', 1, 'p', 'h1'),
+		(2, now(), 'a', '', 'signer.create', 'signer/2', NULL, '{"name": "release", "note": "c"}', '', 1, 'h1', 'h2')`)
+	found, err := s.Audit(t.Context(), AuditFilter{Name: "release"})
+	if err != nil || len(found) != 2 {
+		t.Errorf("%+v, %v", found, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -30,8 +31,9 @@ const (
 // shadows and what their signers say of them, the events of that time, and then
 // facts and evidence that no verdict names. The
 // audit log, revisions, histories and objects stay. It works in small
-// transactions: one that fails leaves the ones before. It returns how many
-// verdicts were removed.
+// transactions: one that fails leaves the ones before, and the next call goes on
+// with facts and evidence where this one was, so that calls which end early go
+// through all of them in turn. It returns how many verdicts were removed.
 func (s *Store) Prune(ctx context.Context, r Retention) (deleted int64, err error) {
 	const op = "removing old verdicts"
 	if r.MaxAge < 0 || r.MaxRows < 0 {
@@ -62,10 +64,10 @@ func (s *Store) Prune(ctx context.Context, r Retention) (deleted int64, err erro
 	if err := s.pruneUses(ctx); err != nil {
 		return deleted, wrap("removing old uses", err)
 	}
-	if err := s.pruneBodies(ctx, "facts", "facts_digest"); err != nil {
-		return deleted, wrap("removing old facts", err)
+	if table, err := s.pruneBodies(ctx); err != nil {
+		return deleted, wrap("removing old "+table, err)
 	}
-	return deleted, wrap("removing old evidence", s.pruneBodies(ctx, "evidence", "evidence_digest"))
+	return deleted, nil
 }
 
 // pruneUses removes uses and shadows that came after their verdict had gone, or
@@ -187,25 +189,47 @@ func (w writer) uncount(in string, ids []any) error {
 	return nil
 }
 
-// pruneBodies goes through all facts, or all evidence, in the order of their
-// digests, and removes what no verdict names in column. The names are constants.
-func (s *Store) pruneBodies(ctx context.Context, table, column string) error {
+// bodies are the tables of facts and of evidence, with the columns of the verdicts
+// that name their rows. The names are constants.
+var bodies = []struct{ table, column string }{{"facts", "facts_digest"}, {"evidence", "evidence_digest"}}
+
+// prunedUpTo is how far [Store.Prune] has come: which of bodies, and the last digest
+// there. It is in memory: another process begins anew.
+type prunedUpTo struct {
+	mu     sync.Mutex // held while bodies are gone through
+	body   int
+	digest string
+}
+
+// pruneBodies goes through all facts and then all evidence, in the order of their
+// digests, and removes what no verdict names. It begins where the call before has
+// ended, and returns the table in which it fails.
+func (s *Store) pruneBodies(ctx context.Context) (table string, err error) {
+	at := &s.pruned
+	at.mu.Lock()
+	defer at.mu.Unlock()
 	before := formatTime(s.now().Add(-factsGrace))
-	last := ""
-	for {
+	for at.body < len(bodies) {
+		b := bodies[at.body]
 		var end sql.NullString
-		err := s.read.QueryRowContext(ctx, `SELECT max(digest) FROM (SELECT digest FROM `+table+` WHERE digest > ? ORDER BY digest LIMIT ?) x`,
-			last, pruneBatch).Scan(&end)
-		if err != nil || !end.Valid {
-			return err
+		err := s.read.QueryRowContext(ctx, `SELECT max(digest) FROM (SELECT digest FROM `+b.table+` WHERE digest > ? ORDER BY digest LIMIT ?) x`,
+			at.digest, pruneBatch).Scan(&end)
+		if err != nil {
+			return b.table, err
 		}
-		err = s.update(ctx, "removing old "+table, func(w writer) error {
-			return w.exec(`DELETE FROM `+table+` WHERE digest > ? AND digest <= ? AND created_at < ?
-				AND NOT EXISTS (SELECT 1 FROM signature_verifications v WHERE v.`+column+` = `+table+`.digest)`, last, end.String, before)
+		if !end.Valid {
+			at.body, at.digest = at.body+1, ""
+			continue
+		}
+		err = s.update(ctx, "removing old "+b.table, func(w writer) error {
+			return w.exec(`DELETE FROM `+b.table+` WHERE digest > ? AND digest <= ? AND created_at < ?
+				AND NOT EXISTS (SELECT 1 FROM signature_verifications v WHERE v.`+b.column+` = `+b.table+`.digest)`, at.digest, end.String, before)
 		})
 		if err != nil {
-			return err
+			return b.table, err
 		}
-		last = end.String
+		at.digest = end.String
 	}
+	at.body = 0
+	return "", nil
 }

@@ -35,11 +35,14 @@ type Record struct {
 	Labels       map[string]string
 	// Decided is when; it orders the lists.
 	Decided time.Time
+	// Late says that it is written long after that: who reads verdicts in their order
+	// has passed its place, and finds it by a [MarkLate].
+	Late bool
 }
 
 // Record keeps a verdict with its facts. Verdicts that arrive together share a
 // transaction; when Record returns nil, this one is on disk. [ErrConflict] for
-// an id that is there already.
+// an id that is there already, [ErrUnavailable] where too many wait already.
 func (s *Store) Record(ctx context.Context, r Record) error {
 	if s.write == nil {
 		return ErrReadOnly
@@ -48,7 +51,7 @@ func (s *Store) Record(ctx context.Context, r Record) error {
 	if err != nil {
 		return fmt.Errorf("recording a verdict: %w", err)
 	}
-	return s.records.record(ctx, &recording{id: row.id, order: row.order(), evidence: row.evidence, write: row.insert})
+	return s.records.record(ctx, &recording{id: row.id, order: row.order(), evidence: row.evidence, write: row.insert, size: row.size()})
 }
 
 // packedRecord is a verdict ready to be written.
@@ -61,6 +64,8 @@ type packedRecord struct {
 	signers  []string
 	// revision is the one that the names of signers belong to.
 	revision int64
+	// late is nil, or the mark by which the verdict is found.
+	late *Mark
 }
 
 func (s *Store) packRecord(r Record) (*packedRecord, error) {
@@ -69,6 +74,9 @@ func (s *Store) packRecord(r Record) (*packedRecord, error) {
 	}
 	v := r.Verdict
 	p := &packedRecord{at: formatTime(r.Decided), id: v.ID, signers: met(r.Frames), revision: v.Active.Revision}
+	if r.Late {
+		p.late = &Mark{Kind: MarkLate, Key: v.ID, At: r.Decided}
+	}
 	if d := r.Facts.Digest(); d != "" {
 		f, err := s.packFacts(r.Facts)
 		if err != nil {
@@ -154,6 +162,9 @@ func (p *packedRecord) insert(w writer) error {
 			return err
 		}
 	}
+	if p.late != nil {
+		return w.setMark(*p.late)
+	}
 	return nil
 }
 
@@ -163,6 +174,24 @@ func (p *packedRecord) order() string {
 		return ""
 	}
 	return p.facts.digest
+}
+
+// size is of what is large in it, in bytes.
+func (p *packedRecord) size() (n int) {
+	for _, body := range []*packedBody{p.facts, p.evidence} {
+		if body != nil {
+			n += len(body.body)
+		}
+	}
+	for _, v := range p.values {
+		switch v := v.(type) {
+		case []byte:
+			n += len(v)
+		case string:
+			n += len(v)
+		}
+	}
+	return n
 }
 
 // countDigests notes verdicts' digests, by the image's name, with each registered signer that they were
@@ -206,7 +235,8 @@ type Repeat struct {
 
 // Repeat keeps an answer that repeats a verdict: with that one's facts, frames
 // and columns, but for those of the Repeat. [ErrNotFound] when the original is
-// not kept, [ErrConflict] for an id that is there already.
+// not kept, [ErrConflict] for an id that is there already, [ErrUnavailable] where too
+// many wait already.
 func (s *Store) Repeat(ctx context.Context, r Repeat) error {
 	const op = "recording a repeated verdict"
 	if s.write == nil {
@@ -220,7 +250,7 @@ func (s *Store) Repeat(ctx context.Context, r Repeat) error {
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	at, body := formatTime(r.At), s.pack(r.Body)
-	return s.records.record(ctx, &recording{id: r.ID, order: r.Original, write: func(w writer) error {
+	return s.records.record(ctx, &recording{id: r.ID, order: r.Original, size: len(body), write: func(w writer) error {
 		n, err := w.affected(`INSERT INTO signature_verifications (id, assessment_id, created_at, principal, labels, repeats, verdict, `+repeatedColumns+`)
 			SELECT ?, ?, ?, ?, ?, id, ?, `+repeatedColumns+` FROM signature_verifications WHERE id = ?`+w.tx.forKeyShare(),
 			r.ID, nullable(printable(r.AssessmentID)), at, printable(r.Principal), labels, body, r.Original)

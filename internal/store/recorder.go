@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -16,6 +17,13 @@ const (
 	// batchTimeout bounds one transaction of verdicts. It is its own, because
 	// several callers wait for it.
 	batchTimeout = 10 * time.Second
+	// maxWaiting bounds how many verdicts wait for those before them: sixteen
+	// batches, which take less than a second where the database is well. Where it is
+	// not, who comes behind them would hardly be answered in time.
+	maxWaiting = 16 * maxBatch
+	// maxWaitingBytes bounds them in bytes: most are of a few KB, and one that stands
+	// on large predicates is of many MB.
+	maxWaitingBytes = 128 << 20
 )
 
 // writer runs the statements of a transaction.
@@ -27,6 +35,15 @@ type writer struct {
 func (w writer) exec(query string, args ...any) error {
 	_, err := w.tx.ExecContext(w.ctx, query, args...)
 	return err
+}
+
+// alone makes other transactions that ask for the same lock wait until this one has
+// ended. On SQLite there is only one writer.
+func (w writer) alone(lock int64) error {
+	if !w.tx.postgres {
+		return nil
+	}
+	return w.exec(`SELECT pg_advisory_xact_lock(?)`, lock)
 }
 
 // affected tells how many rows the statement changed.
@@ -73,6 +90,7 @@ type recorder struct {
 
 	mu      sync.Mutex
 	waiting []*recording
+	size    int // of waiting, in bytes
 	running bool
 	closed  bool
 	done    sync.WaitGroup
@@ -88,10 +106,17 @@ type recording struct {
 	// its digests: several verdicts, here and elsewhere, may stand on the same.
 	evidence *packedBody
 	write    func(writer) error
-	done     chan error
+	// size is about how many bytes it holds.
+	size int
+
+	ctx  context.Context //nolint:containedctx // the caller's, who may leave before it is written
+	left bool            // the caller had left before it was begun, so it is not written
+	done chan error
 }
 
 var errClosed = errors.New("the store is closed")
+
+const recordingOp = "recording a verdict"
 
 func (r *recorder) start(s *Store) { r.s = s }
 
@@ -104,26 +129,48 @@ func (r *recorder) stop() {
 }
 
 // record waits until rec has been committed. When ctx ends first, it may be
-// committed all the same.
+// committed all the same if it was begun, and is not if it was not. Where too many
+// wait already it is [ErrUnavailable] at once.
 func (r *recorder) record(ctx context.Context, rec *recording) error {
-	rec.done = make(chan error, 1)
+	rec.ctx, rec.done = ctx, make(chan error, 1)
+	if err := r.add(rec); err != nil {
+		return wrap(recordingOp, err)
+	}
+	select {
+	case err := <-rec.done:
+		return err
+	case <-ctx.Done():
+		r.takeBack(rec)
+		return wrap(recordingOp, ctx.Err())
+	}
+}
+
+func (r *recorder) add(rec *recording) error {
 	r.mu.Lock()
-	if r.closed || r.s == nil {
-		r.mu.Unlock()
-		return wrap("recording a verdict", errClosed)
+	defer r.mu.Unlock()
+	switch {
+	case r.closed || r.s == nil:
+		return errClosed
+	case len(r.waiting) >= maxWaiting || len(r.waiting) > 0 && r.size+rec.size > maxWaitingBytes:
+		return fmt.Errorf("%w: %d verdicts of %d bytes wait already", ErrUnavailable, len(r.waiting), r.size)
 	}
 	r.waiting = append(r.waiting, rec)
+	r.size += rec.size
 	if !r.running {
 		r.running = true
 		r.done.Add(1)
 		go r.run()
 	}
-	r.mu.Unlock()
-	select {
-	case err := <-rec.done:
-		return err
-	case <-ctx.Done():
-		return wrap("recording a verdict", ctx.Err())
+	return nil
+}
+
+// takeBack lets go of one that still waits.
+func (r *recorder) takeBack(rec *recording) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := slices.Index(r.waiting, rec); i >= 0 {
+		r.waiting = slices.Delete(r.waiting, i, i+1)
+		r.size -= rec.size
 	}
 }
 
@@ -131,19 +178,30 @@ func (r *recorder) record(ctx context.Context, rec *recording) error {
 func (r *recorder) run() {
 	defer r.done.Done()
 	for {
-		r.mu.Lock()
-		n := min(len(r.waiting), maxBatch)
-		batch := r.waiting[:n:n]
-		r.waiting = r.waiting[n:]
-		if n == 0 {
-			r.waiting = nil
-			r.running = false
-			r.mu.Unlock()
+		batch := r.next()
+		if batch == nil {
 			return
 		}
-		r.mu.Unlock()
 		r.write(batch)
 	}
+}
+
+// next takes the batch that is to be written, nil for none: then nobody runs any more.
+func (r *recorder) next() []*recording {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := min(len(r.waiting), maxBatch)
+	if n == 0 {
+		r.waiting = nil
+		r.running = false
+		return nil
+	}
+	batch := slices.Clone(r.waiting[:n])
+	r.waiting = slices.Delete(r.waiting, 0, n)
+	for _, rec := range batch {
+		r.size -= rec.size
+	}
+	return batch
 }
 
 // write commits a batch; when one verdict in it cannot be written, each is tried
@@ -153,37 +211,63 @@ func (r *recorder) write(batch []*recording) {
 	err := r.commit(batch)
 	if err == nil || len(batch) == 1 || errors.Is(err, ErrUnavailable) {
 		for _, rec := range batch {
-			rec.done <- err
+			rec.finish(err)
 		}
 		return
 	}
 	for _, rec := range batch {
-		rec.done <- r.commit([]*recording{rec})
+		if !errors.Is(err, ErrUnavailable) {
+			err = r.commit([]*recording{rec})
+		}
+		rec.finish(err)
 	}
+}
+
+// finish tells the caller, if there still is one.
+func (rec *recording) finish(err error) {
+	if rec.left {
+		err = wrap(recordingOp, rec.ctx.Err())
+	}
+	rec.done <- err
 }
 
 func (r *recorder) commit(batch []*recording) error {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
 	slices.SortStableFunc(batch, func(a, b *recording) int { return strings.Compare(a.order, b.order) })
-	err := r.s.update(ctx, "recording a verdict", func(w writer) error {
-		if err := putEvidence(w, batch, formatTime(r.s.now())); err != nil {
-			return err
-		}
-		ids := make([]any, len(batch))
-		for i, rec := range batch {
-			if err := rec.write(w); err != nil {
-				return err
+	err := r.s.update(ctx, recordingOp, func(w writer) error {
+		// Now, because the transaction may have been waited for. What an attempt before
+		// this one has written was taken back.
+		staying := make([]*recording, 0, len(batch))
+		for _, rec := range batch {
+			if rec.left = rec.ctx.Err() != nil; !rec.left {
+				staying = append(staying, rec)
 			}
-			ids[i] = rec.id
 		}
-		return countDigests(w, ids)
+		return insertAll(w, staying, formatTime(r.s.now()))
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		// Not the caller's deadline: the database was too slow.
 		return errors.Join(ErrUnavailable, err)
 	}
 	return err
+}
+
+func insertAll(w writer, batch []*recording, at string) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	if err := putEvidence(w, batch, at); err != nil {
+		return err
+	}
+	ids := make([]any, len(batch))
+	for i, rec := range batch {
+		if err := rec.write(w); err != nil {
+			return err
+		}
+		ids[i] = rec.id
+	}
+	return countDigests(w, ids)
 }
 
 func putEvidence(w writer, batch []*recording, at string) error {

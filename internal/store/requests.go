@@ -12,9 +12,10 @@ import (
 type VerdictRequest struct {
 	// ID is a ULID.
 	ID string
-	// Principal who asked, in its Role and bound to its Images (none: all).
-	Principal, Role string
-	Images          []string
+	// Principal who asked, in its Role and bound to its Images (none: all); TokenID is of
+	// the token that it asked with, "" where the connection said who asks.
+	Principal, Role, TokenID string
+	Images                   []string
 	// The question, as it was asked.
 	ImageRef, ImageName, Platform string
 	Context                       map[string]string
@@ -36,7 +37,7 @@ type VerdictRequest struct {
 }
 
 const requestColumns = `id, principal, role, images, image_ref, image_name, platform, context, refresh, assessment_id, labels,
-	state, attempts, created_at, next_at, message, decision, verdict_id, verdict, finished_at`
+	state, attempts, created_at, next_at, message, decision, verdict_id, verdict, finished_at, token_id`
 
 // The states of a request.
 const (
@@ -50,7 +51,7 @@ func (s *Store) scanRequest(r rower) (VerdictRequest, error) {
 	var body []byte
 	err := r.Scan(&q.ID, &q.Principal, &q.Role, jsonColumn{&q.Images}, &q.ImageRef, &q.ImageName, &q.Platform, jsonColumn{&q.Context}, &q.Refresh,
 		&q.AssessmentID, jsonColumn{&q.Labels}, &state, &q.Attempts, timeColumn{&q.CreatedAt}, timeColumn{&q.NextAt}, &q.Message, &q.Decision,
-		&q.VerdictID, &body, timePtrColumn{&q.FinishedAt})
+		&q.VerdictID, &body, timePtrColumn{&q.FinishedAt}, &q.TokenID)
 	if err != nil {
 		return q, err
 	}
@@ -90,9 +91,9 @@ func (s *Store) AddVerdictRequest(ctx context.Context, q VerdictRequest, holder 
 		}
 		at := formatTime(q.CreatedAt)
 		return w.exec(`INSERT INTO verdict_requests (`+requestColumns+`, claimant, claimed_until)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			q.ID, printable(q.Principal), q.Role, images, printable(q.ImageRef), printable(q.ImageName), printable(q.Platform), printableJSON(asked), q.Refresh,
-			printable(q.AssessmentID), labels, requestWaiting, 0, at, at, "", "", "", nil, nil, holder, formatTime(until))
+			printable(q.AssessmentID), labels, requestWaiting, 0, at, at, "", "", "", nil, nil, q.TokenID, holder, formatTime(until))
 	})
 }
 
@@ -175,12 +176,14 @@ func (s *Store) FreeVerdictRequests(ctx context.Context) error {
 	})
 }
 
-// PruneVerdictRequests removes those that were done before end.
-func (s *Store) PruneVerdictRequests(ctx context.Context, end time.Time) (n int64, err error) {
+// PruneVerdictRequests removes those that were done before end, a batch of 500, and
+// says whether there may be more.
+func (s *Store) PruneVerdictRequests(ctx context.Context, end time.Time) (more bool, err error) {
 	err = s.update(ctx, "removing old requests for verdicts", func(w writer) error {
-		n, err = w.affected(`DELETE FROM verdict_requests WHERE id IN (
+		n, err := w.affected(`DELETE FROM verdict_requests WHERE id IN (
 			SELECT id FROM verdict_requests WHERE state = 'done' AND finished_at < ? ORDER BY finished_at LIMIT ?)`, formatTime(end), pruneBatch)
+		more = n == pruneBatch
 		return err
 	})
-	return n, err
+	return more, err
 }

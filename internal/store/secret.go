@@ -132,7 +132,13 @@ func (t *Tx) takeOver(ctx context.Context, in Inputs, secret string) error {
 	if err := t.tx.QueryRowContext(ctx, `SELECT count(*) FROM trusted_signers WHERE digest = ''`).Scan(&bare); err != nil {
 		return wrap("reading the signers", err)
 	}
-	upgrade := bare > 0 || in[InputSecret] == ""
+	ofPolicies, err := t.policyDigests(ctx)
+	if err != nil {
+		return err
+	}
+	// Digested without their sources, until the next policy changed.
+	bareSources := len(ofPolicies) > 1 && in[InputPolicies] == ofPolicies[1]
+	upgrade := bare > 0 || in[InputSecret] == "" || bareSources
 	for _, kind := range sortedKeys(in) {
 		if slices.Contains(inputKinds, kind) {
 			continue
@@ -142,8 +148,7 @@ func (t *Tx) takeOver(ctx context.Context, in Inputs, secret string) error {
 			return err
 		}
 	}
-	switch {
-	case upgrade:
+	if upgrade {
 		for _, kind := range inputKinds {
 			t.touched[kind] = true
 		}
@@ -151,13 +156,17 @@ func (t *Tx) takeOver(ctx context.Context, in Inputs, secret string) error {
 		if err != nil {
 			return err
 		}
-		return t.audit(ctx, "store.upgrade", "store", before, nil)
-	case in[InputSecret] != secret:
-		t.touched[InputSecret] = true
-		return t.audit(ctx, "secret.change", "secret", jsonString(in[InputSecret]), jsonString(secret))
-	default:
+		if err := t.audit(ctx, "store.upgrade", "store", before, nil); err != nil {
+			return err
+		}
+	}
+	// An older version that did not digest the secret does not say that a file's is
+	// another: it counts as one, for verifySecret.
+	if in[InputSecret] == secret || in[InputSecret] == "" && t.s.cfg.SecretFile == "" {
 		return nil
 	}
+	t.touched[InputSecret] = true
+	return t.audit(ctx, "secret.change", "secret", jsonString(in[InputSecret]), jsonString(secret))
 }
 
 func readSecret(ctx context.Context, q querier) (auth.Secret, error) {

@@ -80,7 +80,7 @@ func tables() []table {
 		{"deliveries", "webhook, id", "webhook id kind body:bytes created_at:time attempts:integer next_at:time error:shown"},
 		{"verdict_requests", "id", `id principal:shown role images:json image_ref:shown image_name:shown platform:shown context:json refresh:boolean
 			assessment_id:shown labels:json state attempts:integer created_at:time next_at:time claimant claimed_until:time message:shown
-			decision verdict_id verdict:bytes finished_at:time`},
+			decision verdict_id verdict:bytes finished_at:time token_id`},
 		{"audit", "seq", "seq:integer at:time actor origin action object before after why revision:integer prev_hash hash"},
 	} {
 		var columns []column

@@ -142,6 +142,53 @@ func TestUpgradeFromSchema1(t *testing.T) {
 	}
 }
 
+// An upgrade and the first secret file in one start are two entries of the audit log:
+// by the second a restore without the file knows whose secret is in force.
+func TestUpgradeWithFirstSecretFile(t *testing.T) {
+	ctx := t.Context()
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(strings.Repeat("0f", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, older := range map[string]func(*testing.T) string{
+		"of schema 1": schema1,
+		"of an input that is none any more": func(t *testing.T) string {
+			t.Helper()
+			dir := t.TempDir()
+			s, err := Open(ctx, Config{DataDir: dir})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Change(ctx, alice, "", func(tx *Tx) error { return tx.Note(ctx, "test", "test", nil, nil) }); err != nil {
+				t.Fatal(err)
+			}
+			mustExec(t, s, `INSERT INTO inputs (kind, digest) VALUES ('policy/default', 'sha256:aa')`)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := openTemp(t, Config{DataDir: older(t), SecretFile: file})
+			log, err := s.Audit(ctx, AuditFilter{Limit: 2})
+			if err != nil || log[0].Action != "secret.change" || log[1].Action != "store.upgrade" || log[0].Revision != log[1].Revision {
+				t.Errorf("the audit log ends in %+v (%v)", log, err)
+			}
+			var kept bytes.Buffer
+			if err := s.Backup(ctx, &kept); err != nil {
+				t.Fatal(err)
+			}
+			for _, cfg := range []Config{{}, {SecretFile: file}} {
+				cfg.DataDir = t.TempDir()
+				if err := Restore(ctx, cfg, bytes.NewReader(kept.Bytes())); err != nil {
+					t.Errorf("restoring with secret file %q: %v", cfg.SecretFile, err)
+				}
+			}
+		})
+	}
+}
+
 // A process killed between the migration and what the store adds to it leaves
 // signers without digests; the next start adds them.
 func TestUpgradeIsTakenUpAgain(t *testing.T) {
@@ -163,6 +210,92 @@ func TestUpgradeIsTakenUpAgain(t *testing.T) {
 	}
 }
 
+// A version that digested policies without their sources has left a store: it is
+// digested anew, what was in force before is read as it was, and a backup of it counts.
+func TestUpgradeFromPoliciesWithoutSources(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	s, err := Open(ctx, Config{DataDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(s *Store, r PolicyRow) PolicyRow {
+		t.Helper()
+		if _, err := s.Change(ctx, alice, "", func(tx *Tx) (err error) { r, err = tx.PutPolicy(ctx, r); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	row := put(s, PolicyRow{Name: "default", Source: "embedded", Body: "a: 1\n"})
+	put(s, PolicyRow{Name: "team", Source: "api", Body: "b: 1\n"})
+	rows, err := s.Policies(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digests, err := digestPolicyRows(rows)
+	if err != nil || len(digests) != 2 {
+		t.Fatalf("the policies hash to %v (%v)", digests, err)
+	}
+	// As it was.
+	in, err := readInputs(ctx, s.read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in[InputPolicies] = digests[1]
+	old, err := in.digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := canonicalJSON(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, s, `UPDATE inputs SET digest = '`+digests[1]+`' WHERE kind = 'policies'`, `UPDATE active SET digest = '`+old+`'`,
+		`UPDATE revisions SET digest = '`+old+`', inputs = '`+text+`' WHERE revision = 2`)
+	var kept bytes.Buffer
+	if err := s.Backup(ctx, &kept); err != nil {
+		t.Fatal(err)
+	}
+	if err := Restore(ctx, Config{DataDir: t.TempDir()}, &kept); err != nil {
+		t.Error("its backup:", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	for range 2 { // once
+		s = openTemp(t, Config{DataDir: dir})
+		snap, err := s.Snapshot(ctx, nil)
+		if err != nil || snap.Active.Revision != 3 || snap.Inputs[InputPolicies] != digests[0] {
+			t.Fatalf("in force are %+v, %+v (%v)", snap.Active, snap.Inputs, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = openTemp(t, Config{DataDir: dir})
+	log, err := s.Audit(ctx, AuditFilter{Limit: 1})
+	if err != nil || log[0].Action != "store.upgrade" {
+		t.Errorf("the audit log ends in %+v (%v)", log, err)
+	}
+	// Adopted, it has the digest that the embedded one had then, and is another.
+	row.Source = "api"
+	put(s, row)
+	snap, err := s.Snapshot(ctx, nil)
+	if err != nil || snap.Inputs[InputPolicies] != digests[1] {
+		t.Fatalf("in force are %+v (%v)", snap.Inputs, err)
+	}
+	for rev, source := range map[int64]string{2: "embedded", 3: "embedded", 4: ""} {
+		past, err := s.SnapshotAt(ctx, rev, snap.Inputs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if past.Unchanged[InputPolicies] != (source == "") || source == "" && past.Policies != nil || source != "" && past.Policies[0].Source != source {
+			t.Errorf("revision %d reads %+v, unchanged %v", rev, past.Policies, past.Unchanged)
+		}
+	}
+}
+
 func TestMigrateRefuses(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
@@ -181,6 +314,29 @@ func TestMigrateRefuses(t *testing.T) {
 	}
 	if _, _, err := Migrate(ctx, Config{DataDir: t.TempDir(), SecretFile: "/does/not/exist"}); err == nil {
 		t.Error("a secret file that is not there was accepted")
+	}
+}
+
+// Policies that were all made through the API hash as they always did, others by
+// their source too.
+func TestDigestOfPolicies(t *testing.T) {
+	body := facts.Digest([]byte("a: 1\n"))
+	seen := map[string]bool{}
+	for _, source := range []string{"api", "configuration", "embedded"} {
+		got, err := digestPolicyRows([]PolicyRow{{Name: "a", Source: source, Body: "a: 1\n"}, {Name: "b", Source: "api", Body: "a: 1\n"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first := facts.Digest([]byte(`[["a","` + body + `"],["b","` + body + `"]]`)); got[len(got)-1] != first || (len(got) == 1) != (source == "api") {
+			t.Errorf("%s: the digests are %v; without sources it is %s", source, got, first)
+		}
+		seen[got[0]] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("three sources have the digests %v", seen)
+	}
+	if got, err := digestPolicyRows(nil); err != nil || len(got) != 1 || got[0] != "" {
+		t.Errorf("no policies have the digests %q (%v)", got, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/signet-policy/signet/internal/facts"
@@ -104,7 +105,11 @@ func (s *Store) Verdicts(ctx context.Context, f Filter, p Page) ([]Row, *Cursor,
 	if err := f.validate(); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", op, err)
 	}
-	query, args := f.query(s.read.dialect, p.After, limit+1)
+	drive, err := f.drive(ctx, s.read)
+	if err != nil {
+		return nil, nil, wrap(op, err)
+	}
+	query, args := f.query(s.read.dialect, drive, p.After, limit+1)
 	rows, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, nil, wrap(op, err)
@@ -147,19 +152,60 @@ type SignerVerdict struct {
 
 // SignerVerdicts lists the digests that were allowed because of a registered
 // signer, whatever its name was then, the latest first, and returns the cursor of
-// the next page, nil after the last. limit is 1 to 1000; 0 means 50.
+// the next page, nil after the last. limit is 1 to 1000; 0 means 50. A digest that
+// is allowed again between two pages moves in front of the cursor: who needs all of
+// them takes [Store.EachSignerVerdict].
 func (s *Store) SignerVerdicts(ctx context.Context, signerID string, after *Cursor, limit int) ([]SignerVerdict, *Cursor, error) {
-	const op = "listing a signer's verdicts"
-	limit, err := pageSize(limit, 50, 1000)
+	limit, err := pageSize(limit, 50, maxSignerVerdicts)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", op, err)
+		return nil, nil, fmt.Errorf("%s: %w", listingSignerVerdicts, err)
 	}
+	return readSignerVerdicts(ctx, s.read, signerID, after, limit)
+}
+
+const (
+	maxSignerVerdicts     = 1000
+	listingSignerVerdicts = "listing a signer's verdicts"
+)
+
+// EachSignerVerdict is all that [Store.SignerVerdicts] lists, in that order and as of
+// one moment, whatever is allowed meanwhile. It ends with the first error. A
+// connection is held as long as it is ranged over.
+func (s *Store) EachSignerVerdict(ctx context.Context, signerID string) iter.Seq2[SignerVerdict, error] {
+	return func(yield func(SignerVerdict, error) bool) {
+		tx, err := s.read.view(ctx)
+		if err != nil {
+			yield(SignerVerdict{}, wrap(listingSignerVerdicts, err))
+			return
+		}
+		defer tx.Rollback()
+		var after *Cursor
+		for {
+			page, next, err := readSignerVerdicts(ctx, tx, signerID, after, maxSignerVerdicts)
+			if err != nil {
+				yield(SignerVerdict{}, err)
+				return
+			}
+			for _, v := range page {
+				if !yield(v, nil) {
+					return
+				}
+			}
+			if next == nil {
+				return
+			}
+			after = next
+		}
+	}
+}
+
+func readSignerVerdicts(ctx context.Context, q querier, signerID string, after *Cursor, limit int) ([]SignerVerdict, *Cursor, error) {
 	query, args := signerVerdictsQuery(signerID, after, limit+1)
-	rows, err := s.read.QueryContext(ctx, query, args...)
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, nil, wrap(op, err)
+		return nil, nil, wrap(listingSignerVerdicts, err)
 	}
-	list, err := collect(op, rows, func(r rower) (SignerVerdict, error) {
+	list, err := collect(listingSignerVerdicts, rows, func(r rower) (SignerVerdict, error) {
 		var v SignerVerdict
 		err := r.Scan(&v.Digest, &v.ImageRef, &v.VerdictID, timeColumn{&v.At}, timePtrColumn{&v.SignedAt}, &v.Count)
 		return v, err

@@ -414,7 +414,7 @@ type Place struct {
 
 // VerdictPlaces lists verdicts from one place on, the oldest first, from an index
 // alone. Rows of other servers may appear before a place that was read already:
-// who wants them all reads a little again.
+// who wants them all reads a little again, and what has a [MarkLate].
 func (s *Store) VerdictPlaces(ctx context.Context, after Place, limit int) ([]Place, error) {
 	const op = "reading recent verdicts"
 	rows, err := s.read.QueryContext(ctx, `SELECT id, created_at FROM signature_verifications WHERE (created_at, id) > (?, ?)
@@ -544,6 +544,7 @@ func (s *Store) Reliance(ctx context.Context, imageRef string, since time.Time) 
 const (
 	MarkScan   = "scan"   // the time up to which verdicts were looked at
 	MarkEnding = "ending" // what was told to end, until it has ended
+	MarkLate   = "late"   // by its id, a verdict that was written late, until the watch has taken it up
 )
 
 // Mark is how far a work of the watch is.
@@ -593,6 +594,22 @@ func (s *Store) TellOnce(ctx context.Context, marks []Mark, events []NewEvent) (
 		return err
 	})
 	return told, err
+}
+
+// DropMarks removes some marks of a kind.
+func (s *Store) DropMarks(ctx context.Context, kind string, keys []string) error {
+	return s.update(ctx, "removing marks", func(w writer) error {
+		for some := range slices.Chunk(keys, 500) {
+			args := []any{kind}
+			for _, key := range some {
+				args = append(args, key)
+			}
+			if err := w.exec(`DELETE FROM watch_marks WHERE kind = ? AND key IN (?`+strings.Repeat(", ?", len(some)-1)+`)`, args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // ForgetMarks removes marks of a kind whose time is before.

@@ -47,6 +47,13 @@ type Root struct {
 	scope     glob.Scope
 }
 
+// nobody has no authority and no log.
+var nobody = &Root{material: &root.TrustedRoot{}}
+
+// Nobody is the root that vouches for nothing and has no name: a signature by a key
+// that is known verifies under it, and proves neither a log entry nor a time.
+func Nobody() *Root { return nobody }
+
 // Parse reads a trusted_root.json (media type
 // "application/vnd.dev.sigstore.trustedroot+json;version=0.1"). The name is the
 // caller's, and appears in facts. A nil req is derived from what the root has:

@@ -140,8 +140,9 @@ func (v *Verifier) others(named []*candidate, scope keySet) ([]*candidate, bool)
 }
 
 // keyRoots are the roots to verify a key-signed item with: those that know one of
-// its log entries or timestamps, for which these must verify; where no root knows
-// any, the first root, which then has nothing to say.
+// its log entries or timestamps, for which these must verify. Where no root knows
+// any, none has anything to say: nobody vouches then for more than the signature, and
+// what becomes of a root (its age, the images that it is for) is no matter.
 func (v *Verifier) keyRoots(p *item) []*trust.Root {
 	var out []*trust.Root
 	for _, r := range v.roots {
@@ -150,7 +151,7 @@ func (v *Verifier) keyRoots(p *item) []*trust.Root {
 		}
 	}
 	if len(out) == 0 {
-		out = v.roots[:1]
+		out = append(out, trust.Nobody())
 	}
 	return out
 }

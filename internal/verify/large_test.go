@@ -21,6 +21,7 @@ import (
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/testkit/require"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
+	"github.com/signet-policy/signet/internal/trust"
 	"github.com/signet-policy/signet/internal/verify"
 )
 
@@ -238,4 +239,32 @@ func TestLargeDoesNotMeet(t *testing.T) {
 	}
 	release()
 	counts(large)
+}
+
+// That a file cannot be read says nothing of what is in it: whoever asked is told,
+// whenever it happens, and nothing is remembered.
+func TestFileThatCannotBeRead(t *testing.T) {
+	b := newBench(t, sigstack.Options{})
+	for name, key := range map[string]*sigstack.Key{"pure Ed25519": b.Key("ed", sigstack.Ed25519), "SHA-384": b.Key("p384", sigstack.ECDSAP384SHA384)} {
+		ev := b.Sign(attestationOf("x", sigstack.SignRequest{Image: image, Key: key}))
+		v := func(m *memo) *verify.Verifier {
+			v, err := verify.New(verify.Config{Roots: []*trust.Root{b.root}, Limits: evidence.DefaultLimits(), Memo: m, Build: "one"})
+			b.must(err)
+			return v
+		}
+		for _, when := range []string{"before", "while its signature is verified"} {
+			items := spooled(t, []evidence.Item{b.bundle(ev)})
+			m := &memo{}
+			if when == "before" {
+				items[0].Large.Close()
+			} else {
+				m.get = items[0].Large.Close
+			}
+			f, err := v(m).Image(t.Context(), facts.Subject{Digest: image}, items, verify.KeyList(key.Public()))
+			if !errors.Is(err, evidence.ErrSpoolRead) || m.puts != 0 {
+				t.Errorf("%s, %s: %v, %d results were kept; %+v", name, when, err, m.puts, f.Rejections())
+			}
+			oneAttestation(t, inMemory(t, v(m), []evidence.Item{b.bundle(ev)}, key.Public()))
+		}
+	}
 }

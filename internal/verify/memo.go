@@ -88,6 +88,9 @@ func (v *Verifier) remembered(e *evidence.Item, t *target, r *trust.Root, finger
 		}
 	}
 	proof, rej := clean(try())
+	if e.Unread() != nil {
+		return proof, rej // nothing was found out; whoever asked is told so
+	}
 	if raw, err := json.Marshal(result{proof, rej}); err == nil {
 		v.memo.memo.Put(key, raw)
 	}

@@ -119,8 +119,9 @@ func checkLimits(l *evidence.Limits) error {
 
 // Image verifies the evidence that was found for an image: for its own digest and
 // those of its platforms. keys are the public keys in scope for the image, nil for
-// none; they are tried for every item that a bare key signed. The error is only
-// that of ctx.
+// none; they are tried for every item that a bare key signed. The error is that
+// of ctx, or says that a file with evidence could not be read: then nothing is known of
+// it, see [evidence.ErrSpoolRead].
 func (v *Verifier) Image(ctx context.Context, s facts.Subject, items []evidence.Item, keys Keys) (facts.Facts, error) {
 	v = v.covering(s.Name())
 	known := map[string]*target{}
@@ -296,6 +297,11 @@ func (v *Verifier) guarded(ctx context.Context, e *evidence.Item, scope keySet, 
 	if e.Broken != nil {
 		return outcome{rejection: reject(e.Broken.Code, "%s", e.Broken.Message).fact(e)}, nil
 	}
+	defer func() {
+		if unread := e.Unread(); unread != nil && err == nil {
+			o, err = outcome{}, unread
+		}
+	}()
 	t, rej := about(e)
 	if rej != nil {
 		return outcome{rejection: rej.fact(e)}, nil
@@ -322,10 +328,10 @@ func (v *Verifier) guarded(ctx context.Context, e *evidence.Item, scope keySet, 
 // verify tries the roots, and for a key-signed item the keys, until one verifies.
 // Otherwise it gives the rejection of the attempt that came furthest.
 func (v *Verifier) verify(ctx context.Context, e *evidence.Item, p *item, t *target, scope keySet) (*proof, *trust.Root, *rejection, error) {
-	if len(v.roots) == 0 {
-		return nil, nil, reject(facts.CodeCertificateUntrusted, "no trust root may vouch for evidence of this image").at(stepStranger), nil
-	}
 	if p.leaf != nil {
+		if len(v.roots) == 0 {
+			return nil, nil, reject(facts.CodeCertificateUntrusted, "no trust root may vouch for evidence of this image").at(stepStranger), nil
+		}
 		return v.tryRoots(ctx, v.roots, nil, func(r *trust.Root) (*proof, *rejection) {
 			return v.remembered(e, t, r, "", func() (*proof, *rejection) { return v.attempt(p, t, r).certificate() })
 		})

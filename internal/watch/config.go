@@ -35,6 +35,7 @@ type Store interface {
 	Marks(ctx context.Context, kind string) ([]store.Mark, error)
 	SetMark(ctx context.Context, m store.Mark) error
 	TellOnce(ctx context.Context, marks []store.Mark, events []store.NewEvent) ([]store.Event, error)
+	DropMarks(ctx context.Context, kind string, keys []string) error
 	ForgetMarks(ctx context.Context, kind string, before time.Time) error
 }
 

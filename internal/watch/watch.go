@@ -274,6 +274,10 @@ func (w *Watcher) chores(ctx context.Context, st State) error {
 			return err
 		}
 	}
+	// Of verdicts that nothing is watched for any more, or that nobody takes up.
+	if err := w.cfg.Store.ForgetMarks(ctx, store.MarkLate, now.Add(-w.cfg.Recent)); err != nil {
+		return err
+	}
 	if err := w.endings(ctx, st, now); err != nil {
 		return err
 	}
@@ -380,7 +384,8 @@ func (w *Watcher) again(ctx context.Context, d store.Due) error {
 		return err
 	}
 	w.stats.count(&w.stats.decisions, d.Why, string(a.Decision), 1)
-	return w.save(ctx, []store.WatchedChange{{Watched: row, Events: events}})
+	_, err = w.save(ctx, []store.WatchedChange{{Watched: row, Events: events}})
+	return err
 }
 
 func (w *Watcher) signersOf(ctx context.Context, verdictID string) ([]string, error) {
@@ -394,17 +399,18 @@ func (w *Watcher) signersOf(ctx context.Context, verdictID string) ([]string, er
 	return list[0].Signers, nil
 }
 
-// save keeps changes and tells their events, unless another process is at it now.
-func (w *Watcher) save(ctx context.Context, changes []store.WatchedChange) error {
+// save keeps changes and tells their events. It says whether it did: it does not
+// where another process is at it now.
+func (w *Watcher) save(ctx context.Context, changes []store.WatchedChange) (saved bool, err error) {
 	if !w.cfg.Held() {
-		return nil
+		return false, nil
 	}
 	_, told, err := w.cfg.Store.SaveWatched(ctx, changes)
 	if err != nil {
-		return err
+		return false, err
 	}
 	w.tell(told)
-	return nil
+	return true, nil
 }
 
 func (w *Watcher) tell(events []store.Event) {
@@ -724,7 +730,7 @@ type scanner struct {
 
 const (
 	// scanBack is read again each time: on a shared store verdicts may appear among
-	// those that were read already.
+	// those that were read already. What is written later than that has a mark.
 	scanBack = 30 * time.Second
 	scanPage = 500
 	// keepAsked is how exactly it is known when somebody asked the last time.
@@ -751,6 +757,9 @@ func (w *Watcher) look(ctx context.Context, st State) error {
 		}
 		*s = scanner{begun: true, at: store.Place{At: from}, seen: map[string]time.Time{}, keys: map[int64]string{}}
 	}
+	if err := w.late(ctx, st); err != nil {
+		return err
+	}
 	at := store.Place{At: s.at.At.Add(-scanBack)}
 	for {
 		places, err := w.cfg.Store.VerdictPlaces(ctx, at, scanPage)
@@ -763,7 +772,7 @@ func (w *Watcher) look(ctx context.Context, st State) error {
 				fresh = append(fresh, p.ID)
 			}
 		}
-		if err := w.take(ctx, st, fresh); err != nil {
+		if saved, err := w.take(ctx, st, fresh); err != nil || !saved { // the mark passes nothing that was not saved
 			return err
 		}
 		for _, p := range places {
@@ -790,11 +799,37 @@ func (w *Watcher) look(ctx context.Context, st State) error {
 	}
 }
 
-// take puts verdicts into the rows of their questions.
-func (w *Watcher) take(ctx context.Context, st State, fresh []string) error {
-	list, err := w.cfg.Store.AskedVerdicts(ctx, fresh)
+// late takes up verdicts that were written long after they were given, by any server,
+// because the store was away: look has passed their places.
+func (w *Watcher) late(ctx context.Context, st State) error {
+	marks, err := w.cfg.Store.Marks(ctx, store.MarkLate)
 	if err != nil {
 		return err
+	}
+	for some := range slices.Chunk(marks, scanPage) {
+		var all, fresh []string
+		for _, m := range some {
+			all = append(all, m.Key)
+			if _, ok := w.scan.seen[m.Key]; !ok {
+				fresh = append(fresh, m.Key)
+			}
+		}
+		if saved, err := w.take(ctx, st, fresh); err != nil || !saved { // whoever watches now takes them up
+			return err
+		}
+		if err := w.cfg.Store.DropMarks(ctx, store.MarkLate, all); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take puts verdicts into the rows of their questions, and says whether these are
+// saved, as save does.
+func (w *Watcher) take(ctx context.Context, st State, fresh []string) (saved bool, err error) {
+	list, err := w.cfg.Store.AskedVerdicts(ctx, fresh)
+	if err != nil {
+		return false, err
 	}
 	var ids []string
 	asked := make([]string, len(list))
@@ -808,7 +843,7 @@ func (w *Watcher) take(ctx context.Context, st State, fresh []string) error {
 	slices.Sort(ids)
 	rows, err := w.cfg.Store.Watched(ctx, slices.Compact(ids)...)
 	if err != nil {
-		return err
+		return false, err
 	}
 	changes := map[string]*store.WatchedChange{}
 	for i, v := range list {
@@ -827,7 +862,7 @@ func (w *Watcher) take(ctx context.Context, st State, fresh []string) error {
 		}
 		events, worth, err := w.asked(ctx, st, &row, v)
 		if err != nil {
-			return err
+			return false, err
 		}
 		rows[row.ID] = row
 		c, ok := changes[row.ID]
@@ -843,7 +878,7 @@ func (w *Watcher) take(ctx context.Context, st State, fresh []string) error {
 		all = append(all, *c)
 	}
 	if len(all) == 0 {
-		return nil
+		return true, nil
 	}
 	return w.save(ctx, all)
 }
@@ -870,6 +905,11 @@ func (w *Watcher) asked(ctx context.Context, st State, row *store.Watched, v sto
 	key, err := w.keyOf(ctx, st, v)
 	if err != nil {
 		return nil, false, err
+	}
+	if key != st.Key && row.DecidedKey == st.Key {
+		// It began before a change and was recorded after the image had been decided
+		// under what is in force now: that stands.
+		return nil, worth, nil
 	}
 	before := *row
 	o := observation{

@@ -17,6 +17,7 @@ import (
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/store"
 	"github.com/signet-policy/signet/internal/store/storetest"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 	"github.com/signet-policy/signet/internal/verdict"
 )
 
@@ -50,7 +51,7 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 	b.store = st
 	cfg := Config{
 		Store: st, PDP: pdp{b}, Recent: 14 * 24 * time.Hour, Rate: 1e6, WarnBefore: []time.Duration{30 * day, 7 * day, day}, Now: b.now,
-		Tell: func(e client.Event) { b.told = append(b.told, e) }, Poll: time.Millisecond, Held: func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.held },
+		Tell: func(e client.Event) { b.mu.Lock(); defer b.mu.Unlock(); b.told = append(b.told, e) }, Poll: time.Millisecond, Held: func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.held },
 	}
 	if change != nil {
 		change(&cfg)
@@ -106,16 +107,22 @@ func (p pdp) Decide(ctx context.Context, st State, q Question) (Answer, error) {
 // verdict keeps a verdict, as if a principal had asked.
 func (b *bench) verdict(image, digest string, d verdict.Decision, principal string, signers []string) *verdict.Verdict {
 	b.Helper()
+	return b.record(image, digest, d, principal, signers, b.now(), false)
+}
+
+// record is verdict, decided at a time and, where it is late, written now.
+func (b *bench) record(image, digest string, d verdict.Decision, principal string, signers []string, at time.Time, late bool) *verdict.Verdict {
+	b.Helper()
 	b.mu.Lock()
 	b.n++
 	v := &verdict.Verdict{
 		ID: fmt.Sprintf("01JD%022d", b.n), Decision: d, Allowed: d == verdict.Allow, Image: image, Digest: digest, Reasons: []verdict.Reason{{Code: "r"}},
-		Active: verdict.Active{Revision: b.st.Revision, Digest: "sha256:x"}, Build: "build", EvaluatedAt: b.at,
+		Active: verdict.Active{Revision: b.st.Revision, Digest: "sha256:x"}, Build: "build", EvaluatedAt: at,
 	}
 	b.mu.Unlock()
 	name, _ := pdp{b}.Name(image)
 	err := b.store.Record(b.Context(), store.Record{
-		Verdict: v, Body: []byte("{}"), ImageName: name, Principal: principal, Decided: v.EvaluatedAt,
+		Verdict: v, Body: []byte("{}"), ImageName: name, Principal: principal, Decided: v.EvaluatedAt, Late: late,
 		Frames: map[string]facts.Frame{"default": {
 			Request: facts.Request{Image: image, Context: map[string]string{"environment": "prod"}, Roles: []string{"verifier"}}, Platform: "linux/amd64",
 			Matches: []facts.Match{{Requirement: "signature", Signers: signers}},
@@ -258,6 +265,81 @@ func TestFlipShownByWhoAsks(t *testing.T) {
 	b.scan = scanner{}
 	b.round()
 	b.wants("events", b.kinds(), []string{})
+}
+
+// A request that was evaluated before a change, and recorded after the watch has
+// decided the image under the new state, takes nothing back.
+func TestRequestOvertakenByChange(t *testing.T) {
+	b := newBench(t, nil)
+	b.verdict(image, "sha256:aa", verdict.Allow, "gateway", nil)
+	b.round()
+	before := b.st
+	b.change(2, "b")
+	b.pass(time.Second)
+	b.decision = verdict.Deny
+	b.round()
+	b.wants("the event", b.kinds(), []string{"flip allow deny"})
+	after := b.st
+	b.st = before
+	b.pass(time.Second)
+	b.verdict(image, "sha256:aa", verdict.Allow, "late", nil)
+	b.st = after
+	b.round()
+	b.wants("events", b.kinds(), []string{})
+	if row := b.rows()[0]; row.Decision != verdict.Deny || row.Principals[0] != "late" || !row.AskedAt.Equal(b.at) {
+		t.Errorf("the row is %+v", row)
+	}
+	// Under what is in force now it counts.
+	b.pass(time.Second)
+	b.verdict(image, "sha256:aa", verdict.Allow, "gateway", nil)
+	b.round()
+	b.wants("the event", b.kinds(), []string{"flip deny allow"})
+}
+
+// What was given while the store was away, and is written when it is back, is taken
+// up, however long that was and whatever was read meanwhile.
+func TestWrittenLate(t *testing.T) {
+	b := newBench(t, nil)
+	b.verdict(image, "sha256:aa", verdict.Allow, "gateway", nil)
+	b.round()
+	given := b.at.Add(time.Minute)
+	b.pass(3 * time.Hour)
+	b.verdict("ghcr.io/acme/other:v1", "sha256:bb", verdict.Allow, "gateway", nil)
+	b.round()
+	const n = scanPage + 1
+	for i := range n {
+		b.record(fmt.Sprintf("ghcr.io/acme/app%d:v1", i), "sha256:cc", verdict.Allow, "gateway", nil, given, true)
+	}
+	b.record(image, "sha256:aa", verdict.Deny, "late", nil, given, true)
+	b.mu.Lock()
+	b.held = false
+	b.mu.Unlock()
+	if err := b.look(t.Context(), b.st); err != nil {
+		t.Fatal(err)
+	}
+	b.wants("watched by who has not the lease", len(b.rows()), 2)
+	b.held = true
+	b.round()
+	b.wants("watched", len(b.rows()), n+2)
+	b.wants("events", b.kinds(), []string{"flip allow deny"})
+	marks := func() int {
+		list, err := b.store.Marks(t.Context(), store.MarkLate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list)
+	}
+	b.wants("marks", marks(), 0)
+
+	// Where nothing is watched for being asked, they do not pile up.
+	b.record(image, "sha256:aa", verdict.Allow, "late", nil, given, true)
+	b.cfg.Recent = 0
+	b.round()
+	b.wants("marks", marks(), 1)
+	if err := b.chores(t.Context(), b.st); err != nil {
+		t.Fatal(err)
+	}
+	b.wants("marks", marks(), 0)
 }
 
 // A moved tag is another image: what runs is at the old digest.
@@ -458,6 +540,44 @@ func TestOneWatches(t *testing.T) {
 	}
 }
 
+// Who has lost the lease leaves the mark where it is, before what was not saved: who
+// watches next begins there.
+func TestMarkStaysWithoutLease(t *testing.T) {
+	b := newBench(t, nil)
+	b.verdict(image, "sha256:aa", verdict.Allow, "gateway", nil)
+	b.round()
+	mark := func() []store.Mark {
+		t.Helper()
+		marks, err := b.store.Marks(t.Context(), store.MarkScan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return marks
+	}
+	before := mark()
+	b.pass(time.Hour)
+	b.verdict("ghcr.io/acme/other:v1", "sha256:bb", verdict.Allow, "gateway", nil)
+	for name, held := range map[string][]bool{"lost": {false}, "lost for a moment": {false, true}} {
+		b.cfg.Held = func() bool { now := held[0]; held = held[min(1, len(held)-1):]; return now }
+		if err := b.look(t.Context(), b.st); err != nil {
+			t.Fatal(err)
+		}
+		b.wants(name+": watched", len(b.rows()), 1)
+		b.wants(name+": the mark", mark(), before)
+	}
+
+	b.pass(time.Hour)
+	b.verdict("ghcr.io/acme/third:v1", "sha256:cc", verdict.Allow, "gateway", nil)
+	b.cfg.Held = nil
+	next, err := New(b.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Watcher = next
+	b.round()
+	b.wants("watched", len(b.rows()), 3)
+}
+
 // The rate is one of starts: a hundred decisions at fifty a second take two seconds.
 func TestRate(t *testing.T) {
 	const rate, n = 50, 25
@@ -496,7 +616,7 @@ func TestRun(t *testing.T) {
 		if e.Kind != "flip" {
 			t.Errorf("%+v", e)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(eventually.Patience):
 		t.Error("no event came")
 	}
 	cancel()

@@ -50,7 +50,7 @@ type Queue interface {
 	NextDelivery(ctx context.Context, webhook string) (store.Delivery, bool, error)
 	DeferDelivery(ctx context.Context, d store.Delivery) error
 	DropDelivery(ctx context.Context, webhook, id string) error
-	DropDeliveries(ctx context.Context, webhook string) (int64, error)
+	DropDeliveries(ctx context.Context, webhook string, upTo time.Time) (int64, error)
 	Deliveries(ctx context.Context) (map[string]int64, error)
 }
 
@@ -72,7 +72,8 @@ type Target struct {
 type Config struct {
 	Queue   Queue
 	Targets []Target
-	// GiveUp is after how long a delivery is given up (24 h).
+	// GiveUp is after how long a delivery is given up (24 h), whether it was tried or
+	// not.
 	GiveUp time.Duration
 	// FirstWait is the wait after the first failure (5 s); it doubles up to LongestWait
 	// (1 h).
@@ -95,7 +96,8 @@ type Sender struct {
 	gone map[string]bool
 }
 
-// Stats are for metrics: what became of attempts, and how many deliveries wait.
+// Stats are for metrics: what became of deliveries, how often one was tried again,
+// and how many wait.
 type Stats struct {
 	Delivered, Retried, GivenUp, Gone, Waiting atomic.Int64
 }
@@ -145,43 +147,75 @@ func (s *Sender) Stats() *Stats { return &s.stats }
 // Run sends until ctx ends, or another process does. Targets do not wait for each
 // other.
 func (s *Sender) Run(ctx context.Context) {
-	s.forget(ctx)
 	var all sync.WaitGroup
 	for _, t := range s.cfg.Targets {
 		all.Go(func() { s.serve(ctx, t) })
 	}
-	for s.cfg.Held() && wait(ctx, s.cfg.Poll) {
-		if counts, err := s.cfg.Queue.Deliveries(ctx); err == nil {
-			n := int64(0)
-			for _, waiting := range counts {
-				n += waiting
-			}
-			s.stats.Waiting.Store(n)
+	failed := ""
+	for s.cfg.Held() {
+		err := s.look(ctx)
+		if err != nil && ctx.Err() == nil && err.Error() != failed {
+			s.cfg.Log.Warn("webhooks: reading what waits", "error", err.Error())
+			failed = err.Error()
+		}
+		if err == nil {
+			failed = ""
+		}
+		if !wait(ctx, s.cfg.Poll) {
+			break
 		}
 	}
 	all.Wait()
 }
 
-// forget drops what is for webhooks that are configured no more.
-func (s *Sender) forget(ctx context.Context) {
+// look counts what waits.
+func (s *Sender) look(ctx context.Context) error {
 	counts, err := s.cfg.Queue.Deliveries(ctx)
 	if err != nil {
-		s.cfg.Log.Warn("webhooks: reading what waits", "error", err.Error())
-		return
+		return err
 	}
+	n := int64(0)
+	for _, waiting := range counts {
+		n += waiting
+	}
+	s.stats.Waiting.Store(n)
+	return s.forget(ctx, counts)
+}
+
+// forget drops what is too old of the deliveries for webhooks that are configured no
+// more. What is younger stays: the process that wrote it may know them, and send it
+// when the lease is its own.
+func (s *Sender) forget(ctx context.Context, counts map[string]int64) error {
 	for _, t := range s.cfg.Targets {
 		delete(counts, t.Name)
 	}
 	for name := range counts {
-		if n, err := s.cfg.Queue.DropDeliveries(ctx, name); err == nil && n > 0 {
+		d, ok, err := s.cfg.Queue.NextDelivery(ctx, name)
+		if err != nil {
+			return err
+		}
+		now := s.cfg.Now()
+		if !ok || !s.tooOld(d, now) {
+			continue
+		}
+		n, err := s.cfg.Queue.DropDeliveries(ctx, name, now.Add(-s.cfg.GiveUp))
+		if n > 0 {
 			s.cfg.Log.Warn("a webhook is configured no more, and what it was to be sent is dropped", "webhook", name, "deliveries", n)
 		}
+		if err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (s *Sender) tooOld(d store.Delivery, now time.Time) bool {
+	return now.Sub(d.CreatedAt) >= s.cfg.GiveUp
 }
 
 func (s *Sender) serve(ctx context.Context, t Target) {
 	failed := ""
-	for ctx.Err() == nil && s.cfg.Held() && !s.isGone(t.Name) {
+	for ctx.Err() == nil && s.cfg.Held() {
 		again, err := s.one(ctx, t)
 		if err != nil && ctx.Err() == nil && err.Error() != failed {
 			s.cfg.Log.Warn("webhook", "webhook", t.Name, "error", err.Error())
@@ -203,12 +237,27 @@ func (s *Sender) isGone(name string) bool {
 }
 
 // one sends the oldest delivery, if its time has come, and says whether the next
-// may follow at once. What is behind it waits, so that the order is kept.
+// may follow at once. What is behind it waits, so that the order is kept. What is too
+// old is given up all at once: attempts that time out are too slow to keep up.
 func (s *Sender) one(ctx context.Context, t Target) (again bool, err error) {
 	d, ok, err := s.cfg.Queue.NextDelivery(ctx, t.Name)
 	now := s.cfg.Now()
-	if err != nil || !ok || now.Before(d.NextAt) {
+	switch {
+	case err != nil || !ok:
 		return false, err
+	case s.isGone(t.Name):
+		n, err := s.cfg.Queue.DropDeliveries(ctx, t.Name, now)
+		s.stats.Gone.Add(n)
+		return false, err
+	case s.tooOld(d, now):
+		n, err := s.cfg.Queue.DropDeliveries(ctx, t.Name, now.Add(-s.cfg.GiveUp))
+		if n > 0 {
+			s.stats.GivenUp.Add(n)
+			s.cfg.Log.Error("deliveries to a webhook are given up", "webhook", t.Name, "deliveries", n, "first", d.ID, "attempts", d.Attempts, "error", d.Error)
+		}
+		return err == nil, err
+	case now.Before(d.NextAt):
+		return false, nil
 	}
 	status, err := s.send(ctx, t, d, now)
 	switch {
@@ -221,19 +270,13 @@ func (s *Sender) one(ctx context.Context, t Target) (again bool, err error) {
 		s.mu.Lock()
 		s.gone[t.Name] = true
 		s.mu.Unlock()
-		s.stats.Gone.Add(1)
-		s.cfg.Log.Error("a webhook answers 410 Gone, and is sent nothing more until the server starts again", "webhook", t.Name)
-		return false, nil
+		s.cfg.Log.Error("a webhook answers 410 Gone, and is sent nothing more until the server starts again; what was for it is dropped", "webhook", t.Name)
+		return true, nil // to be dropped with all the others
 	case err == nil:
 		err = fmt.Errorf("it answered %d", status)
 	}
 	d.Attempts++
 	d.Error = err.Error()
-	if age := now.Sub(d.CreatedAt); age >= s.cfg.GiveUp {
-		s.stats.GivenUp.Add(1)
-		s.cfg.Log.Error("a delivery to a webhook is given up", "webhook", t.Name, "event", d.ID, "attempts", d.Attempts, "error", d.Error)
-		return true, s.cfg.Queue.DropDelivery(ctx, t.Name, d.ID)
-	}
 	s.stats.Retried.Add(1)
 	d.NextAt = now.Add(s.backOff(d.Attempts))
 	if err := s.cfg.Queue.DeferDelivery(ctx, d); err != nil {

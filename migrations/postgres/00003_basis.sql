@@ -3,6 +3,8 @@
 
 -- +goose Up
 
+SET LOCAL statement_timeout = 0;
+
 -- What a search found, once per digest; size is that of the JSON.
 CREATE TABLE evidence (
 	digest     text COLLATE "C" PRIMARY KEY,

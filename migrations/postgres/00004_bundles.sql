@@ -2,6 +2,8 @@
 
 -- +goose Up
 
+SET LOCAL statement_timeout = 0;
+
 -- digest is that of the archive in force, '' before there is one; highest_sequence is the highest that ever was in force under the name.
 CREATE TABLE bundles (
 	name             text COLLATE "C" PRIMARY KEY CHECK (name <> ''),

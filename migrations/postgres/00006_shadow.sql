@@ -1,5 +1,7 @@
 -- +goose Up
 
+SET LOCAL statement_timeout = 0;
+
 -- What policies of mode shadow said beside a verdict. shadow_of is the policy that they are compared with, '' for the whole verdict,
 -- and compared_with its decision.
 CREATE TABLE shadow_verdicts (

@@ -2,6 +2,8 @@
 
 -- +goose Up
 
+SET LOCAL statement_timeout = 0;
+
 DROP TABLE signer_digests;
 -- The digests that a registered signer's signature let in, by the image's name, with the last verdict that did, and how many there are.
 CREATE TABLE signer_digests (

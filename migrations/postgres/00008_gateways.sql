@@ -1,5 +1,7 @@
 -- +goose Up
 
+SET LOCAL statement_timeout = 0;
+
 -- The image that stands behind a gateway of an MCP gateway, which is told by its id, its URL or one of its tags.
 CREATE TABLE gateways (
 	name       text COLLATE "C" NOT NULL PRIMARY KEY,

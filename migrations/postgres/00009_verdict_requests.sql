@@ -2,6 +2,8 @@
 
 -- +goose Up
 
+SET LOCAL statement_timeout = 0;
+
 -- One row for each, until it is fetched no more. While state is 'waiting' a server may claim it, until claimed_until; verdict is
 -- the answer to the byte, once it is 'done'.
 CREATE TABLE verdict_requests (

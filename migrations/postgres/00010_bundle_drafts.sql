@@ -2,6 +2,8 @@
 
 -- +goose Up
 
+SET LOCAL statement_timeout = 0;
+
 -- One row for each bundle: the author's own files, tests included, as a JSON object from name to text. They are in force only once
 -- they are published. base is the digest of the archive that they began from.
 CREATE TABLE bundle_drafts (

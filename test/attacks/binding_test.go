@@ -362,6 +362,13 @@ func (w *world) byKey(name string, edit ...func(*sigstack.SignRequest)) *sigstac
 	})...)
 }
 
+// loggedKey is the same with an entry in the log.
+func (w *world) loggedKey(name string) *sigstack.Evidence {
+	w.Helper()
+	key := w.stack.Key(name, sigstack.ECDSAP256SHA256)
+	return w.sign(func(r *sigstack.SignRequest) { r.Identity, r.Key = nil, key })
+}
+
 // member is a statement about the image with one more member.
 func (w *world) member(predicateType string, front bool, name string, value any) []byte {
 	w.Helper()

@@ -294,6 +294,14 @@ func TestPlatformsSwapped(t *testing.T) {
 		a.server.Attach(repo, a.image, a.sign(func(r *sigstack.SignRequest) { r.Image = w.Digest() }))
 		a.wants("", verdict.Deny, "index_not_signed", "threshold_not_met")
 	})
+	t.Run("an image that calls itself an attestation, and has no platform", func(t *testing.T) {
+		t.Parallel()
+		image := ocitest.BuildKitAttestation(ocitest.Image(ocitest.ImageOptions{Content: "attested"}), []byte("{}"))
+		image.Platform = nil // so that containerd may choose it
+		a := multi(t, "every", image)
+		a.signs(a.image, a.amd, a.arm)
+		a.wants("", verdict.Deny, "platform_not_signed")
+	})
 	t.Run("one digest for two platforms", func(t *testing.T) {
 		t.Parallel()
 		a := multi(t, "every")

@@ -1,11 +1,15 @@
 package attacks
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/signet-policy/signet/internal/attest"
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/testkit/ocitest"
@@ -229,6 +233,144 @@ func (w *world) provenance() []byte {
 	return must(sigstack.Statement{
 		Subjects: []sigstack.Subject{sigstack.SubjectOf("", w.digest())}, PredicateType: sigstack.PredicateSLSA1, Predicate: sigstack.Provenance{}.V1(),
 	}.JSON())(w)
+}
+
+// What a policy requires beside signatures speaks for the platform that it is about:
+// where the index has none of its own, it is not what the verdict pins, nor what a
+// summary of the verdict is about.
+func TestRequirementsOfOnePlatform(t *testing.T) {
+	t.Parallel()
+	scan := map[string]any{"scanner": map[string]any{"uri": "pkg:github/aquasecurity/trivy", "result": map[string]any{"Results": []any{}}}}
+	sbom := map[string]any{
+		"bomFormat": "CycloneDX", "specVersion": "1.5", "components": []any{map[string]any{"name": "debian", "purl": "pkg:docker/debian@12"}},
+	}
+	const cyclonedx = "https://cyclonedx.org/bom"
+	asked := func(attestation map[string]any) map[string]any {
+		return map[string]any{"attestations": []any{attestation}}
+	}
+	// Who attests what to which digest.
+	type fact struct {
+		predicateType string
+		predicate     any
+		where         func(a arches) *ocitest.Artifact
+		who           *sigstack.Identity
+	}
+	index := func(a arches) *ocitest.Artifact { return a.image }
+	amd := func(a arches) *ocitest.Artifact { return a.amd }
+	arm := func(a arches) *ocitest.Artifact { return a.arm }
+	signature := func(where func(arches) *ocitest.Artifact, who *sigstack.Identity) fact {
+		return fact{where: where, who: who}
+	}
+	second, third := sigstack.Workflow{Repository: "acme/security"}.Identity(), sigstack.Workflow{Repository: "acme/tools"}.Identity()
+	two := map[string]any{"threshold": 2}
+	// The third is one of the first entry too, and of one that is not asked for.
+	alike := asked(map[string]any{"predicate_type": "vuln", "count": 2, "signers": []any{"default/1", "default/2"}})
+	alike["trusted_signers"] = []any{
+		map[string]any{"type": "keyless", "issuer": issuer, "subject_regex": `https://github\.com/acme/(app|tools)/.*`},
+		map[string]any{"type": "keyless", "issuer": issuer, "subject": second.URIs[0]},
+		map[string]any{"type": "keyless", "issuer": issuer, "subject": third.URIs[0]},
+	}
+	for _, tt := range []struct {
+		name     string
+		policy   map[string]any
+		facts    []fact
+		platform string
+		pinned   func(a arches) *ocitest.Artifact // nil: denied
+	}{
+		{"a scan of the platform", asked(map[string]any{"predicate_type": "vuln"}), []fact{{sigstack.PredicateCosignVuln, scan, amd, nil}}, "linux/amd64", amd},
+		{"a scan of the index", asked(map[string]any{"predicate_type": "vuln"}), []fact{{sigstack.PredicateCosignVuln, scan, index, nil}}, "linux/amd64", index},
+		{"of both", asked(map[string]any{"predicate_type": "vuln"}), []fact{{sigstack.PredicateCosignVuln, scan, index, nil}, {sigstack.PredicateCosignVuln, scan, amd, nil}}, "linux/amd64", index},
+		{"none was asked for", asked(map[string]any{"predicate_type": "vuln"}), []fact{{sigstack.PredicateCosignVuln, scan, amd, nil}}, "", nil},
+		{"every: of both platforms", asked(map[string]any{"predicate_type": "vuln", "subjects": "every"}), []fact{{sigstack.PredicateCosignVuln, scan, amd, nil}, {sigstack.PredicateCosignVuln, scan, arm, nil}}, "linux/amd64", index},
+		{"a base image", map[string]any{"contents": map[string]any{"base_images": map[string]any{"allowed": []any{"docker.io/library/debian:12"}}}}, []fact{{cyclonedx, sbom, amd, nil}}, "linux/amd64", amd},
+		{"two scans, one of the index", asked(map[string]any{"predicate_type": "vuln", "count": 2}), []fact{{sigstack.PredicateCosignVuln, scan, index, nil}, {sigstack.PredicateCosignVuln, scan, amd, second}}, "linux/amd64", amd},
+		{"two scans of the index, by one of those that are asked for", alike, []fact{
+			{sigstack.PredicateCosignVuln, scan, index, nil}, {sigstack.PredicateCosignVuln, scan, index, third}, {sigstack.PredicateCosignVuln, scan, amd, second},
+		}, "linux/amd64", amd},
+		{"two signers, one of the index", two, []fact{signature(amd, second)}, "linux/amd64", amd},
+		{"two signers of the index", two, []fact{signature(index, second), signature(amd, second)}, "linux/amd64", index},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a := multi(t, "")
+			a.now = a.stack.At.Add(time.Hour)
+			policy := map[string]any{"trusted_signers": []any{
+				map[string]any{"type": "keyless", "issuer": issuer, "subject": release},
+				map[string]any{"type": "keyless", "issuer": issuer, "subject": second.URIs[0]},
+			}}
+			maps.Copy(policy, tt.policy)
+			a.policy = policyOf(policy)
+			a.signs(a.image)
+			for _, f := range tt.facts {
+				where := f.where(a)
+				a.server.Attach(repo, where, a.sign(func(r *sigstack.SignRequest) {
+					if r.Image = where.Digest(); f.predicateType != "" {
+						r.Image = ""
+						r.Statement = &sigstack.Statement{Subjects: []sigstack.Subject{sigstack.SubjectOf("", where.Digest())}, PredicateType: f.predicateType, Predicate: f.predicate}
+					}
+					if f.who != nil {
+						r.Identity = f.who
+					}
+				}))
+			}
+			req := a.ask
+			req.Platform = tt.platform
+			_, v := a.decide(req)
+			if tt.pinned == nil {
+				if v.Decision != verdict.Deny {
+					t.Errorf("%s, want deny", v.Decision)
+				}
+				return
+			}
+			if want := tt.pinned(a).Digest(); v.Decision != verdict.Allow || !strings.HasSuffix(v.Pinned, "@"+want) {
+				t.Fatalf("%s, pinned %s, want %s: %+v", v.Decision, v.Pinned, want, v.Reasons)
+			}
+			s, why := attest.Summarize(&v, "https://signet.example.test")
+			if s == nil || "sha256:"+s.Digest != tt.pinned(a).Digest() {
+				t.Errorf("the summary is about %+v, %v", s, why)
+			}
+		})
+	}
+}
+
+// What is proven of one platform is said of that platform: where the index is allowed
+// whatever its level, a summary of it does not have the platform's.
+func TestLevelOfOnePlatform(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		platform, level string
+		pinned          func(a arches) *ocitest.Artifact
+	}{
+		{"", "SLSA_BUILD_LEVEL_0", func(a arches) *ocitest.Artifact { return a.image }},
+		{"linux/arm64", "SLSA_BUILD_LEVEL_0", func(a arches) *ocitest.Artifact { return a.image }},
+		{"linux/amd64", "SLSA_BUILD_LEVEL_2", func(a arches) *ocitest.Artifact { return a.amd }},
+	} {
+		t.Run("asked for "+tt.platform, func(t *testing.T) {
+			t.Parallel()
+			a := multi(t, "")
+			a.now = a.stack.At.Add(time.Hour)
+			a.policy = policyOf(map[string]any{
+				"trusted_signers": []any{map[string]any{"type": "keyless", "issuer": issuer, "subject": release}},
+				"slsa": map[string]any{
+					"require_attestation": false, "trusted_builders": []any{vouched("https://github.com/acme/app")}, "trusted_sources": []string{"https://github.com/acme/app"},
+				},
+			})
+			a.signs(a.image)
+			a.server.Attach(repo, a.amd, a.sign(a.built(nil), func(r *sigstack.SignRequest) {
+				r.Statement.Subjects = []sigstack.Subject{sigstack.SubjectOf("", a.amd.Digest())}
+			}))
+			req := a.ask
+			req.Platform = tt.platform
+			_, v := a.decide(req)
+			if want := tt.pinned(a).Digest(); v.Decision != verdict.Allow || !strings.HasSuffix(v.Pinned, "@"+want) {
+				t.Fatalf("%s, pinned %s, want %s: %+v", v.Decision, v.Pinned, want, v.Reasons)
+			}
+			s, why := attest.Summarize(&v, "https://signet.example.test")
+			if s == nil || "sha256:"+s.Digest != tt.pinned(a).Digest() || !slices.Equal(s.VerifiedLevels, []string{tt.level}) {
+				t.Errorf("the summary is %+v, %v; want %s", s, why, tt.level)
+			}
+		})
+	}
 }
 
 // Provenance of one platform speaks for that platform: the index is not known to be

@@ -203,6 +203,14 @@ func TestRegistry(t *testing.T) {
 			rejections: slices.Repeat([]string{facts.CodeNoSignature}, 3), beside: cutOff,
 		},
 		attack{
+			threat: "38 more than a policy can be asked about",
+			do: func(w *world) {
+				w.limits.PolicyInputBytes = 20_000
+				w.attach(w.sign(w.stating(sigstack.PredicateSPDX, map[string]any{"spdxVersion": "SPDX-2.3", "comment": strings.Repeat("x", 30_000)})))
+			},
+			decision: verdict.Unknown, reason: evidence.CodeEvidenceTooLarge, attestations: 1, beside: verdict.Unknown,
+		},
+		attack{
 			threat: "38 pages without end",
 			do: func(w *world) {
 				n := 0
@@ -317,7 +325,7 @@ func TestRegistry(t *testing.T) {
 			threat: "39 a body that drips",
 			do: func(w *world) {
 				m := w.signed()
-				w.limits.RequestTimeout = 200 * time.Millisecond
+				w.limits.RequestTimeout = 2 * time.Second
 				w.server.On(registrytest.Blob(ocitest.Digest(m.Blobs[len(m.Blobs)-1])), registrytest.Drip(10, 50*time.Millisecond))
 			},
 			decision: verdict.Unknown, reason: evidence.CodeUnavailable,

@@ -2,9 +2,11 @@ package attacks
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/signet-policy/signet/internal/testkit/ocitest"
 	"github.com/signet-policy/signet/internal/testkit/registrytest"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
 	"github.com/signet-policy/signet/internal/verdict"
@@ -132,5 +134,110 @@ func TestThreat29Summaries(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What a policy asks of an index holds for provenance and summaries, whatever other
+// requirement makes it read the evidence of every platform; and either counts on the
+// digest that is judged.
+func TestSummariesAndProvenanceOfPlatforms(t *testing.T) {
+	t.Parallel()
+	const requested, every = "requested", "every"
+	index := func(a arches) *ocitest.Artifact { return a.image }
+	amd := func(a arches) *ocitest.Artifact { return a.amd }
+	arm := func(a arches) *ocitest.Artifact { return a.arm }
+	type of = []func(arches) *ocitest.Artifact
+	for _, tt := range []struct {
+		name, platforms string
+		provenance      bool
+		about           of // what has one of its own
+		resource        func(arches) *ocitest.Artifact
+		code            string // "": allowed
+		pinned          func(arches) *ocitest.Artifact
+	}{
+		{"requested: a summary of the index", requested, false, of{index}, nil, "summary_missing", nil},
+		{"requested: provenance of the index", requested, true, of{index}, nil, "provenance_missing", nil},
+		{"requested: a summary of the platform", requested, false, of{amd}, nil, "", amd},
+		{"requested: provenance of the platform", requested, true, of{amd}, nil, "", amd},
+		{"requested: a summary of another platform", requested, false, of{arm}, nil, "summary_missing", nil},
+		{"requested: a summary of the platform that names the index", requested, false, of{amd}, index, "summary_other_image", nil},
+		{"requested: provenance of both", requested, true, of{nil}, nil, "", amd},
+		{"requested: a summary of both that names the platform", requested, false, of{nil}, amd, "", amd},
+		{"every: a summary of the index", every, false, of{index}, nil, "platform_lacks_requirement", nil},
+		{"every: a summary of each platform", every, false, of{amd, arm}, nil, "", index},
+		{"every: a summary of one platform", every, false, of{amd}, nil, "platform_lacks_requirement", nil},
+		{"every: provenance of each platform", every, true, of{amd, arm}, nil, "", index},
+		{"unsaid: provenance of both", "", true, of{nil}, nil, "", index},
+		{"unsaid: a summary of the platform", "", false, of{amd}, nil, "", amd},
+		{"unsaid: a summary of the index", "", false, of{index}, nil, "", index},
+		{"unsaid: a summary of both that names the platform", "", false, of{nil}, amd, "", amd},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a := multi(t, "")
+			a.now = a.stack.At.Add(time.Hour)
+			policy := map[string]any{
+				"require_signature": false,
+				"trusted_signers":   []any{map[string]any{"type": "keyless", "issuer": issuer, "subject": release}},
+				// Which makes the evidence of every platform read.
+				"attestations": []any{map[string]any{"predicate_type": "vuln", "subjects": "every"}},
+			}
+			if tt.platforms != "" {
+				policy["platforms"] = tt.platforms
+			}
+			if tt.provenance {
+				policy["slsa"] = map[string]any{
+					"require_attestation": true, "minimum_level": 2, "trusted_builders": []any{vouched("https://github.com/acme/app")}, "trusted_sources": []string{"https://github.com/acme/app"},
+				}
+			} else {
+				policy["verification_summaries"] = []any{map[string]any{"verifiers": []any{"default/1"}, "verifier_id": verifierID, "max_age": "1d"}}
+			}
+			a.policy = policyOf(policy)
+			stated := func(predicateType string, predicate any, about ...*ocitest.Artifact) *sigstack.Evidence {
+				return a.sign(func(r *sigstack.SignRequest) {
+					r.Image, r.Statement = "", &sigstack.Statement{PredicateType: predicateType, Predicate: predicate}
+					for _, one := range about {
+						r.Statement.Subjects = append(r.Statement.Subjects, sigstack.SubjectOf("", one.Digest()))
+					}
+				})
+			}
+			for _, platform := range []*ocitest.Artifact{a.amd, a.arm} {
+				a.server.Attach(repo, platform, stated(sigstack.PredicateCosignVuln, map[string]any{}, platform))
+			}
+			for _, about := range tt.about {
+				subjects := []*ocitest.Artifact{a.image, a.amd}
+				if about != nil {
+					subjects = []*ocitest.Artifact{about(a)}
+				}
+				resource := subjects[0].Digest()
+				if tt.resource != nil {
+					resource = tt.resource(a).Digest()
+				}
+				ev := stated(predicateV1, a.summary(map[string]any{"resourceUri": a.server.Host() + "/" + repo + "@" + resource}), subjects...)
+				if tt.provenance {
+					ev = a.sign(a.built(nil), func(r *sigstack.SignRequest) {
+						r.Statement.Subjects = nil
+						for _, s := range subjects {
+							r.Statement.Subjects = append(r.Statement.Subjects, sigstack.SubjectOf("", s.Digest()))
+						}
+					})
+				}
+				for _, s := range subjects {
+					a.server.Attach(repo, s, ev)
+				}
+			}
+			req := a.ask
+			req.Platform = "linux/amd64"
+			_, v := a.decide(req)
+			if tt.code != "" {
+				if v.Decision != verdict.Deny || v.Reasons[0].Code != tt.code {
+					t.Errorf("%s, want deny for %s: %+v", v.Decision, tt.code, v.Reasons)
+				}
+				return
+			}
+			if want := tt.pinned(a).Digest(); v.Decision != verdict.Allow || !strings.HasSuffix(v.Pinned, "@"+want) {
+				t.Errorf("%s, pinned %s, want %s: %+v", v.Decision, v.Pinned, want, v.Reasons)
+			}
+		})
 	}
 }

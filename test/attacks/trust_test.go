@@ -319,6 +319,32 @@ func TestTrust(t *testing.T) {
 			decision: verdict.Unknown, reason: "trust_root_stale", signatures: 1,
 		},
 		attack{
+			threat: "28 a key's signature beside a stale root, which has no part in it",
+			do: func(w *world) {
+				w.stale = 15 * 24 * time.Hour
+				w.policy = w.threshold(1, w.keySigner("release"))
+				w.attach(w.byKey("release"))
+			},
+			decision: verdict.Allow, signatures: 1,
+		},
+		attack{
+			threat: "28 a key's signature with an entry of a stale root's log",
+			do: func(w *world) {
+				w.stale = 15 * 24 * time.Hour
+				w.policy = w.threshold(1, w.keySigner("release"))
+				w.attach(w.loggedKey("release"))
+			},
+			decision: verdict.Unknown, reason: "trust_root_stale", signatures: 1, beside: verdict.Unknown,
+		},
+		attack{
+			threat: "28 a key's signature without the log entry that is asked for, beside a stale root",
+			do: func(w *world) {
+				w.stale = 15 * 24 * time.Hour
+				w.attach(w.byKey("release"))
+			},
+			decision: verdict.Deny, reason: "transparency_log_missing", signatures: 1, beside: verdict.Unknown,
+		},
+		attack{
 			threat: "26 a token of another signature",
 			do: func(w *world) {
 				ev := w.sign(func(r *sigstack.SignRequest) { r.Log = sigstack.RekorV2() })

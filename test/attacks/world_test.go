@@ -93,7 +93,7 @@ func newWorld(t *testing.T, o registrytest.Options) *world {
 		image: ocitest.Image(ocitest.ImageOptions{Content: t.Name()}), limits: evidence.DefaultLimits(),
 		now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), record: &records{},
 	}
-	w.limits.RequestTimeout, w.limits.SearchTimeout = 2*time.Second, 4*time.Second
+	w.limits.RequestTimeout, w.limits.SearchTimeout, w.limits.PolicyTime = time.Minute, 2*time.Minute, time.Minute // on machines that may be busy
 	w.server.Push(repo, tag, w.image)
 	w.ask = engine.Request{Image: w.server.Image(repo, tag), Principal: "test"}
 	w.registry.Registries = []registry.Settings{{Host: w.server.Host(), Insecure: !o.TLS}}

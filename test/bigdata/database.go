@@ -143,7 +143,8 @@ const (
 		'https://token.actions.githubusercontent.com', NULL, 0, NULL,
 		CASE WHEN q % 100 = 0 THEN 'The registry did not answer in time.' WHEN q % 10 = 1 THEN 'Nobody who is trusted has signed it (' || (q % 7) || ').' END,
 		strftime('%Y-%m-%dT%H:%M:%S', ?3 + i * 5 / 2, 'unixepoch') || printf('.%06dZ', i % 1000000),
-		CASE WHEN q % 100 = 0 THEN 'unknown' WHEN q % 10 = 1 THEN 'deny' ELSE 'allow' END, q % 100 <> 0 AND q % 10 <> 1, '[]',
+		CASE WHEN q % 100 = 0 THEN 'unknown' WHEN q % 10 = 1 THEN 'deny' ELSE 'allow' END, q % 100 <> 0 AND q % 10 <> 1,
+		CASE WHEN q % 100 = 0 THEN '[{"code": "registry_timeout"}]' WHEN q % 10 = 1 THEN '[{"code": "signer_not_trusted"}]' ELSE '[]' END,
 		'gate', '{}', NULL, 1, 'sha256:active', 'bigdata', randomblob(400), randomblob(400), NULL FROM x`
 	sqliteSigners = `INSERT INTO verification_signers (signer, created_at, verification_id, signer_id)
 	SELECT h.name, v.created_at, v.id, h.id FROM (
@@ -160,7 +161,8 @@ const (
 		'https://token.actions.githubusercontent.com', NULL, 0, NULL,
 		CASE WHEN q % 100 = 0 THEN 'The registry did not answer in time.' WHEN q % 10 = 1 THEN 'Nobody who is trusted has signed it (' || (q % 7) || ').' END,
 		to_timestamp($3::bigint + i * 5 / 2) + (i % 1000000) * interval '1 microsecond',
-		CASE WHEN q % 100 = 0 THEN 'unknown' WHEN q % 10 = 1 THEN 'deny' ELSE 'allow' END, q % 100 <> 0 AND q % 10 <> 1, '[]',
+		CASE WHEN q % 100 = 0 THEN 'unknown' WHEN q % 10 = 1 THEN 'deny' ELSE 'allow' END, q % 100 <> 0 AND q % 10 <> 1,
+		(CASE WHEN q % 100 = 0 THEN '[{"code": "registry_timeout"}]' WHEN q % 10 = 1 THEN '[{"code": "signer_not_trusted"}]' ELSE '[]' END)::jsonb,
 		'gate', '{}', NULL, 1, 'sha256:active', 'bigdata', decode(repeat(md5(i::text), 25), 'hex'), decode(repeat(md5(i::text), 25), 'hex'), NULL
 	FROM (SELECT i, (i * 2654435761) % 1000003 AS r, (i * 40503) % 99991 AS q FROM generate_series($1::bigint, $2::bigint - 1) AS n(i)) x`
 	postgresSigners = `INSERT INTO verification_signers (signer, created_at, verification_id, signer_id)

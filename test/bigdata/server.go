@@ -245,6 +245,7 @@ func (d *database) questions(ctx context.Context, s *server, ids []string, n siz
 		"", "image=" + common, "image=" + rare, "image=" + common + ":v3", "digest=sha256:" + strings.Repeat("0", 64), "digest=sha256:" + strings.Repeat("f", 64),
 		"decision=allow", "decision=deny", "decision=unknown", "signer=" + signerName(0), "signer=" + signerName(n.signers/2), "signer=nobody",
 		"identity=" + identity("0"), "identity=" + identity("123"), "assessment_id=assessment-1001",
+		"reason_code=signer_not_trusted", "reason_code=registry_timeout&image=" + rare, "reason_code=nothing",
 		"image=" + common + "&decision=unknown", "signer=" + signerName(0) + "&decision=deny", "signer=" + signerName(0) + "&image=" + rare,
 	} {
 		if f != "" {
@@ -283,6 +284,9 @@ func (d *database) questions(ctx context.Context, s *server, ids []string, n siz
 	add("audit, last page", fmt.Sprintf("/audit?before=%d", pageRows+1), "signer/")
 	add("audit, middle", fmt.Sprintf("/audit?before=%d", n.signers/2+pageRows), "signer/")
 	add("audit, of one signer", "/audit?object=signer/"+ids[0], "signer/"+ids[0])
+	add("audit, by an action's beginning", "/audit?action=signer.", "signer/")
+	add("audit, by a name", "/audit?object="+signerName(n.signers-1), "Audit")
+	add("audit, by who", "/audit?actor=nobody", "Audit")
 	add("audit, of nothing", "/audit?object=signer/nobody", "Audit")
 	return list, nil
 }

@@ -23,6 +23,9 @@ func makeWatched(ctx context.Context, out io.Writer, d *database, n int) (err er
 	if _, err := db.ExecContext(ctx, `INSERT INTO watched_signers (signer, watched_id) SELECT 'signer-00000', id FROM watched`); err != nil {
 		return fmt.Errorf("writing the signers of watched images: %w", err)
 	}
+	if _, err := db.ExecContext(ctx, d.afterwards); err != nil {
+		return fmt.Errorf("what the database does by itself in time: %w", err)
+	}
 	fmt.Fprintf(out, "%d watched images written in %s\n\n", n, round(time.Since(begin)))
 	return nil
 }

@@ -1,17 +1,26 @@
 package browser
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 )
 
 // inEditor is an expression about the editor's own tree, which is in a shadow root.
@@ -163,7 +172,7 @@ func TestRegoEditorLooks(t *testing.T) {
 		p.until(`document.querySelector("#outcome .card")`)
 		p.accessible(script, "the editor ("+theme+")")
 		p.keep("policy-editor-"+theme, os.Getenv("SIGNET_SCREENSHOTS") != "")
-		p.do(chromedp.Evaluate(`window.onbeforeunload = null, document.querySelector("#bundle-form").dispatchEvent(new Event("submit"))`, nil)) // nothing is lost that is to be kept
+		p.do(chromedp.Evaluate(`document.querySelector("#bundle-form").removeAttribute("data-guard")`, nil)) // nothing is lost that is to be kept
 	}
 	p.do(emulation.SetDeviceMetricsOverride(360, 740, 1, true))
 	p.open("/bundle/our-rules")
@@ -181,43 +190,66 @@ func TestRegoEditorLooks(t *testing.T) {
 	}
 }
 
-// The form has all of a signing policy: parts come and go, each side follows the
-// other, and what is wrong stands at its field.
-func TestPolicyForm(t *testing.T) {
+// A file comes to a bundle and goes again, the folder is a download of all of it, and
+// whoever leaves what is not saved is asked.
+func TestBundleFiles(t *testing.T) {
 	s := demo(t)
 	p := s.visit()
 	p.login(s.token)
-	p.open("/policy/default/edit")
-	changes := func(selector, value string) {
-		t.Helper()
-		p.do(chromedp.WaitReady(selector), chromedp.Evaluate(`(() => { const e = document.querySelector(`+"`"+selector+"`"+`); if (e.type === "checkbox") e.checked = true; else e.value = `+"`"+value+"`"+`; e.dispatchEvent(new Event("change", {bubbles: true})); })()`, nil))
+	p.open("/policy")
+	p.types("#bundle", "our-rules")
+	p.clicks("Write the rules")
+	p.clicks("Add a file")
+	p.types("#newname", "labels.rego")
+	p.clicks("Add it")
+	added := `document.querySelector("[data-editor]")?.dataset.file.endsWith("labels.rego")`
+	p.until(added)
+	p.goesToEnd()
+	p.enters()
+	p.do(chromedp.KeyEvent("# of mine"))
+	p.until(`document.querySelector("#text").value.includes("# of mine")`)
+	p.until(`(window.asked = 0, window.confirm = () => { window.asked++; return false; }, true)`)
+	p.clicks("Results")
+	p.until(`window.asked === 1 && document.querySelector("#text").value.includes("# of mine")`)
+	p.clicks("Save the draft")
+	p.sees("The draft is kept.")
+
+	dir := t.TempDir()
+	p.do(browser.SetDownloadBehavior(browser.SetDownloadBehaviorBehaviorAllow).WithDownloadPath(dir))
+	p.clicks("Download the folder")
+	var archive []byte
+	eventually.Holds(t, "the folder is there", func() bool {
+		files, _ := filepath.Glob(filepath.Join(dir, "*.tar.gz"))
+		if len(files) == 1 {
+			archive, _ = os.ReadFile(files[0])
+		}
+		return len(archive) > 0
+	})
+	if files := filesOf(t, archive); !slices.ContainsFunc(files, func(name string) bool { return strings.HasSuffix(name, "labels.rego") }) {
+		t.Errorf("the folder has %q", files)
 	}
-	document := `document.querySelector("#document").value`
-	p.sees("What would change?") // the script is there
-	changes(`[name="p.slsa"]`, "on")
-	p.until(`document.querySelector('[name="p.slsa"]').closest("details").open`)
-	changes(`#slsa-require_attestation`, "on")
-	p.sees("What is not right stands beside the fields.")
-	p.until(`document.querySelector("details.part .error")`)
-	p.clicks("Add to Trusted builders")
-	p.until(`document.querySelector("#slsa-trusted_builders-0-builder")`)
-	changes(`#slsa-trusted_builders-0-builder`, "https://github.com/slsa-framework/slsa-github-generator")
-	p.until(document + `.includes("- https://github.com/slsa-framework/slsa-github-generator")`)
-	changes(`#slsa-minimum_level`, "7")
-	p.until(`document.querySelector("#slsa-minimum_level").closest(".wrong")?.innerText.includes("not a level")`)
-	changes(`#slsa-minimum_level`, "2")
-	p.until(document + `.includes("minimum_level: 2") && !document.querySelector(".policy-form .error")`)
-	p.do(chromedp.Evaluate(`(() => { const d = document.querySelector("#document"); d.value = d.value.replace("minimum_level: 2", "minimum_level: 3") + "  attestations: [{predicate_type: spdx}]\n"; d.dispatchEvent(new Event("change", {bubbles: true})); })()`, nil))
-	p.until(`document.querySelector("#slsa-minimum_level")?.value === "3" && document.querySelector("#attestations-0-predicate_type")?.value`)
-	p.clicks("Remove Attestations, 1")
-	p.until(`!` + document + `.includes("attestations:")`)
-	p.accessible(axeScript(t), "the form")
-	p.keep("policy-form", false)
-	p.types("#why", "builds must be proven")
-	p.clicks("Save, and put in force")
-	p.sees("The policy is saved, and in force.")
-	policy, err := s.api.Policy(t.Context(), "default")
-	if err != nil || !strings.Contains(policy.SigningPolicy, "minimum_level: 3") || strings.Contains(policy.SigningPolicy, "attestations") {
-		t.Errorf("%s, %v", policy.SigningPolicy, err)
+
+	name := p.text(`document.querySelector("[data-editor]").dataset.file`)
+	p.clicks("Remove " + name)
+	p.clicks("Remove the file for good")
+	p.until(`!` + added + ` && ![...document.querySelectorAll(".files button")].some((e) => e.innerText.includes("labels.rego"))`)
+}
+
+// filesOf are the names in a tar.gz.
+func filesOf(t *testing.T, archive []byte) (names []string) {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return names
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, h.Name)
 	}
 }

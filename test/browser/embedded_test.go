@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
-
-	"github.com/signet-policy/signet/client"
 )
 
 // gatewayPage is the admin page of a gateway as far as it matters here: it loads our
@@ -59,32 +57,52 @@ func gateway(t *testing.T, s *server) *httptest.Server {
 
 // The page is a part of a gateway's: behind its proxy, under its CSP, with its htmx.
 func TestEmbedded(t *testing.T) {
-	s, setup := first(t, "trusted_proxies: [127.0.0.0/8]\n")
-	api, err := client.New(client.Config{BaseURL: s.url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := api.Setup(t.Context(), setup, "admin")
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := started(t, settings{more: "trusted_proxies: [127.0.0.0/8]\n"})
 	g := gateway(t, s)
 	p := s.visit()
 	p.url = g.URL + "/mcp" + place
-	p.do(chromedp.Navigate(p.url+"/login"), chromedp.WaitVisible(`#token`), chromedp.SendKeys(`#token`, made.Plain), chromedp.Submit(`#token`), chromedp.WaitVisible(`.tabs a[aria-current]`))
+	p.do(chromedp.Navigate(p.url+"/login"), chromedp.WaitVisible(`#token`), chromedp.SendKeys(`#token`, s.token), chromedp.Submit(`#token`), chromedp.WaitVisible(`.tabs a[aria-current]`))
 	p.do(chromedp.Navigate(g.URL+"/mcp/admin/"), chromedp.WaitVisible(`#security-panel .signet-embedded`))
 	p.sees("Nobody is trusted yet")
 	p.until(`getComputedStyle(document.querySelector(".signet .card")).backgroundColor === "rgb(31, 41, 55)"`) // the gateway's theme, in our style sheet
 	p.until(`[...document.querySelectorAll(".signet a[href]")].every((a) => a.getAttribute("href").startsWith("/mcp/admin/security/signing") || a.getAttribute("href").startsWith("#"))`)
-	p.clicks("Add the first signer")
-	p.types("#name", "ci")
-	p.types("#issuer", "https://accounts.google.com")
-	p.types("#subject", "builder@example.com")
-	p.clicks("Trust this signer")
-	p.sees("The signer is trusted from now on.")
+	p.trustsFirst()
 	p.until(`document.querySelector("h1").innerText === "Gateway" && location.pathname === "/mcp/admin/"`) // it is still the gateway's page
 	p.clicks("Verify")
 	p.types("#image", "not an image")
 	p.clicks("Verify")
 	p.until(`!!document.querySelector("#answer [role=alert]")`)
+
+	const inside = `document.querySelector("h1").innerText === "Gateway" && location.pathname === "/mcp/admin/" && !!document.querySelector("#security-panel .signet-embedded")`
+	for _, tab := range []string{"Signers", "Results", "Gateways", "Trust", "Tokens", "Audit", "Policy"} {
+		p.clicks(tab)
+		p.until(idle + ` && document.querySelector(".tabs a[aria-current]")?.innerText === "` + tab + `" && ` + inside)
+	}
+	p.types("#bundle", "our-rules")
+	p.clicks("Write the rules")
+	p.sees("Nothing is in force until you publish them")
+	p.clicks("signing/rules/registries.rego")
+	p.until(idle + ` && document.querySelector("[data-editor]").dataset.file === "signing/rules/registries.rego" && ` + inside)
+	p.goesToEnd()
+	p.enters()
+	p.do(chromedp.KeyEvent("# of the gateway"))
+	p.until(`document.querySelector("#text").value.includes("# of the gateway")`)
+	p.do(chromedp.Click(`button[value=source]`)) // to another window; what is written here stays
+	p.until(`document.querySelector("#text").value.includes("# of the gateway") && ` + inside)
+	p.clicks("Save the draft")
+	p.sees("The draft is kept.")
+	p.until(`document.querySelector("#text").value.includes("# of the gateway") && ` + inside)
+	p.clicks("Publish")
+	p.sees("The bundle is published.")
+	p.until(inside)
+	p.clicks("Discard the draft")
+	p.clicks("Discard the draft for good")
+	p.sees("The draft is forgotten.")
+	p.until(inside)
+	p.clicks("our-rules")
+	p.clicks("Remove the bundle")
+	p.sees("so no verdict changes")
+	p.clicks("Remove the bundle")
+	p.sees("The bundle is removed.")
+	p.until(inside)
 }

@@ -5,16 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/signet-policy/signet/client"
 )
-
-// chooses an option, as one does.
-func (p *person) chooses(selector, value string) {
-	p.Helper()
-	p.do(chromedp.WaitVisible(selector), chromedp.SetValue(selector, value))
-}
 
 // What stands behind a gateway is added, looked at, changed and forgotten; what it
 // means is seen before it is saved.
@@ -55,7 +47,7 @@ func TestGatewaysTab(t *testing.T) {
 	p.sees("The gateway is saved.")
 	p.sees("of team A")
 	p.until(`document.querySelector("tbody .badge.good")?.innerText === "allow"`)
-	p.do(chromedp.Click(`tbody td[data-label="Last verdict"] a.nowrap`))
+	p.presses(`tbody td[data-label="Last verdict"] a.nowrap`)
 	p.sees("This image may run")
 
 	// Another one that is told in the same way is refused; so is a change over a change.
@@ -77,14 +69,14 @@ func TestGatewaysTab(t *testing.T) {
 	p.clicks("Save")
 	p.sees("Somebody else has changed this")
 	p.open("/gateways/tools/edit")
-	p.chooses("#told", "url")
+	p.changes("#told", "url")
 	p.types("#value", "https://tools.example.com/mcp/")
 	p.types("#image", bad)
 	p.clicks("Save")
 	p.sees("https://tools.example.com/mcp")
 	p.until(`document.querySelector("tbody .badge.bad")?.innerText === "deny"`)
 	p.sees("is not signed")
-	p.do(chromedp.Click(`td.actions a.danger`))
+	p.presses(`td.actions a.danger`)
 	p.sees("Its tool calls get what the configuration says")
 	p.types("#why", "is gone")
 	p.clicks("Forget tools")

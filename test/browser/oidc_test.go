@@ -2,7 +2,6 @@ package browser
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -10,32 +9,23 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/testkit/freeport"
 	"github.com/signet-policy/signet/internal/testkit/oidctest"
 )
-
-// freeAddress is one on which nothing listens: a provider wants to know the page's
-// address before the page is there.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
 
 // People log in at the organisation's identity provider: what they may do is what
 // their groups may.
 func TestOIDC(t *testing.T) {
 	provider := oidctest.New(t, time.Now)
-	address := freeAddress(t)
+	address, err := freeport.Address() // a provider wants to know the page's
+	if err != nil {
+		t.Fatal(err)
+	}
 	secret := filepath.Join(t.TempDir(), "client-secret")
 	if err := os.WriteFile(secret, []byte(oidctest.ClientSecret+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, setup := firstAt(t, address, fmt.Sprintf(`page:
+	s := started(t, settings{address: address, more: fmt.Sprintf(`page:
   oidc:
     issuer: %s
     label: Example Login
@@ -45,14 +35,7 @@ func TestOIDC(t *testing.T) {
     roles:
       - {group: platform, role: admin}
       - {group: web, role: viewer}
-`, provider.URL, oidctest.ClientID, secret, address, place))
-	api, err := client.New(client.Config{BaseURL: s.url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := api.Setup(t.Context(), setup, "admin"); err != nil {
-		t.Fatal(err)
-	}
+`, provider.URL, oidctest.ClientID, secret, address, place)})
 	p := s.visit()
 	begin := func(path string) {
 		t.Helper()
@@ -73,14 +56,8 @@ func TestOIDC(t *testing.T) {
 	p.until(`location.pathname.endsWith("/tokens") && document.querySelector(".tabs a[aria-current]").innerText === "Tokens"`)
 	p.sees("oidc:jane@example.com")
 	p.clicks("Signers")
-	p.clicks("Add the first signer")
-	p.types("#name", "ci")
-	p.types("#issuer", "https://accounts.google.com")
-	p.types("#subject", "builder@example.com")
-	p.clicks("Trust this signer")
-	p.sees("The signer is trusted from now on.")
-	p.open("/audit")
-	p.until(`[...document.querySelectorAll("tbody tr")].some((row) => row.innerText.includes("signer.create") && row.innerText.includes("oidc:jane@example.com"))`)
+	p.trustsFirst()
+	p.audited("signer.create", "oidc:jane@example.com")
 
 	// Whoever logs out is out.
 	p.clicks("Log out")

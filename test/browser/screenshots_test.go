@@ -120,6 +120,8 @@ var more = []struct{ name, path, has string }{
 	{"token-new", "/tokens/new", "Make the token"},
 	{"gateway-new", "/gateways/new", "Add the gateway"},
 	{"gateway-remove", "/gateways/tools/remove", "Forget tools"},
+	{"policy-remove", "/policy/default/remove", "Remove default?"},
+	{"exception-remove", "/policy/default/exceptions/remove?place=1", "its pipeline is being moved"},
 	{"root-new", "/trust/new", "Trust this root"},
 }
 
@@ -186,6 +188,8 @@ func TestScreenshots(t *testing.T) {
 // accessible fails for what axe-core calls serious or critical.
 func (p *person) accessible(script, where string) {
 	p.Helper()
+	// What comes and goes is there, or is not.
+	p.until(idle + ` && [...document.querySelectorAll(".busy")].every((e) => ["0", "1"].includes(getComputedStyle(e).opacity))`)
 	var found string
 	p.do(chromedp.Evaluate(script+";true", nil), chromedp.Evaluate(`axe.run(document, {resultTypes: ["violations"]}).then((r) => JSON.stringify(r.violations.filter((v) => v.impact === "serious" || v.impact === "critical").map((v) => ({id: v.id, help: v.help, nodes: v.nodes.map((n) => n.html + " — " + n.failureSummary).slice(0, 3)}))))`, &found, func(e *runtime.EvaluateParams) *runtime.EvaluateParams { return e.WithAwaitPromise(true) }))
 	var list []struct {

@@ -1,24 +1,20 @@
 package browser
 
 import (
-	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/signet-policy/signet/client"
+	"github.com/signet-policy/signet/internal/testkit"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
+	"github.com/signet-policy/signet/internal/testkit/kmstest"
 	"github.com/signet-policy/signet/internal/testkit/sigstack"
+	"github.com/signet-policy/signet/internal/testkit/tuftest"
 )
 
 // fill writes a long text into a field, as pasting does.
-func (p *person) fill(selector, text string) {
-	p.Helper()
-	quoted, _ := json.Marshal(text)
-	p.do(chromedp.WaitVisible(selector), chromedp.Evaluate(`(() => { const e = document.querySelector("`+selector+`"); e.value = `+string(quoted)+`; e.dispatchEvent(new Event("input", {bubbles: true})); return true; })()`, nil))
-}
-
 // A trust root is added, changed and removed; what ends soon is told, and what a
 // change would flip is seen before it is made.
 func TestTrustRoots(t *testing.T) {
@@ -40,13 +36,13 @@ func TestTrustRoots(t *testing.T) {
 	p.clicks("Trust")
 	p.clicks("Add a trust root")
 	p.types("#name", "acme-test")
-	p.fill("#trusted_root", "{ no JSON")
+	p.changes("#trusted_root", "{ no JSON")
 	p.clicks("Trust this root")
 	p.sees("It is no JSON.")
-	p.fill("#trusted_root", "{}")
+	p.changes("#trusted_root", "{}")
 	p.clicks("Trust this root")
 	p.sees("not a usable trust root")
-	p.fill("#trusted_root", string(body))
+	p.changes("#trusted_root", string(body))
 	p.types("#images", "ghcr.io/acme/**")
 	p.clicks("What would change?")
 	p.sees("No recent image would be denied that is allowed now.")
@@ -80,11 +76,10 @@ func TestTrustRoots(t *testing.T) {
 	}
 	p.open("/trust/acme-test/edit")
 	p.clicks("Replace it by a file")
-	p.fill("#trusted_root", string(body))
+	p.changes("#trusted_root", string(body))
 	p.clicks("Save")
 	p.sees("is older than the one in use")
-	p.until(idle)
-	p.do(chromedp.Evaluate(`document.querySelector("input[name=allow_older]").click()`, nil))
+	p.presses("input[name=allow_older]")
 	p.clicks("Save")
 	p.sees("The trust root is saved, and in force.")
 	p.open("/trust/acme-test/remove")
@@ -114,17 +109,17 @@ func TestCompromise(t *testing.T) {
 	p.login(s.token)
 	p.open("/signers/" + id)
 	p.clicks("Compromised?")
-	p.chooses("#since", "2001-01-01T00:00")
-	p.chooses("#zone", "Europe/Berlin")
+	p.changes("#since", "2001-01-01T00:00")
+	p.changes("#zone", "Europe/Berlin")
 	p.clicks("What would change?")
 	p.sees("1 recent image would now be denied")
 	p.clicks("End trust in later signatures")
 	p.sees("the audit log keeps it") // why is missing
-	p.chooses("#since", "2090-01-01T00:00")
+	p.changes("#since", "2090-01-01T00:00")
 	p.types("#why", "the key was copied")
 	p.clicks("End trust in later signatures")
 	p.sees("is still to come")
-	p.chooses("#since", "2001-01-01T00:00")
+	p.changes("#since", "2001-01-01T00:00")
 	p.clicks("End trust in later signatures")
 	p.sees("1 digest")
 	p.sees("/demo/keyless")
@@ -137,9 +132,9 @@ func TestCompromise(t *testing.T) {
 	}
 	p.clicks("Edit")
 	p.until(`document.querySelector("#signed_until")?.value === "2000-12-31T23:00"`)
-	p.chooses("#signed_until", "")
-	p.chooses("#signed_from", "2020-06-01T12:00:30")
-	p.chooses("#zone", "Asia/Tokyo")
+	p.changes("#signed_until", "")
+	p.changes("#signed_from", "2020-06-01T12:00:30")
+	p.changes("#zone", "Asia/Tokyo")
 	p.clicks("Save")
 	p.sees("The signer is saved, and in force.")
 	got, err := s.api.Signer(t.Context(), id)
@@ -149,4 +144,52 @@ func TestCompromise(t *testing.T) {
 	if verdict, err := s.api.Verify(t.Context(), client.VerdictRequest{Image: s.image("keyless")}); err != nil || verdict.Decision != client.Allow {
 		t.Errorf("%s, %v", verdict.Decision, err)
 	}
+}
+
+// What fails, and what is unsafe in the configuration, is said; a root is refreshed when
+// somebody wants it now.
+func TestTrustTells(t *testing.T) {
+	stack := testkit.NewStack(t, sigstack.Options{Name: "other", Seed: "other"})
+	repo := tuftest.New(t, stack.TrustedRootJSON())
+	vault := kmstest.NewVault(t)
+	s := started(t, settings{
+		offline: "false", more: "cache: {redis: {url: \"redis://127.0.0.1:1\"}}\nmcp: {unmapped: allow}\nactive: {grace: 1m}\nkms: {refresh: 1s}\n",
+		environment: vault.Environment(),
+	})
+	if _, err := s.api.CreateSigner(t.Context(), client.Signer{Name: "release", Type: "kms", Enabled: true, KMSKeyRef: vault.Key("release", kmstest.ECDSAP256).Reference()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.api.PutTrustRoot(t.Context(), "other", client.PutTrustRoot{TUFURL: repo.URL(), TUFRoot: repo.Root(1)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	p := s.visit()
+	p.login(s.token)
+	p.clicks("Trust")
+	p.until(`[...document.querySelectorAll("li")].some((e) => e.innerText.includes("Redis") && e.innerText.includes("failing") && e.innerText.includes("optional"))`)
+	told := func(what, state string) {
+		t.Helper()
+		eventually.Holds(t, what+" is "+state, func() bool {
+			p.open("/trust")
+			return p.text(`String([...document.querySelectorAll("li")].some((e) => e.innerText.includes("`+what+`") && e.querySelector(".badge")?.innerText === "`+state+`"))`) == "true"
+		})
+	}
+	told("Database", "ok")
+	told("Key in a KMS", "ok")
+	vault.Seal()
+	told("Key in a KMS", "failing")
+	vault.Heal()
+	told("Key in a KMS", "ok")
+	p.sees("mcp.unmapped: allow")
+	p.sees("active.grace")
+	repo.Bump()
+	asked := repo.Asked()
+	p.presses(`form[action$="/trust/other/refresh"] button`)
+	p.sees("The trust root was refreshed.")
+	if repo.Asked() == asked {
+		t.Error("the repository was not asked")
+	}
+	repo.Down(http.StatusBadGateway)
+	p.presses(`form[action$="/trust/other/refresh"] button`)
+	p.until(`!!document.querySelector("[role=alert]")`)
+	told("other", "failing")
 }

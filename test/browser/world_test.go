@@ -3,6 +3,7 @@ package browser
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -49,35 +50,21 @@ func TestMain(m *testing.M) {
 // place is below the server's address.
 const place = "/admin/security/signing"
 
-// server is a demo with its sample images.
+// server is one that the test has started: the demo has a registry with its sample
+// images, others have a folder.
 type server struct {
 	*testing.T
-	url, token, registry string
-	api                  *client.Client
+	url, token, registry, dir string
+	api                       *client.Client
+	// ends kills it.
+	ends func()
 }
 
-// demo starts a server of its own, on ports of its own.
+// demo starts a server with the sample images.
 func demo(t *testing.T) *server {
 	t.Helper()
-	cmd := exec.Command(signet, "serve", "--demo", "--listen", "127.0.0.1:0")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("the server said:\n%s", said.String())
-		}
-	})
 	s := &server{T: t}
-	lines := bufio.NewScanner(out)
+	lines, said := s.start(exec.Command(signet, "serve", "--demo", "--listen", "127.0.0.1:0"))
 	for lines.Scan() && lines.Text() != "Ready." {
 		for name, to := range map[string]*string{"address": &s.url, "admin token": &s.token, "registry": &s.registry} {
 			if rest, ok := strings.CutPrefix(strings.TrimSpace(lines.Text()), name+" "); ok {
@@ -85,50 +72,38 @@ func demo(t *testing.T) *server {
 			}
 		}
 	}
-	go func() { _, _ = io.Copy(io.Discard, out) }()
 	if s.url == "" || s.token == "" || s.registry == "" {
-		t.Fatalf("the demo did not start: %s", said.String())
+		t.Fatalf("the demo did not start: %s", said)
 	}
-	if s.api, err = client.New(client.Config{BaseURL: s.url, Token: s.token}); err != nil {
-		t.Fatal(err)
-	}
+	go rest(lines)
+	s.knows(s.token)
 	return s
 }
 
-// first starts a server that has nothing yet, and gives its setup token. extra is
-// more configuration, as YAML.
-func first(t *testing.T, extra string) (s *server, setup string) {
-	t.Helper()
-	return firstAt(t, "127.0.0.1:0", extra)
+// settings are how a server that is no demo is started.
+type settings struct {
+	// address is where it listens; a port of its own when empty.
+	address string
+	// offline is "false" for one that asks services.
+	offline string
+	// more is more of its configuration, as YAML.
+	more string
+	// environment is beside the test's.
+	environment []string
 }
 
-// firstAt is first at an address.
-func firstAt(t *testing.T, address, extra string) (s *server, setup string) {
+// first starts a server that has nothing yet, and gives its setup token.
+func first(t *testing.T, with settings) (s *server, setup string) {
 	t.Helper()
-	dir := t.TempDir()
-	config := filepath.Join(dir, "signet.yaml")
-	if err := os.WriteFile(config, []byte("offline: true\nlisten: "+address+"\ndata_dir: "+filepath.Join(dir, "data")+"\n"+extra), 0o600); err != nil {
+	s = &server{T: t, dir: t.TempDir()}
+	config := filepath.Join(s.dir, "signet.yaml")
+	text := fmt.Sprintf("offline: %s\nlisten: %s\ndata_dir: %q\n%s", cmp.Or(with.offline, "true"), cmp.Or(with.address, "127.0.0.1:0"), filepath.Join(s.dir, "data"), with.more)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(signet, "serve", "--config", config)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-		if t.Failed() {
-			t.Logf("the server said:\n%s", said.String())
-		}
-	})
-	s = &server{T: t}
-	lines := bufio.NewScanner(out)
+	cmd.Env = append(os.Environ(), with.environment...)
+	lines, said := s.start(cmd)
 	for s.url == "" && lines.Scan() {
 		if rest, ok := strings.CutPrefix(lines.Text(), "Setup token, shown this once: "); ok {
 			setup = rest
@@ -137,11 +112,64 @@ func firstAt(t *testing.T, address, extra string) (s *server, setup string) {
 			s.url = strings.Fields(rest)[0]
 		}
 	}
-	go func() { _, _ = io.Copy(io.Discard, out) }()
 	if s.url == "" || setup == "" {
-		t.Fatalf("the server did not start: %s", said.String())
+		t.Fatalf("the server did not start: %s", said)
 	}
+	go rest(lines)
 	return s, setup
+}
+
+// started is first, and has an administrator.
+func started(t *testing.T, with settings) *server {
+	t.Helper()
+	s, setup := first(t, with)
+	s.knows("")
+	made, err := s.api.Setup(t.Context(), setup, "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.token = made.Plain
+	s.knows(s.token)
+	return s
+}
+
+// start starts a server, which ends with the test, and gives the lines that it writes,
+// and what it says beside them.
+func (s *server) start(cmd *exec.Cmd) (lines *bufio.Scanner, said *bytes.Buffer) {
+	s.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		s.Fatal(err)
+	}
+	said = &bytes.Buffer{}
+	cmd.Stderr = said
+	if err := cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	s.ends = func() { _ = cmd.Process.Kill() }
+	s.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+		if s.Failed() {
+			s.Logf("the server said:\n%s", said)
+		}
+	})
+	return bufio.NewScanner(out), said
+}
+
+// rest reads what else the server writes, so that it is not kept waiting.
+func rest(lines *bufio.Scanner) {
+	for lines.Scan() { // nobody wants it
+	}
+}
+
+// knows makes the client that asks as whom a token stands for.
+func (s *server) knows(token string) {
+	s.Helper()
+	var err error
+	if s.api, err = client.New(client.Config{BaseURL: s.url, Token: token}); err != nil {
+		s.Fatal(err)
+	}
 }
 
 // image is one of the samples.
@@ -181,8 +209,9 @@ type person struct {
 	ctx context.Context
 	url string
 
-	mu   sync.Mutex
-	said []string // by the browser: errors of scripts, and what the CSP has blocked
+	mu      sync.Mutex
+	said    []string // by the browser: errors of scripts, and what the CSP has blocked
+	excused string   // what it may say too
 }
 
 // visit starts somebody's browser.
@@ -197,7 +226,7 @@ func (s *server) visit() *person {
 		case *runtime.EventExceptionThrown:
 			p.said = append(p.said, e.ExceptionDetails.Error())
 		case *log.EventEntryAdded:
-			if e.Entry.Level == log.LevelError && !expected.MatchString(e.Entry.Text) {
+			if e.Entry.Level == log.LevelError && !expected.MatchString(e.Entry.Text) && (p.excused == "" || !strings.Contains(e.Entry.Text, p.excused)) {
 				p.said = append(p.said, e.Entry.Text)
 			}
 		}
@@ -216,15 +245,26 @@ func (s *server) visit() *person {
 // expected are statuses that pages have on purpose.
 var expected = regexp.MustCompile(`Failed to load resource: the server responded with a status of (4\d\d|503)`)
 
-// do has the browser do something, and gives up after [patience].
+// leaving is the browser's refusal to do anything with a page that is just being left.
+const leaving = "Not attached to an active page"
+
+// do has the browser do something, and gives up after [patience]. What is refused
+// because the page is just being left has not been done: the next page is asked.
 func (p *person) do(actions ...chromedp.Action) {
 	p.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
-	if err := chromedp.Run(ctx, actions...); err != nil {
-		var text string
-		_ = chromedp.Run(p.ctx, chromedp.Evaluate(`document.body.innerText`, &text))
-		p.Fatalf("%v; the page says:\n%s", err, text)
+	for _, action := range actions {
+		err := chromedp.Run(ctx, action)
+		for err != nil && strings.Contains(err.Error(), leaving) && ctx.Err() == nil {
+			time.Sleep(30 * time.Millisecond)
+			err = chromedp.Run(ctx, action)
+		}
+		if err != nil {
+			var text string
+			_ = chromedp.Run(p.ctx, chromedp.Evaluate(`document.body.innerText`, &text))
+			p.Fatalf("%v; the page says:\n%s", err, text)
+		}
 	}
 }
 
@@ -247,12 +287,12 @@ func (p *person) sees(text string) {
 }
 
 // clicks on the first visible link or button that is called so, what the tab shows
-// before the bar.
+// before the bar, once the page is at rest.
 func (p *person) clicks(name string) {
 	p.Helper()
 	quoted, _ := json.Marshal(name)
-	p.until(`(() => {
-		const e = [...document.querySelectorAll("main a, main button, main summary"), ...document.querySelectorAll(".tabs a, .who button")].find((e) => e.checkVisibility() && e.innerText.trim() === ` + string(quoted) + `);
+	p.until(idle + ` && (() => {
+		const e = [...document.querySelectorAll("main a, main button, main summary"), ...document.querySelectorAll(".tabs a, .who button")].find((e) => e.checkVisibility() && e.innerText?.trim() === ` + string(quoted) + `);
 		if (e) e.click();
 		return !!e;
 	})()`)
@@ -281,15 +321,59 @@ func (p *person) until(expression string) {
 }
 
 // idle is true when nothing is on its way, and what came last has taken its place:
-// htmx listens to new elements a moment after they are seen, which is no time for a
-// person, and is some for a script.
-const idle = `!document.querySelector(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added")`
+// scripts run when the page is read, and htmx listens to new elements a moment after
+// they are seen, which is no time for a person, and is some for a script.
+const idle = `document.readyState === "complete" && !document.querySelector(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added")`
 
-// types into a field, as one does: what was there is replaced.
+// types into a field, as one does: what was there is replaced, once the page is at rest.
 func (p *person) types(selector, text string) {
 	p.Helper()
+	p.until(idle)
 	quoted, _ := json.Marshal(selector)
 	p.do(chromedp.WaitVisible(selector), chromedp.Evaluate(`document.querySelector(`+string(quoted)+`).value = ""`, nil), chromedp.SendKeys(selector, text))
+}
+
+// changes sets a field to a value, as one who chooses or pastes does; a box is checked.
+func (p *person) changes(selector, value string) {
+	p.Helper()
+	quoted, _ := json.Marshal(value)
+	p.finds(selector, `if (e.type === "checkbox") e.checked = true; else e.value = `+string(quoted)+`;
+		for (const name of ["input", "change"]) e.dispatchEvent(new Event(name, {bubbles: true}));`)
+}
+
+// presses what is clicked on, and is not told by its name.
+func (p *person) presses(selector string) {
+	p.Helper()
+	p.finds(selector, `e.click();`)
+}
+
+// finds does something to the first visible element, e, once the page is at rest.
+func (p *person) finds(selector, do string) {
+	p.Helper()
+	quoted, _ := json.Marshal(selector)
+	p.until(idle + ` && (() => {
+		const e = [...document.querySelectorAll(` + string(quoted) + `)].find((e) => e.checkVisibility());
+		if (e) { ` + do + ` }
+		return !!e;
+	})()`)
+}
+
+// trustsFirst adds builder@example.com, from the list that has nobody yet.
+func (p *person) trustsFirst() {
+	p.Helper()
+	p.clicks("Add the first signer")
+	p.types("#name", "ci")
+	p.types("#issuer", "https://accounts.google.com")
+	p.types("#subject", "builder@example.com")
+	p.clicks("Trust this signer")
+	p.sees("The signer is trusted from now on.")
+}
+
+// audited looks for an entry by somebody.
+func (p *person) audited(action, by string) {
+	p.Helper()
+	p.open("/audit")
+	p.until(`[...document.querySelectorAll("tbody tr")].some((row) => row.innerText.includes("` + action + `") && row.innerText.includes("` + by + `"))`)
 }
 
 // text is what an expression says.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,6 +23,8 @@ import (
 
 	"github.com/signet-policy/signet/internal/decisionlog"
 	"github.com/signet-policy/signet/internal/policy"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
+	"github.com/signet-policy/signet/internal/testkit/freeport"
 	"github.com/signet-policy/signet/internal/testkit/require"
 )
 
@@ -58,19 +59,19 @@ func newLogService(t *testing.T) *logService {
 // first waits for an event.
 func (s *logService) first(t *testing.T) map[string]any {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	var first map[string]any
+	eventually.Holds(t, "an event came", func() bool {
 		s.mu.Lock()
-		events, errs := slices.Clone(s.events), slices.Clone(s.errs)
-		s.mu.Unlock()
-		switch {
-		case len(errs) > 0:
-			t.Fatalf("requests that are not right: %q", errs)
-		case len(events) > 0:
-			return events[0]
-		case time.Now().After(deadline):
-			t.Fatal("no event after 30 s")
+		defer s.mu.Unlock()
+		if len(s.errs) > 0 {
+			t.Fatalf("requests that are not right: %q", s.errs)
 		}
-	}
+		if len(s.events) > 0 {
+			first = s.events[0]
+		}
+		return first != nil
+	})
+	return first
 }
 
 // syncBuffer is written by a process and read by the test.
@@ -112,12 +113,10 @@ func opaLogs(t *testing.T, mask, input, result string) (sent, line map[string]an
 	write("bundle/mask.rego", mask)
 	write("opa.json", `{"labels":{"app":"signet"},"services":{"logs":{"url":"`+service.URL+`"}},"decision_logs":{"service":"logs","partition_name":"eu","console":true,`+
 		`"reporting":{"min_delay_seconds":1,"max_delay_seconds":1}}}`)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
-	_ = l.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	cmd := exec.CommandContext(ctx, opa, "run", "--server", "--disable-telemetry", "--addr", addr, "--config-file", filepath.Join(dir, "opa.json"), "-b", filepath.Join(dir, "bundle"))
 	var console syncBuffer
@@ -127,18 +126,16 @@ func opaLogs(t *testing.T, mask, input, result string) (sent, line map[string]an
 	}
 	t.Cleanup(func() { cancel(); _ = cmd.Wait() })
 	body := `{"input":` + input + `}`
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	if !eventually.Comes(20*time.Millisecond, func() bool {
 		res, err := http.Post("http://"+addr+"/v1/data/signing/verdict", "application/json", strings.NewReader(body))
-		if err == nil {
-			_, _ = io.Copy(io.Discard, res.Body)
-			_ = res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				break
-			}
+		if err != nil {
+			return false
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("opa does not answer: %v\n%s", err, console.String())
-		}
+		defer func() { _ = res.Body.Close() }()
+		_, _ = io.Copy(io.Discard, res.Body)
+		return res.StatusCode == http.StatusOK
+	}) {
+		t.Fatalf("opa does not answer:\n%s", console.String())
 	}
 	sent = service.first(t)
 	for text := range strings.Lines(console.String()) {

@@ -109,7 +109,7 @@ func wantVerdict(t *testing.T, v *verdict.Verdict, decision verdict.Decision, co
 }
 
 // signet asks for what cosign signed. No root knows anything about it: a key
-// needs none, though there must be one.
+// needs none.
 func signet(t *testing.T, server *registrytest.Server, s Signed, p *signingpolicy.Policy) (*verdict.Verdict, facts.Input) {
 	t.Helper()
 	root, err := trust.Parse("unused", testkit.NewStack(t, sigstack.Options{}).TrustedRootJSON(), nil)
@@ -174,7 +174,7 @@ func (s Signed) compare(t *testing.T, fingerprint string, in facts.Input) {
 		notes = map[string]string{}
 	}
 	want := facts.Signature{
-		ID: got.ID, SubjectDigest: s.Image.Digest(), Format: format, TrustRoot: "unused", Annotations: notes, Principal: fingerprint,
+		ID: got.ID, SubjectDigest: s.Image.Digest(), Format: format, Annotations: notes, Principal: fingerprint,
 		Signer:       facts.Signer{Kind: facts.KindKey, Claims: map[string]string{}, Fingerprint: fingerprint, Algorithm: "ecdsa-p256"},
 		Transparency: []facts.LogEntry{}, Timestamps: []facts.Timestamp{},
 	}

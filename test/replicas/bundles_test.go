@@ -17,6 +17,7 @@ import (
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/policy"
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 )
 
 // bundleRounds is how often other rules come into force through one server.
@@ -215,7 +216,7 @@ func TestFetchedBundleCountsEverywhere(t *testing.T) {
 	w.signer()
 	decided := func(what string, sequence int64) {
 		t.Helper()
-		eventually(t, what, func() bool {
+		eventually.Holds(t, what, func() bool {
 			b, err := w.servers[0].Bundle(t.Context(), "live")
 			return err == nil && b.Sequence == sequence
 		})
@@ -229,13 +230,13 @@ func TestFetchedBundleCountsEverywhere(t *testing.T) {
 	if whole, _ := host.counts(); whole > 3 {
 		t.Errorf("the archive was sent %d times to three servers", whole)
 	}
-	eventually(t, "a conditional request", func() bool { _, not := host.counts(); return not > 2 })
+	eventually.Holds(t, "a conditional request", func() bool { _, not := host.counts(); return not > 2 })
 	host.put(r.archive(2), `"two"`, http.StatusOK)
 	decided("the second archive", 2)
 
 	failed := func(what, text string) {
 		t.Helper()
-		eventually(t, what, func() bool {
+		eventually.Holds(t, what, func() bool {
 			b, err := w.servers[1].Bundle(t.Context(), "live")
 			return err == nil && b.LastAttempt != nil && strings.Contains(b.LastAttempt.Error, text)
 		})

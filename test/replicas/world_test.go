@@ -87,7 +87,7 @@ func newWorld(t *testing.T, n int, extra string) *world {
 	write(t, w.config, fmt.Appendf(nil, `
 listen: 127.0.0.1:0
 database: {url_file: database}
-cache: {redis: {url: %q, prefix: %q}}
+cache: {decision_max_age: 1h, redis: {url: %q, prefix: %q, timeout: 2s}}
 trust_roots: [{name: test, path: root.json}]
 registries: {%q: {insecure: true}}
 %s
@@ -383,14 +383,4 @@ func (w *world) post(s *server) (status int, header http.Header, body []byte) {
 		w.Fatal(err)
 	}
 	return res.StatusCode, res.Header, body
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(90 * time.Second); !ok(); {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
 }

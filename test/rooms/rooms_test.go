@@ -41,7 +41,7 @@ var rooms = map[string]room{
 	"internal/verdict":         {rooms: []string{"internal/facts"}},
 	"internal/signers":         {rooms: []string{"internal/facts", "internal/glob"}},
 	"internal/glob":            {},
-	"internal/manifests":       {outside: []string{"go.yaml.in/yaml/v3", "github.com/compose-spec/compose-go/v2/template"}},
+	"internal/manifests":       {outside: []string{"go.yaml.in/yaml/v3", "github.com/compose-spec/compose-go/v2/consts", "github.com/compose-spec/compose-go/v2/template"}},
 	"internal/report":          {rooms: []string{"internal/verdict"}},
 	"internal/signingpolicy":   {rooms: []string{"internal/builders", "internal/facts", "internal/glob", "internal/signers", "internal/strictjson", "internal/verdict", "rego"}, outside: []string{"go.yaml.in/yaml/v3", "github.com/santhosh-tekuri/jsonschema/v6"}},
 	"internal/registry":        {rooms: []string{"internal/facts", "internal/evidence", "internal/glob", "internal/strictjson"}, outside: []string{"github.com/google/go-containerregistry/", sync, "golang.org/x/time/rate"}},

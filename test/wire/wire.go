@@ -143,7 +143,7 @@ func newState(ctx context.Context, cfg Config) (*engine.State, error) {
 			Name: p.Name, Mode: p.Mode, Applies: p.Applies, Set: policySet{set}, Signers: inForce,
 			Counts: p.Counts, Builds: builds, RequireSignature: p.RequireSignature, Registered: p.UseRegistered,
 			Attestations: requiredAttestations(p), Ages: p.Ages(), AllPlatforms: p.WantsPlatforms(),
-			Threshold: p.Threshold, Groups: p.GroupsInForce(), Platforms: p.Platforms,
+			Groups: p.GroupsInForce(), Platforms: p.Platforms,
 		}},
 	}
 	for _, r := range cfg.Roots {
@@ -166,8 +166,11 @@ type policySet struct{ *policy.Set }
 
 func (s policySet) Evaluate(ctx context.Context, in *facts.Input) (verdict.Result, error) {
 	res, err := s.Set.Evaluate(ctx, in)
-	if errors.Is(err, policy.ErrTimeLimit) {
+	switch {
+	case errors.Is(err, policy.ErrTimeLimit):
 		err = fmt.Errorf("%w: %w", engine.ErrTimeLimit, err)
+	case errors.Is(err, policy.ErrInputTooLarge):
+		err = fmt.Errorf("%w: %w", engine.ErrInputTooLarge, err)
 	}
 	return res, err
 }

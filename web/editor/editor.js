@@ -102,21 +102,6 @@ window.signetEditor = (place, csrf) => {
 			],
 		}),
 	});
-	// What is written is not lost by a click on something else: the browser asks, and so do we where htmx follows a link.
-	const kept = field.value;
-	let leaving = false;
-	const unsaved = () => host.isConnected && !leaving && field.value !== kept;
-	field.form.addEventListener("submit", () => { leaving = true; });
-	const ask = (event) => {
-		if (!host.isConnected) {
-			window.removeEventListener("beforeunload", ask);
-			document.removeEventListener("htmx:beforeRequest", ask);
-		} else if (unsaved() && (event.type === "beforeunload" || (event.detail.boosted && !window.confirm("What you wrote is not saved. Leave it?")))) {
-			event.preventDefault();
-		}
-	};
-	window.addEventListener("beforeunload", ask);
-	document.addEventListener("htmx:beforeRequest", ask);
 	document.querySelector(`label[for="${field.id}"]`)?.addEventListener("click", () => view.focus());
 	host.signetView = view; // for tests and extensions of browsers
 };

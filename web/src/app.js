@@ -1,23 +1,86 @@
 // The page's own script. Everything can be read without it; it makes forms answer while one types, and shows a
 // verification as it goes on. It also runs inside a page of another program, beside that page's htmx.
-import { verify } from "./verify.js";
+import { guard } from "./guard.js";
+import "./keep.js";
+import { on } from "./listen.js";
+import { note, verify } from "./verify.js";
 
 const root = () => document.querySelector(".signet");
 const csrf = () => {
 	try { return JSON.parse(root().getAttribute("hx-headers"))["X-Signet-CSRF"]; } catch { return ""; }
 };
 
-// Answers to mistakes are pages too: they say what is wrong beside the field.
-document.addEventListener("htmx:beforeSwap", (event) => {
-	const { target, xhr, detail } = { ...event.detail, detail: event.detail };
-	if (!target || !target.closest || !target.closest(".signet") || xhr.status < 400) return;
-	if ((xhr.getResponseHeader("Content-Type") || "").startsWith("text/html")) {
-		detail.shouldSwap = true;
+// What a form was told stands above it, and the form stays.
+const notice = () => document.getElementById("signet-notice");
+// What one does by a click is told of anew each time, and what goes on while one types only once.
+const asked = (config) => ["click", "submit"].includes(config.triggeringEvent?.type);
+const writes = (config) => config.verb !== "get";
+
+// Answers to mistakes are pages too: they say what is wrong beside the field. What is not ours, like what a proxy says
+// when it cannot reach the server, would leave nothing of the page.
+on("htmx:beforeSwap", (event) => {
+	const { detail } = event, { target, xhr, requestConfig } = detail;
+	if (!target?.closest?.(".signet")) return;
+	if (!xhr.getResponseHeader("X-Signet-Page")) {
+		detail.shouldSwap = false;
+		unanswered(requestConfig, `What stands before the server answered in its place, with ${xhr.status}.`);
+		return;
+	}
+	if (xhr.status >= 400) {
+		detail.shouldSwap = target !== notice() || !target.firstChild || asked(requestConfig);
 		detail.isError = false;
+	} else if (notice()?.querySelector("[data-passing]")) {
+		notice().replaceChildren();
 	}
 });
 
-document.addEventListener("click", async (event) => {
+function unanswered(config, why) {
+	const text = why + (writes(config) ? " Whether this was done is not known. What you wrote is still here: send it again in a moment." : " Try again in a moment.");
+	if (asked(config) || !notice()?.firstChild) notice()?.replaceChildren(note(text));
+}
+for (const name of ["htmx:sendError", "htmx:timeout"]) {
+	on(name, (event) => {
+		if (event.target.closest?.(".signet")) unanswered(event.detail.requestConfig, "The server could not be reached.");
+	});
+}
+
+// What takes a while says so, and cannot be asked for twice meanwhile. The button keeps the focus, so it is not disabled.
+const asking = (button) => button.hasAttribute("aria-busy") || button.closest("form.htmx-request");
+function busy(button) {
+	const word = document.createElement("span");
+	word.className = "busy";
+	word.textContent = "One moment …";
+	button.setAttribute("aria-busy", "true");
+	(button.closest(".row") || button.parentElement).append(word);
+	return () => {
+		button.removeAttribute("aria-busy");
+		word.remove();
+	};
+}
+const done = new WeakMap(); // by request
+on("htmx:beforeSend", (event) => {
+	const { elt, xhr, requestConfig } = event.detail;
+	if (!elt.closest(".signet") || !asked(requestConfig)) return;
+	notice()?.replaceChildren();
+	const button = elt.matches("button") ? elt : requestConfig.triggeringEvent.submitter;
+	if (button) done.set(xhr, busy(button));
+});
+on("htmx:afterRequest", (event) => done.get(event.detail.xhr)?.());
+// A form that the browser sends itself leaves the page, but for a download.
+on("submit", (event) => {
+	const button = event.submitter;
+	if (!button?.closest(".signet") || event.defaultPrevented || button.formTarget) return;
+	const idle = busy(button);
+	window.addEventListener("pageshow", idle, { once: true }); // somebody came back
+});
+on("click", (event) => {
+	const button = event.target.closest?.(".signet button");
+	if (!button || !asking(button)) return;
+	event.preventDefault();
+	event.stopImmediatePropagation();
+}, true);
+
+on("click", async (event) => {
 	const copy = event.target.closest(".signet [data-copy]");
 	if (copy) {
 		await navigator.clipboard.writeText(copy.dataset.copy);
@@ -26,10 +89,10 @@ document.addEventListener("click", async (event) => {
 	}
 });
 
-// A changed select of a form that only filters is a changed list.
-document.addEventListener("change", (event) => {
-	const form = event.target.closest(".signet form[data-autosubmit]");
-	if (form) form.requestSubmit();
+// A changed select of a form that only filters is a changed list. What is typed waits for Enter or the button: who goes on
+// to the next field would lose what they write there, and parts of a time tell of their change one by one.
+on("change", (event) => {
+	if (event.target.matches?.(".signet form[data-autosubmit] select")) event.target.form.requestSubmit();
 	const to = event.target.dataset && event.target.dataset.fill;
 	if (to && event.target.closest(".signet") && event.target.value) {
 		const field = document.getElementById(to);
@@ -39,13 +102,19 @@ document.addEventListener("change", (event) => {
 	}
 });
 
-document.addEventListener("submit", (event) => {
+on("submit", (event) => {
 	const form = event.target.closest(".signet form[data-stream]");
 	if (!form) return;
 	event.preventDefault();
 	event.stopImmediatePropagation();
 	verify(form, csrf());
 }, true);
+
+// What was found out about a field's value says nothing of another value.
+on("input", (event) => {
+	const stale = event.target.dataset && event.target.dataset.clears;
+	if (stale && event.target.closest(".signet")) document.getElementById(stale)?.replaceChildren();
+});
 
 function dropping(area) {
 	const field = area.querySelector("textarea");
@@ -82,6 +151,21 @@ function zones(within) {
 	}
 }
 
+// A time that nobody has touched stays the moment that it is when the zone changes, and is shown by the clock there. What
+// was typed is left as it is: the zone is chosen for it.
+const clock = (moment, zone) => new Date(moment).toLocaleString("sv-SE", { timeZone: zone }).replace(" ", "T");
+on("change", (event) => {
+	const zone = event.target.closest(".signet select[name=zone]");
+	const shownIn = zone?.form?.elements.shown_in;
+	if (!shownIn) return;
+	for (const was of zone.form.querySelectorAll("input[name^=was_]")) {
+		const field = zone.form.elements[was.name.slice("was_".length)];
+		const shown = clock(was.value, shownIn.value || "UTC");
+		if (field.value === shown || field.value + ":00" === shown) field.value = clock(was.value, zone.value);
+	}
+	shownIn.value = zone.value;
+});
+
 // On a narrow screen the bar scrolls: the tab that one is on is in sight.
 function showTab(within) {
 	const tab = within.querySelector(".tabs a[aria-current]");
@@ -98,11 +182,21 @@ function editor(place) {
 	document.head.append(script);
 }
 
+// What was done is said once: who loads the page again, or sends its address to others, is told nothing of it.
+function said() {
+	const here = new URL(window.location.href);
+	if (!here.searchParams.has("done") || root()?.matches(".signet-embedded")) return; // the address is another page's
+	here.searchParams.delete("done");
+	window.history.replaceState(window.history.state, "", here);
+}
+
 function setUp(within) {
 	if (!within || !within.querySelectorAll) return;
+	said();
 	showTab(within);
 	localTimes(within);
 	zones(within);
+	guard(within);
 	for (const b of within.querySelectorAll("[data-copy]")) b.hidden = !navigator.clipboard;
 	for (const b of within.querySelectorAll("[data-script-only]")) b.hidden = false;
 	for (const b of within.querySelectorAll("[data-no-script]")) b.hidden = true;
@@ -116,16 +210,16 @@ function setUp(within) {
 	}
 }
 
-document.addEventListener("htmx:load", (event) => { if (event.target.closest && (event.target.closest(".signet") || event.target.querySelector(".signet"))) setUp(event.target); });
+on("htmx:load", (event) => { if (event.target.closest && (event.target.closest(".signet") || event.target.querySelector(".signet"))) setUp(event.target); });
 // A row that is expanded folds, and unfolds without being asked for again.
 function expanded(button, is) {
 	button.setAttribute("aria-expanded", is);
 	button.querySelector("[data-word]").textContent = is ? "Fold" : "Expand";
 }
-document.addEventListener("htmx:load", (event) => {
+on("htmx:load", (event) => {
 	if (event.target.matches?.("tr[data-more]")) expanded(event.target.previousElementSibling.querySelector("[data-fold]"), true);
 });
-document.addEventListener("htmx:beforeRequest", (event) => {
+on("htmx:beforeRequest", (event) => {
 	const button = event.detail.elt;
 	const more = button.matches("[data-fold]") && button.closest("tr").nextElementSibling;
 	if (!more || !more.matches("[data-more]")) return;
@@ -133,9 +227,18 @@ document.addEventListener("htmx:beforeRequest", (event) => {
 	more.hidden = !more.hidden;
 	expanded(button, !more.hidden);
 });
-// A reader with a screen reader is told where they are after the content was changed.
-document.addEventListener("htmx:afterSettle", (event) => {
-	if (event.detail.boosted && event.target.id === "signet") event.target.querySelector("main")?.focus({ preventScroll: true });
+// An answer that nobody waits for any more is not waited for: what is asked goes on while its browser does, and a preview
+// keeps others from theirs.
+const underWay = new WeakMap(); // by element
+on("htmx:beforeSend", (event) => { if (event.detail.elt.closest(".signet")) underWay.set(event.detail.elt, event.detail.xhr); });
+on("htmx:beforeCleanupElement", (event) => {
+	const xhr = underWay.get(event.target);
+	if (xhr && xhr.readyState !== XMLHttpRequest.DONE) xhr.abort();
+});
+// A reader with a screen reader is told where they are after the content was changed, unless they are in a field already.
+on("htmx:afterSettle", (event) => {
+	const lost = !document.activeElement || document.activeElement === document.body;
+	if (lost && event.detail.boosted && event.target.id === "signet") event.target.querySelector("main")?.focus({ preventScroll: true });
 });
 if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", () => setUp(root()));
 else setUp(root());

@@ -9,9 +9,10 @@ export async function verify(form, csrf) {
 	try {
 		const response = await fetch(form.action + "/stream", {
 			method: "POST", body, credentials: "same-origin",
-			headers: { "X-Signet-CSRF": csrf, Accept: "text/event-stream, text/html" },
+			headers: { "X-Signet-CSRF": csrf, "HX-Request": "true", Accept: "text/event-stream, text/html" },
 		});
 		if (!(response.headers.get("Content-Type") || "").startsWith("text/event-stream")) {
+			if (!response.headers.get("X-Signet-Page")) throw new Error("what stands before the server answered in its place, with " + response.status);
 			show(out, await response.text());
 			return;
 		}
@@ -29,11 +30,7 @@ export async function verify(form, csrf) {
 		}
 		if (!ended) throw new Error("the connection ended before the verdict");
 	} catch (error) {
-		const note = document.createElement("div");
-		note.className = "note bad";
-		note.setAttribute("role", "alert");
-		note.textContent = "No verdict came: " + error.message + ". Ask again.";
-		out.replaceChildren(note);
+		out.replaceChildren(note("No verdict came: " + error.message + ". Ask again."));
 	} finally {
 		button.disabled = false;
 		out.removeAttribute("aria-busy");
@@ -52,9 +49,19 @@ function take(out, text) {
 	return name === "verdict";
 }
 
+// note is a text that is told at once. What it says goes by with the next answer.
+export function note(text) {
+	const out = document.createElement("div");
+	out.className = "note bad";
+	out.setAttribute("role", "alert");
+	out.dataset.passing = "";
+	out.textContent = text;
+	return out;
+}
+
 // show puts HTML of ours in its place, and has htmx look at it.
 function show(out, html) {
 	out.innerHTML = html;
 	if (window.htmx) window.htmx.process(out);
-	out.dispatchEvent(new CustomEvent("htmx:load", { bubbles: true }));
+	out.dispatchEvent(new CustomEvent("htmx:load", { bubbles: true, detail: { elt: out } }));
 }

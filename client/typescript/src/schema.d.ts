@@ -252,7 +252,7 @@ export interface paths {
         };
         /**
          * List trusted signers
-         * @description Roles: viewer, author, admin. By name.
+         * @description Roles: viewer, author, admin. The oldest first, or as `sort` says.
          */
         get: operations["listSigners"];
         put?: never;
@@ -352,7 +352,7 @@ export interface paths {
         put?: never;
         /**
          * Say that a signer was compromised
-         * @description Roles: admin. From `since` on its signatures no longer count, those without a verified signing time included. The answer lists digests that were allowed because of them. Saying it twice does no harm.
+         * @description Roles: admin. Signatures made after `since`, and those without a verified signing time, no longer count. The answer lists digests that were allowed because of them. Saying it twice does no harm.
          */
         post: operations["compromiseSigner"];
         delete?: never;
@@ -378,6 +378,26 @@ export interface paths {
          * @description Roles: admin. The key management service has another key than the one in use; its fingerprint says which one was looked at.
          */
         post: operations["acceptSignerKey"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/signers/read-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read the key that a reference names, and keep nothing
+         * @description Roles: admin. As adding a kms signer would read it, so that its fingerprint can be compared before it is trusted.
+         */
+        post: operations["readSignerKey"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1298,7 +1318,7 @@ export interface paths {
         };
         /**
          * Read the audit log
-         * @description Roles: viewer, author, admin. The newest first. `next` goes into `before`.
+         * @description Roles: viewer, author, admin. The newest first. `next` goes into `before`; a page that was looked through for a filter may be short, even empty, and still have a `next`.
          */
         get: operations["listAudit"];
         put?: never;
@@ -2340,6 +2360,8 @@ export interface components {
             slsa_builder: string | null;
             /** @description The first reason; null for an allow. */
             verification_error: string | null;
+            /** @description The code of the first reason; "" where there is none. */
+            reason_code: string;
             /** Format: date-time */
             created_at: string;
             decision: components["schemas"]["Decision"];
@@ -2632,6 +2654,19 @@ export interface components {
             /** @description End trust in the keys before; else signatures made with them still count. */
             drop_previous?: boolean;
         };
+        /** @description Which key. */
+        ReadKey: {
+            /** @description awskms://, azurekms://, gcpkms:// or hashivault://. */
+            kms_key_ref: string;
+        };
+        /** @description The key that a reference names now. */
+        KeyRead: {
+            kms_key_ref: string;
+            /** @description PEM (PKIX), the newest key first. */
+            public_key: string;
+            /** @description SHA-256 of each key's DER, in hexadecimal digits. */
+            fingerprints: string[];
+        };
         /** @description What an import did, by name. */
         Imported: {
             created: string[];
@@ -2823,11 +2858,16 @@ export interface components {
              * @default 1000
              */
             limit?: number;
+            /**
+             * @description Only tries the operations, and decides no verdict again: whether they could be made. It does not count among the previews under way.
+             * @default false
+             */
+            only_check?: boolean;
         };
         /** @description One change. It acts on what has the name, in whatever version, and may change what is written in the server's configuration. */
         Operation: {
             /** @enum {string} */
-            op: "put_policy" | "delete_policy" | "put_signer" | "disable_signer" | "enable_signer" | "delete_signer" | "compromise_signer" | "put_trust_root" | "delete_trust_root" | "put_bundle";
+            op: "put_policy" | "delete_policy" | "rollback_policy" | "put_signer" | "disable_signer" | "enable_signer" | "delete_signer" | "compromise_signer" | "put_trust_root" | "delete_trust_root" | "put_bundle";
             /** @description Of the policy, bundle or trust root, or the name or id of the signer. Without it put_signer registers a new one. */
             name?: string;
             /** @description Of a policy or bundle: the team that it belongs to. */
@@ -2839,6 +2879,8 @@ export interface components {
             /** @description For put_signer: a new TrustedSigner, or a JSON merge patch (RFC 7396) over the one of that name. */
             signer?: Record<string, never>;
             trust_root?: components["schemas"]["PutTrustRoot"];
+            /** @description For rollback_policy: the revision of everything in force whose policy comes back, and the archive of its bundle; before its last change, when nothing is said. */
+            to?: number;
             /**
              * Format: date-time
              * @description For compromise_signer: the last moment at which its signatures count.
@@ -3806,7 +3848,7 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description The body is over its limit, 64 KiB unless configured otherwise; 16 MiB for imports, batches, policies and trust roots. */
+        /** @description The body is over its limit, 64 KiB unless configured otherwise; 16 MiB for imports, batches, policies, bundles, drafts, previews, trust roots, and verdicts with `evidence`. */
         TooLarge: {
             headers: {
                 "X-Request-Id": components["headers"]["RequestID"];
@@ -3976,6 +4018,8 @@ export interface operations {
                 identity?: string;
                 /** @description The caller's own id. */
                 assessment_id?: string;
+                /** @description The code of the first reason, as `unsigned`. */
+                reason_code?: string;
                 /** @description From this time on (RFC 3339). */
                 since?: string;
                 /** @description Up to but not including this time (RFC 3339). */
@@ -4832,6 +4876,45 @@ export interface operations {
             503: components["responses"]["Unavailable"];
         };
     };
+    readSignerKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "kms_key_ref": "hashivault://release"
+                 *     }
+                 */
+                "application/json": components["schemas"]["ReadKey"];
+            };
+        };
+        responses: {
+            /** @description The key. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["RequestID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyRead"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMedia"];
+            422: components["responses"]["InvalidFields"];
+            429: components["responses"]["RateLimited"];
+            500: components["responses"]["Internal"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
     refreshSignerKey: {
         parameters: {
             query?: never;
@@ -4909,6 +4992,8 @@ export interface operations {
     listTokens: {
         parameters: {
             query?: {
+                /** @description Those in this state only. */
+                state?: "valid" | "expired" | "revoked";
                 /** @description How many at most. */
                 limit?: components["parameters"]["Limit"];
                 /** @description `next` of the page before, unchanged. */
@@ -6897,6 +6982,8 @@ export interface operations {
     listGateways: {
         parameters: {
             query?: {
+                /** @description Looked for, without regard to case, in the name, the id, URL or tag, the image and the note. */
+                query?: string;
                 /** @description How many at most. */
                 limit?: components["parameters"]["Limit"];
                 /** @description `next` of the page before, unchanged. */
@@ -7069,6 +7156,16 @@ export interface operations {
             query?: {
                 /** @description Changes of one thing only, as entries name it. */
                 object?: string;
+                /** @description Changes of what has, or had, this name. */
+                name?: string;
+                /** @description Changes by this principal. */
+                actor?: string;
+                /** @description What was done, or how it begins: `signer.disable`, `signer.`. */
+                action?: string;
+                /** @description From this time on (RFC 3339). */
+                since?: string;
+                /** @description Up to but not including this time (RFC 3339). */
+                until?: string;
                 /** @description Entries before this number. */
                 before?: number;
                 /** @description How many at most. */

@@ -1,5 +1,8 @@
 // Run against a real server: SIGNET_URL, SIGNET_TOKEN, and the images that it knows.
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { createSignet, SignetProblem } from "../src/index.js";
 
@@ -56,21 +59,99 @@ test("a wrong token is a problem", async () => {
   await assert.rejects(stranger.decide(given("IMAGE_SIGNED")), (e: unknown) => e instanceof SignetProblem && e.status === 401);
 });
 
+function answering(status: number, type: string, body: string) {
+  return createSignet({
+    baseUrl,
+    token,
+    fetch: () => Promise.resolve(new Response(body, { status, headers: { "Content-Type": type, "Retry-After": "7" } })),
+  });
+}
+
+// As TestVerdictsFailClosed of the Go client.
 test("whatever something in between answers, it is no verdict", async () => {
+  const json = "application/json";
   for (const [status, type, body] of [
     [200, "text/html", "<html>Log in</html>"],
-    [200, "application/json", "{}"],
-    [200, "application/json", '{"allowed": "true", "decision": "allow", "reasons": []}'],
-    [502, "application/json", '{"allowed": true, "decision": "allow", "reasons": []}'],
+    [200, json, "{}"],
+    [200, json, "null"],
+    [200, json, "[true]"],
+    [200, json, '{"image": "r/x", "allowed": "true", "decision": "allow", "reasons": []}'],
+    [200, json, '{"image": "r/x", "decision": "allow", "reasons": []}'],
+    [200, json, '{"image": "r/x", "allowed": true, "reasons": []}'],
+    [200, json, '{"image": "r/x", "allowed": true, "decision": "maybe", "reasons": []}'],
+    [200, json, '{"image": "r/x", "allowed": false, "decision": "allow", "reasons": []}'],
+    [200, json, '{"image": "r/y", "allowed": true, "decision": "allow", "reasons": []}'],
+    [200, json, '{"allowed": true, "decision": "allow", "reasons": []}'],
+    [202, json, '{"image": "r/x", "allowed": true, "decision": "allow", "reasons": []}'],
+    [502, json, '{"image": "r/x", "allowed": true, "decision": "allow", "reasons": []}'],
+    [503, json, '{"image": "r/x", "allowed": true, "decision": "allow", "reasons": []}'],
+    [503, json, '{"image": "r/x", "allowed": true, "decision": "unknown", "reasons": []}'],
+    [503, json, '{"image": "r/x", "allowed": false, "decision": "deny", "reasons": []}'],
+    [503, json, '{"image": "r/y", "allowed": false, "decision": "unknown", "reasons": []}'],
+    [503, "application/problem+json", '{"image": "r/x", "allowed": false, "decision": "unknown", "reasons": []}'],
     [503, "text/plain", "busy"],
   ] as const) {
-    const between = createSignet({
-      baseUrl,
-      token,
-      fetch: () => Promise.resolve(new Response(body, { status, headers: { "Content-Type": type, "Retry-After": "7" } })),
-    });
-    await assert.rejects(between.decide("r/x"), `${status} ${body} passes`);
+    await assert.rejects(answering(status, type, body).decide("r/x"), `${status} ${body} passes`);
   }
+});
+
+test("verdicts are taken as they are", async () => {
+  for (const [status, allowed, decision] of [
+    [200, true, "allow"],
+    [200, false, "deny"],
+    [200, true, "deny"], // an audit policy lets it pass
+    [200, true, "unknown"],
+    [503, false, "unknown"],
+  ] as const) {
+    const body = JSON.stringify({ image: "r/x", allowed, decision, reasons: [] });
+    const verdict = await answering(status, "application/json; charset=utf-8", body).decide("r/x");
+    assert.deepEqual([verdict.allowed, verdict.decision], [allowed, decision]);
+  }
+});
+
+test("redirects are not followed", async () => {
+  let asked = 0;
+  const server = createServer((request, response) => {
+    asked++;
+    if (request.url?.startsWith("/elsewhere")) {
+      response.setHeader("Content-Type", "application/json");
+      response.end('{"image": "r/x", "allowed": true, "decision": "allow", "reasons": []}');
+      return;
+    }
+    response.writeHead(307, { Location: "/elsewhere" }).end();
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  try {
+    const { port } = server.address() as AddressInfo;
+    await assert.rejects(createSignet({ baseUrl: `http://127.0.0.1:${port}`, token }).decide("r/x"), TypeError);
+    assert.equal(asked, 1);
+  } finally {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+test("a token goes to no address in clear text, unless that is allowed", () => {
+  for (const [wrong, why] of [
+    ["", /not a URL/],
+    ["signet.example.com:8090", /not an http or https URL/],
+    ["ftp://signet.example.com", /not an http or https URL/],
+    ["http://signet.example.com", /not a loopback host/],
+    ["http://10.0.0.1", /not a loopback host/],
+    ["http://127.0.0.1.example.com", /not a loopback host/],
+    ["https://me:pa55@signet.example.com", /holds a user name/],
+    ["https://signet.example.com?x=1", /query/],
+  ] as const) {
+    assert.throws(
+      () => createSignet({ baseUrl: wrong, token }),
+      (e: unknown) => e instanceof TypeError && why.test(e.message) && !e.message.includes("pa55"),
+      wrong,
+    );
+  }
+  for (const good of ["https://signet.example.com/team/", "http://127.0.0.1:8090", "http://[::1]", "http://localhost:1"]) {
+    createSignet({ baseUrl: good, token });
+  }
+  createSignet({ baseUrl: "http://signet.svc", token, allowHttp: true });
 });
 
 test("a server that does not answer is not waited for", async () => {

@@ -799,9 +799,15 @@ func testContextEnds(t *testing.T, f *fixture) {
 		"Secret":         func() error { _, err := f.reader.Secret(gone); return err },
 		"VerifyAudit":    func() error { _, err := f.reader.VerifyAudit(gone, store.AuditHead{}); return err },
 		"SignerVerdicts": func() error { _, _, err := f.reader.SignerVerdicts(gone, "x", nil, 1); return err },
-		"Prune":          func() error { _, err := f.Prune(gone, store.Retention{MaxRows: 1}); return err },
-		"Lease":          func() error { _, err := f.Lease(gone, "a", "b", time.Hour); return err },
-		"TouchTokens":    func() error { return f.TouchTokens(gone, map[string]time.Time{"x": start}) },
+		"EachSignerVerdict": func() error {
+			for _, err := range f.reader.EachSignerVerdict(gone, "x") {
+				return err
+			}
+			return nil
+		},
+		"Prune":       func() error { _, err := f.Prune(gone, store.Retention{MaxRows: 1}); return err },
+		"Lease":       func() error { _, err := f.Lease(gone, "a", "b", time.Hour); return err },
+		"TouchTokens": func() error { return f.TouchTokens(gone, map[string]time.Time{"x": start}) },
 	} {
 		if err := op(); !errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%s: error %v, want %v", name, err, context.Canceled)

@@ -10,6 +10,8 @@ import (
 	"testing" //nolint:depguard // a suite for tests: the program does not import it
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/store"
@@ -476,6 +478,31 @@ func testAudit(t *testing.T, f *fixture) {
 	same(t, list[1].Hash, e.PrevHash)
 	if list[1].Before != nil {
 		t.Errorf("a new signer has a state before: %s", list[1].Before)
+	}
+
+	for name, tt := range map[string]struct {
+		filter store.AuditFilter
+		want   []int64
+	}{
+		"a name in what was and is":  {store.AuditFilter{Name: "one"}, []int64{2, 1}},
+		"a name in the object":       {store.AuditFilter{Name: row.ID}, []int64{2, 1}},
+		"no name of anything":        {store.AuditFilter{Name: "on"}, nil},
+		"an actor":                   {store.AuditFilter{Actor: "bob"}, []int64{2}},
+		"how an action begins":       {store.AuditFilter{Action: "signer."}, []int64{2, 1}},
+		"an action":                  {store.AuditFilter{Action: "signer.update"}, []int64{2}},
+		"no action that has it":      {store.AuditFilter{Action: "igner"}, nil},
+		"before a time":              {store.AuditFilter{Until: list[0].At}, []int64{1}},
+		"from a time on":             {store.AuditFilter{Since: list[0].At, Before: 3}, []int64{2}},
+		"down to an entry":           {store.AuditFilter{After: 20}, []int64{22, 21}},
+		"several, and where to look": {store.AuditFilter{Action: "signer.", Name: "one", Actor: "bob", Before: 2}, nil},
+	} {
+		var got []int64
+		for _, e := range must[[]store.AuditEntry](t)(f.reader.Audit(ctx, tt.filter)) {
+			got = append(got, e.Seq)
+		}
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
 	}
 
 	var seqs []int64

@@ -24,7 +24,7 @@ func testVerdictRequests(t *testing.T, f *fixture) {
 		return mine
 	}
 	r := store.VerdictRequest{
-		ID: "01JZ5X3F8Q0000000000000001", Principal: "ci", Role: "verifier", Images: []string{"ghcr.io/acme/**"}, ImageRef: "ghcr.io/acme/app:v1", ImageName: "ghcr.io/acme/app",
+		ID: "01JZ5X3F8Q0000000000000001", Principal: "ci", Role: "verifier", TokenID: "token-1", Images: []string{"ghcr.io/acme/**"}, ImageRef: "ghcr.io/acme/app:v1", ImageName: "ghcr.io/acme/app",
 		Platform: "linux/amd64", Context: map[string]string{"stage": "production"}, Refresh: true, AssessmentID: "a-1", Labels: map[string]string{"run": "7"}, CreatedAt: at, NextAt: at,
 	}
 	if err := s.AddVerdictRequest(ctx, r, "one", at.Add(time.Minute), 2); err != nil {
@@ -105,10 +105,15 @@ func testVerdictRequests(t *testing.T, f *fixture) {
 	if list := claim("new", late); len(list) != 1 || list[0].ID != bare.ID {
 		t.Errorf("freed: %v", list)
 	}
-	if n, err := s.PruneVerdictRequests(ctx, late); n != 0 || err != nil {
-		t.Errorf("removed %d, %v", n, err)
-	}
-	if n, err := s.PruneVerdictRequests(ctx, late.Add(time.Second)); n != 1 || err != nil {
-		t.Errorf("removed %d, %v", n, err)
+	for _, tt := range []struct {
+		end  time.Time
+		want error
+	}{{late, nil}, {late.Add(time.Second), store.ErrNotFound}} {
+		if more, err := s.PruneVerdictRequests(ctx, tt.end); more || err != nil {
+			t.Errorf("there are more: %t, %v", more, err)
+		}
+		if _, err := s.VerdictRequest(ctx, done.ID); !errors.Is(err, tt.want) {
+			t.Errorf("%s after it was done: %v", tt.end.Sub(late), err)
+		}
 	}
 }

@@ -66,6 +66,7 @@ func Run(t *testing.T, open OpenFunc) {
 		{"policies and trust roots at a revision", testPoliciesAndRootsAt},
 		{"gateways", testGateways},
 		{"drafts of bundles", testDrafts},
+		{"room for drafts", testDraftRoom},
 		{"a snapshot leaves out what is known", testSnapshotUnchanged},
 		{"a note", testNote},
 		{"leases", testLeases},

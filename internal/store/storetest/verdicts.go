@@ -54,6 +54,22 @@ func testRecord(t *testing.T, f *fixture) {
 	_, err = f.Verdict(ctx, "01JDNOBODY")
 	wantErr(t, err, store.ErrNotFound)
 
+	// One that is written late has a mark, until that is removed.
+	late := Record(t, 9, fx, image)
+	late.Late = true
+	f.record(t, late)
+	if marks := must[[]store.Mark](t)(f.reader.Marks(ctx, store.MarkLate)); len(marks) != 1 || marks[0].Key != late.Verdict.ID || !marks[0].At.Equal(late.Decided) {
+		t.Errorf("the marks are %+v", marks)
+	}
+	for _, key := range []string{"another", late.Verdict.ID} {
+		if err := f.DropMarks(ctx, store.MarkLate, []string{key, "none"}); err != nil {
+			t.Error(err)
+		}
+		if n := len(must[[]store.Mark](t)(f.reader.Marks(ctx, store.MarkLate))); (n == 1) != (key == "another") {
+			t.Errorf("after removing that of %s there are %d", key, n)
+		}
+	}
+
 	// An unknown has no facts, and says why.
 	u := Record(t, 2, facts.Facts{}, image)
 	builder := "https://builder"
@@ -186,6 +202,9 @@ func seed(t *testing.T, f *fixture) []store.Record {
 		r.Verdict.Decision = []verdict.Decision{verdict.Allow, verdict.Deny, verdict.Unknown}[i%7%3]
 		r.Verdict.Signature.Signer = []string{"", "a@example.com", "b@example.com"}[i%5%3]
 		r.AssessmentID = []string{"", "x", "y"}[i%11%3]
+		if r.Verdict.Decision != verdict.Allow {
+			r.Verdict.Reasons = []verdict.Reason{{Code: fmt.Sprint("r", i%2)}, {Code: "further"}}
+		}
 		fr := r.Frames["default"]
 		fr.Matches = []facts.Match{{Requirement: "signature", Signers: []string{fmt.Sprint("s", i%4), "builder"}}}
 		r.Frames = map[string]facts.Frame{"default": fr, "second": fr}
@@ -210,13 +229,14 @@ func testFilters(t *testing.T, f *fixture) {
 		{ImageName: image + "2"},
 		{Identity: "b@example.com"},
 		{Decision: verdict.Unknown},
+		{ReasonCode: "r1"},
 	}
 	merge := func(a, b store.Filter) store.Filter {
 		pick := func(x, y string) string { return max(x, y) }
 		return store.Filter{
 			AssessmentID: pick(a.AssessmentID, b.AssessmentID), Digest: pick(a.Digest, b.Digest), Signer: pick(a.Signer, b.Signer),
 			ImageRef: pick(a.ImageRef, b.ImageRef), ImageName: pick(a.ImageName, b.ImageName), Identity: pick(a.Identity, b.Identity),
-			Decision: max(a.Decision, b.Decision),
+			Decision: max(a.Decision, b.Decision), ReasonCode: pick(a.ReasonCode, b.ReasonCode),
 		}
 	}
 	found := 0
@@ -235,6 +255,7 @@ func testFilters(t *testing.T, f *fixture) {
 		t.Errorf("the filters found %d verdicts in all, so they prove little", found)
 	}
 	same(t, 0, len(list(t, f.reader, store.Filter{Signer: "nobody"}, 7)))
+	same(t, 0, len(list(t, f.reader, store.Filter{ReasonCode: "further"}, 7))) // the first reason counts
 	_, _, err := f.Verdicts(ctx, store.Filter{Decision: "maybe"}, store.Page{})
 	wantErr(t, err, store.ErrInvalid)
 }
@@ -277,6 +298,7 @@ func expect(all []store.Record, f store.Filter) []string {
 		case !is(f.AssessmentID, r.AssessmentID), !is(f.Digest, v.Digest), !is(f.ImageRef, v.Image),
 			!is(f.ImageName, strings.TrimSuffix(v.Image, ":v1")), !is(f.Identity, v.Signature.Signer),
 			!is(string(f.Decision), string(v.Decision)),
+			f.ReasonCode != "" && (len(v.Reasons) == 0 || v.Reasons[0].Code != f.ReasonCode),
 			f.Signer != "" && !slices.Contains(signers, f.Signer),
 			!f.Since.IsZero() && r.Decided.Before(f.Since),
 			!f.Until.IsZero() && !r.Decided.Before(f.Until):

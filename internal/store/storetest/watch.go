@@ -359,7 +359,10 @@ func testDeliveries(t *testing.T, f *fixture) {
 	if err := s.DropDelivery(ctx, "chat", "1"); err != nil {
 		t.Error(err)
 	}
-	if n, err := s.DropDeliveries(ctx, "chat"); n != 1 || err != nil {
+	if n, err := s.DropDeliveries(ctx, "chat", at.Add(-time.Second)); n != 0 || err != nil {
+		t.Errorf("young ones: %d, %v", n, err)
+	}
+	if n, err := s.DropDeliveries(ctx, "chat", at); n != 1 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
 	if _, ok, err := s.NextDelivery(ctx, "chat"); ok || err != nil {

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signet-policy/signet/internal/testkit/freeport"
 	"github.com/signet-policy/signet/internal/testkit/require"
 )
 
@@ -240,15 +241,11 @@ func program(t testing.TB, name string) string {
 
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Port()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(port)
 }
 
 // Replicated is a master with one replica, watched by sentinels.
@@ -272,7 +269,7 @@ func StartSentinel(t testing.TB) *Replicated {
 	})
 	sentinel := Start(t, Options{sentinel: true, Lines: []string{
 		"sentinel monitor " + r.Name + " " + host + " " + port + " 1",
-		"sentinel down-after-milliseconds " + r.Name + " 500",
+		"sentinel down-after-milliseconds " + r.Name + " 2000",
 		"sentinel failover-timeout " + r.Name + " 5000",
 	}})
 	r.Sentinels = []string{sentinel.Addr}

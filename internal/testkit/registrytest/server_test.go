@@ -252,7 +252,7 @@ func TestHangAndEndlessEndWithTheClient(t *testing.T) {
 	s.On(registrytest.Path("GET", "/hang"), registrytest.Hang())
 	s.On(registrytest.Path("GET", "/endless"), registrytest.Endless("application/json"))
 	c := s.Client()
-	c.Timeout = 100 * time.Millisecond
+	c.Timeout = 3 * time.Second
 	if a := get(t, c, s.URL()+"/hang"); !os.IsTimeout(a.err) {
 		t.Errorf("hang: %d %v", a.code, a.err)
 	}

@@ -3,15 +3,15 @@ package signing.lib
 # METADATA
 # title: Provenances
 # description: >-
-#   The positions in input.attestations of SLSA provenance of the image or one of
-#   its platforms. What each proves is in its field build, computed before this
+#   The positions in input.attestations of SLSA provenance of what was asked for
+#   (lib.accepted). What each proves is in its field build, computed before this
 #   policy was asked.
 # custom:
-#   example: 'lib.provenances with input as fixture.built'
+#   example: 'lib.provenances with input as fixture.built with data.params as fixture.building'
 provenances contains i if {
 	some i, attestation in input.attestations
 	is_object(attestation.build)
-	about_image(attestation.subject_digest)
+	attestation.subject_digest in accepted
 }
 
 # METADATA
@@ -106,7 +106,21 @@ credited contains i if {
 # custom:
 #   example: >-
 #     lib.build_proofs with input as fixture.built with data.params as fixture.building
-build_proofs contains attestation.id if {
+build_proofs contains id if {
+	some ids in build_proofs_of
+	some id in ids
+}
+
+# METADATA
+# title: Proofs of the build by digest
+# description: >-
+#   The same by the digest that they speak of. One attestation may speak of several,
+#   and prove something of some of them.
+# custom:
+#   example: >-
+#     lib.build_proofs_of["sha256:aa"] with input as fixture.built with data.params as
+#     fixture.building
+build_proofs_of[attestation.subject_digest] contains attestation.id if {
 	some i in credited
 	attestation := input.attestations[i]
 	attestation.build.level >= max([1, params.slsa.minimum_level])
@@ -117,22 +131,48 @@ build_proofs contains attestation.id if {
 # title: SLSA level
 # description: >-
 #   The highest SLSA Build level that credited provenance proves, who built, and what
-#   each higher level lacked. Without any it is level 0, and what the provenance that
-#   comes nearest lacks.
+#   each higher level lacked. Where every platform is judged it is that of the platform
+#   of which the least is proven: nobody knows which of them will run. Without any it is
+#   level 0, and what the provenance that comes nearest lacks.
 # scope: document
 # custom:
 #   example: 'lib.slsa with input as fixture.built with data.params as fixture.building'
 default slsa := {"level": 0, "builder": null}
 
 slsa := object.union({"level": build.level, "builder": build.builder}, _missing(build.missing)) if {
-	[_, _, i] := max({[input.attestations[i].build.level, input.attestations[i].id, i] | some i in credited})
+	count(credited) > 0
+	[_, _, i] := _least_of_platforms
 	build := input.attestations[i].build
+} else := {"level": 0, "builder": null, "missing": {"1": [text]}} if {
+	count(credited) > 0
+	text := sprintf("of %d of %d platforms, no provenance counts", [
+		count({digest | some digest in every_platform; not _best_of[digest]}),
+		count(every_platform),
+	])
 } else := {"level": 0, "builder": null, "missing": object.union(build.missing, {"1": lacks})} if {
 	params.slsa
-	[_, _, i] := max({[input.attestations[i].build.level, input.attestations[i].id, i] | some i in nearest_provenances})
+	[_, _, i] := max({_by_level(i) | some i in nearest_provenances})
 	build := input.attestations[i].build
 	lacks := array.flatten([object.get(build.missing, "1", []), build.untrusted, _lacks_log(input.attestations[i])])
 	count(lacks) > 0
+}
+
+# What sorts provenance by what it proves.
+_by_level(i) := [input.attestations[i].build.level, input.attestations[i].id, i]
+
+# The best of the image, or of the platform whose best is the least.
+_least_of_platforms := max({_by_level(i) | some i in credited}) if {
+	count(every_platform) == 0
+} else := min({best | some best in _best_of}) if {
+	every digest in every_platform {
+		_best_of[digest]
+	}
+}
+
+_best_of[digest] := max(proofs) if {
+	some digest in every_platform
+	proofs := {_by_level(i) | some i in credited; input.attestations[i].subject_digest == digest}
+	count(proofs) > 0
 }
 
 _missing(levels) := {"missing": levels} if count(levels) > 0

@@ -57,6 +57,21 @@ summaries[attestation.id] := summary_level(attestation.projection.summary) if {
 }
 
 # METADATA
+# title: Summaries by digest
+# description: >-
+#   The ids of the same by the digest that they speak of. One attestation may speak of
+#   several, and count for that which its resource names.
+# custom:
+#   example: >-
+#     lib.summaries_of["sha256:aa"] with input as fixture.verified_elsewhere with data.params
+#     as fixture.summarised
+summaries_of[attestation.subject_digest] contains attestation.id if {
+	some attestation in told_summaries
+	some wanted in wanted_summaries
+	summary_counts(attestation, wanted)
+}
+
+# METADATA
 # title: Summaries that can stand in for provenance
 # description: >-
 #   The ids of the summaries that count and give at least this level. Provenance that
@@ -90,13 +105,15 @@ summary_ends[attestation.id] := max(ends) if {
 # title: Told summaries
 # description: >-
 #   The attestations of trusted signers that are verification summaries and speak of
-#   the image or one of its platforms. Those of others cannot be read.
+#   what was asked for (lib.accepted). Those of others cannot be read.
 # custom:
-#   example: 'lib.told_summaries with input as fixture.verified_elsewhere'
+#   example: >-
+#     lib.told_summaries with input as fixture.verified_elsewhere with data.params as
+#     fixture.summarised
 told_summaries contains attestation if {
 	some attestation in input.attestations
 	attestation.projection.kind == "vsa"
-	about_image(attestation.subject_digest)
+	attestation.subject_digest in accepted
 }
 
 # METADATA
@@ -146,22 +163,22 @@ summary_by_verifier(attestation, wanted) if {
 # METADATA
 # title: Summary about the image
 # description: >-
-#   True when the statement is about the digest that was asked for, and the resource
-#   is this image: its name, name@digest or the digest alone, or one of the names that
-#   the parameters allow in the place of its own.
+#   True when the statement is about a digest that was asked for (lib.accepted), and the
+#   resource is this image at that digest: its name, name@digest or the digest alone, or
+#   one of the names that the parameters allow in the place of its own.
 # custom:
 #   example: >-
 #     lib.summary_about_image(fixture.summary_attestation, fixture.wanted_summary) with input
-#     as fixture.verified_elsewhere
+#     as fixture.verified_elsewhere with data.params as fixture.summarised
 summary_about_image(attestation, wanted) if {
-	attestation.subject_digest == input.subject.digest
-	_names_image(attestation.projection.summary.resource_uri, wanted)
+	attestation.subject_digest in accepted
+	_names_image(attestation.projection.summary.resource_uri, attestation.subject_digest, wanted)
 }
 
-_names_image(resource, _) if resource == input.subject.digest
+_names_image(resource, digest, _) if resource == digest
 
-_names_image(resource, wanted) if {
-	name := trim_suffix(resource, sprintf("@%s", [input.subject.digest]))
+_names_image(resource, digest, wanted) if {
+	name := trim_suffix(resource, sprintf("@%s", [digest]))
 	_wanted_name(name, wanted)
 }
 

@@ -125,3 +125,34 @@ test_each_field_of_an_entry_has_its_type if {
 	}
 	not lib.params with data.params as object.union(fixture.summarised, {"verification_summaries": {}})
 }
+
+# Summaries of these digests, whose resources name these.
+_about(pairs) := [object.union(fixture.summary_attestation, {
+	"id": sprintf("sha256:verifier-%s", [digest]),
+	"subject_digest": digest,
+	"projection": {"summary": {"resource_uri": sprintf("ghcr.io/org/server@%s", [named])}},
+}) |
+	some [digest, named] in pairs
+]
+
+_summaries(pairs, params) := ids if {
+	ids := object.keys(lib.summaries) with data.params as object.union(fixture.summarised, params)
+		with input as object.union(fixture.for_platform, {"attestations": _about(pairs)})
+}
+
+test_a_summary_counts_for_a_digest_that_was_asked_for if {
+	index := [fixture.index, fixture.index]
+	platform := [fixture.platform, fixture.platform]
+	_summaries([index, platform], {"platforms": "requested"}) == {"sha256:verifier-sha256:bb"}
+	_summaries([index, platform], {"platforms": "index"}) == {"sha256:verifier-sha256:aa"}
+	every asked in [{}, {"platforms": "every"}] {
+		_summaries([index, platform], asked) == {"sha256:verifier-sha256:aa", "sha256:verifier-sha256:bb"}
+	}
+}
+
+test_the_resource_of_a_summary_has_its_digest if {
+	swapped := [[fixture.index, fixture.platform], [fixture.platform, fixture.index]]
+	every platforms in ["requested", "index", "every"] {
+		_summaries(swapped, {"platforms": platforms}) == set()
+	}
+}

@@ -53,8 +53,10 @@ vouching[principal] contains i if {
 #     lib.vouching_of(lib.assignment, "") with input as fixture.good with data.params as
 #     fixture.params
 vouching_of(match, digest) := {principal: positions |
-	some n, principal in match.principals
+	some principal in match.principals
 	positions := {i |
+		some n, named in match.principals
+		named == principal # an input that names one twice has it once
 		some i, signature in input.signatures
 		_vouches(match, n, signature, digest)
 	}

@@ -99,6 +99,7 @@ _judged_end(attestation, kind) := _data_end(attestation) | _vex_ends(attestation
 } else := set()
 
 _data_end(attestation) := {end |
+	is_string(attestation.projection.tool.database_at) # null would be an error of the builtin
 	at := time.parse_rfc3339_ns(attestation.projection.tool.database_at)
 	end := _after(at, lib.contents.vulnerabilities.database_max_age)
 }

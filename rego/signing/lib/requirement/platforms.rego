@@ -161,6 +161,19 @@ covered[fact.subject_digest] contains name if {
 	not name in _met_by_signatures
 	some fact in array.concat(input.signatures, input.attestations)
 	fact.id in ids
+	_meets(fact, name)
+}
+
+_meets(fact, name) if not _proves_apart(fact, name)
+
+_meets(fact, _) if fact.id in object.get(_met_of, fact.subject_digest, set())
+
+# Provenance and a summary may speak of several digests, and prove something of one of them.
+_proves_apart(fact, "provenance") if fact.build
+
+_proves_apart(fact, name) if {
+	name in {"provenance", "summary"}
+	fact.projection.kind == "vsa"
 }
 
 _met_by_signatures := {"signature"} | {lib.requirement_of_group(group.name) | some group in lib.groups}

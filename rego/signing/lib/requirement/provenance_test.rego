@@ -384,3 +384,66 @@ test_parameters_out_of_order_deny if {
 		with data.params as object.union(fixture.building, {"slsa": text})
 	not verdict.allow
 }
+
+# What the policy asks of an index holds for provenance, whatever else is read.
+test_provenance_of_what_was_asked_for if {
+	every platforms, id in {"index": "sha256:of-index", "requested": "sha256:of-platform"} {
+		verdict := data.signing.verdict with data.params as object.union(fixture.building, {"platforms": platforms})
+			with input as object.union(fixture.for_platform, {"attestations": [
+				fixture.provenance("of-index", {}),
+				object.union(fixture.provenance("of-platform", {}), {"subject_digest": fixture.platform}),
+			]})
+		verdict.satisfied_by == [{"requirement": "provenance", "facts": [id]}]
+	}
+}
+
+# It speaks of both, and proves nothing of the platform.
+test_one_provenance_of_several_digests if {
+	lie := object.union(fixture.contradicted.attestations[0], {"id": "sha256:built", "subject_digest": fixture.platform})
+	verdict := data.signing.verdict with data.params as object.union(fixture.building, {"platforms": "every"})
+		with input as object.union(fixture.for_platform, {"attestations": [fixture.provenance("built", {}), lie]})
+	{finding.code | some finding in verdict.violations} == {"platform_lacks_requirement"}
+}
+
+_of_two := object.union(fixture.good, {"subject": {"platforms": array.concat(fixture.good.subject.platforms, [{
+	"os": "linux",
+	"architecture": "arm64",
+	"variant": "",
+	"digest": "sha256:arm",
+}])}})
+
+_slsa_of_two(proofs) := verdict.slsa if {
+	verdict := data.signing.verdict with data.params as object.union(fixture.building, {"platforms": "every"})
+		with input as object.union(_of_two, {"attestations": proofs})
+}
+
+_proof(name, level, digest) := object.union(fixture.provenance(name, {"level": level}), {"subject_digest": digest})
+
+# Of an index it is not said that it proves more than its weakest platform.
+test_level_of_every_platform if {
+	_slsa_of_two([
+		_proof("amd64-weak", 2, fixture.platform),
+		_proof("amd64", 3, fixture.platform),
+		_proof("arm64", 2, "sha256:arm"),
+		_proof("index", 3, "sha256:aa"),
+	]).level == 2
+	_slsa_of_two([_proof("amd64", 3, fixture.platform), _proof("arm64", 3, "sha256:arm")]).level == 3
+}
+
+test_level_where_a_platform_has_no_provenance if {
+	_slsa_of_two([_proof("amd64", 3, fixture.platform), _proof("index", 3, "sha256:aa")]) == {
+		"level": 0,
+		"builder": null,
+		"missing": {"1": ["of 1 of 2 platforms, no provenance counts"]},
+	}
+}
+
+# Where the index is judged, what is proven of the index counts, as ever.
+test_level_of_an_index if {
+	verdict := data.signing.verdict with data.params as object.union(fixture.building, {"platforms": "index"})
+		with input as object.union(_of_two, {"attestations": [
+			_proof("arm64", 2, "sha256:arm"),
+			_proof("index", 3, "sha256:aa"),
+		]})
+	verdict.slsa.level == 3
+}

@@ -16,7 +16,7 @@ import data.signing.lib
 #   example: >-
 #     signing.lib.requirement.needs.summary with input as fixture.verified_elsewhere with
 #     data.params as fixture.summarised
-needs["summary"] := object.keys(lib.summaries) if {
+needs.summary := object.keys(lib.summaries) if {
 	lib.params
 	lib.summary_requirement == "summary"
 }
@@ -36,8 +36,8 @@ explained contains "summary" if _summary_lacking
 # METADATA
 # title: End of summaries
 # description: >-
-#   Where a requirement is met by summaries alone, it is until the last of them is too
-#   old.
+#   Where a requirement is met by summaries alone, of the image or of one of the
+#   platforms that must each meet it, it is until the last of them is too old.
 # custom:
 #   code: ends_summaries
 #   severity: none
@@ -46,12 +46,26 @@ explained contains "summary" if _summary_lacking
 #     signing.lib.requirement.ends with input as fixture.verified_elsewhere with data.params
 #     as fixture.summarised
 ends contains ns if {
-	ids := needs[lib.summary_requirement]
+	some digests in _meeting_together
+	ids := {id | some digest in digests; some id in object.get(_met_of, digest, set())}
 	count(ids) > 0
 	every id in ids {
 		lib.summaries[id]
 	}
 	ns := max({lib.summary_ends[id] | some id in ids})
+}
+
+# Any one of these digests is enough.
+_meeting_together := {{digest} | some digest in lib.every_platform} if {
+	count(lib.every_platform) > 0
+} else := {lib.accepted}
+
+# By digest, what meets the requirement for it.
+_met_of[digest] contains id if {
+	some met in [lib.build_proofs_of, lib.summaries_of]
+	some digest, ids in met
+	some id in ids
+	id in needs[lib.summary_requirement]
 }
 
 # METADATA
@@ -94,7 +108,7 @@ violation contains _summary_violation(51, "summary_not_trusted", attestation, {
 
 # METADATA
 # title: Summary about this image
-# description: The summary is about another resource, or about one platform of the index that was asked for.
+# description: The summary is about another resource than the image at the digest that it speaks of.
 # custom:
 #   code: summary_other_image
 #   severity: high
@@ -108,7 +122,7 @@ violation contains _summary_violation(52, "summary_other_image", attestation, {
 		attestation.projection.summary.resource_uri,
 		attestation.subject_digest,
 		lib.image,
-		input.subject.digest,
+		attestation.subject_digest,
 	]),
 	"remediation": "Have the verifier verify this image; resources in the policy allow the names that it was copied from.",
 }) if {

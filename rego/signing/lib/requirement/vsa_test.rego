@@ -121,3 +121,63 @@ test_a_summary_may_stand_in_for_provenance if {
 	finding.requirement == "provenance"
 	endswith(finding.message, "gives SLSA level 2, which does not meet the required level 3.")
 }
+
+# The summary as one of the platform, that names it.
+_of_platform(change) := object.union_n([
+	fixture.summary_attestation,
+	{
+		"id": "sha256:platform",
+		"subject_digest": fixture.platform,
+		"projection": {"summary": {"resource_uri": "ghcr.io/org/server@sha256:bb"}},
+	},
+	change,
+])
+
+_decided(attestations, platforms) := verdict if {
+	verdict := data.signing.verdict with data.params as object.union(fixture.summarised, {"platforms": platforms})
+		with input as object.union(fixture.for_platform, {"attestations": attestations})
+}
+
+test_a_summary_of_the_platform_that_is_judged if {
+	every platforms in ["requested", "every"] {
+		verdict := _decided([_of_platform({})], platforms)
+		verdict.allow
+		some {"digest": "sha256:bb", "requirement": "summary", "met": true} in verdict.coverage
+	}
+}
+
+test_a_summary_of_the_index_does_not_speak_for_a_platform if {
+	{code | some [code, _] in _told(_decided([fixture.summary_attestation], "requested"))} == {"summary_missing"}
+	{code | some [code, _] in _told(_decided([fixture.summary_attestation], "every"))} == {"platform_lacks_requirement"}
+}
+
+# It speaks of both, and its resource is the index.
+test_one_summary_of_several_digests if {
+	both := [fixture.summary_attestation, object.union(fixture.summary_attestation, {"subject_digest": fixture.platform})]
+	verdict := _decided(both, "every")
+	{code | some [code, _] in _told(verdict)} == {"platform_lacks_requirement"}
+}
+
+_second := "sha256:cc"
+
+# Each platform must have one, so that the first of them ends it; on one platform the last.
+test_summaries_of_every_platform_end_with_the_first if {
+	older := {"id": "sha256:older", "projection": {"summary": {"time_verified": "2026-05-28T12:00:00Z"}}}
+	second := _of_platform(object.union(older, {
+		"subject_digest": _second,
+		"projection": {"summary": {"resource_uri": "ghcr.io/org/server"}},
+	}))
+	given := object.union(fixture.for_platform, {
+		"subject": object.union(fixture.good.subject, {"platforms": [
+			{"os": "linux", "architecture": "amd64", "variant": "", "digest": fixture.platform},
+			{"os": "linux", "architecture": "arm64", "variant": "", "digest": _second},
+		]}),
+		"attestations": [_of_platform({}), second],
+	})
+	verdict := data.signing.verdict with input as given
+		with data.params as object.union(fixture.summarised, {"platforms": "every"})
+	verdict.allow
+	verdict.valid_until == "2026-06-04T12:00:00Z"
+	one := _decided([_of_platform({}), _of_platform(older)], "requested")
+	one.valid_until == "2026-06-06T12:00:00Z"
+}

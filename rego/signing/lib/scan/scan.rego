@@ -78,6 +78,7 @@ _tolerated(finding, demands) if {
 database_fresh(_, demands) if not demands.database_max_age
 
 database_fresh(attestation, demands) if {
+	is_string(attestation.projection.tool.database_at) # null would be an error of the builtin
 	at := time.parse_rfc3339_ns(attestation.projection.tool.database_at)
 	lib.younger(at, demands.database_max_age)
 }

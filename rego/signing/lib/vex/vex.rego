@@ -12,17 +12,17 @@ import data.signing.lib.purl
 # METADATA
 # title: VEX documents that count
 # description: >-
-#   The positions in input.attestations of VEX documents about a digest, or about the index that it belongs to,
-#   by signers that the demands name (any trusted one where they name none), and not older than
-#   demands.max_age seconds. One that is too long to be read to its end does not count: what it takes
-#   back may be missing.
+#   The positions in input.attestations of VEX documents about a digest, or about the index that it belongs to
+#   where that speaks for its platforms (lib.accepted), by signers that the demands name (any trusted one where
+#   they name none), and not older than demands.max_age seconds. One that is too long to be read to its end does
+#   not count: what it takes back may be missing.
 # custom:
 #   example: 'lib.vex.documents("sha256:aa", {}) with input as fixture.excusing with data.params as fixture.params'
 documents(digest, demands) := {i |
 	some i, attestation in input.attestations
 	attestation.projection.kind == "vex"
 	attestation.projection.truncated == false
-	attestation.subject_digest in {digest, input.subject.digest}
+	attestation.subject_digest in ({digest} | ({input.subject.digest} & lib.accepted))
 	count(lib.vouchers(attestation, object.get(demands, "signers", null))) > 0
 	lib.fresh(attestation, demands)
 }
@@ -57,12 +57,14 @@ _excused_by(document, finding, digests) if {
 
 _past_or_excuses([at, _], latest) if at < latest
 
-_past_or_excuses([_, statement], _) if {
+_past_or_excuses([_, statement], _) if _excuses(statement)
+
+_excuses(statement) if {
 	statement.status == "not_affected"
 	statement.justification != ""
 }
 
-_past_or_excuses([_, statement], _) if statement.status == "fixed"
+_excuses(statement) if statement.status == "fixed"
 
 _made(document, statement) := time.parse_rfc3339_ns(statement.timestamp) if {
 	is_string(statement.timestamp)
@@ -86,6 +88,13 @@ _product(statement, finding, _) if {
 _product(statement, _, digests) if {
 	some item in statement.products
 	_image(item, digests)
+}
+
+# A product that is named by nothing that is read, such as a CPE, may be this one: no
+# excuse comes of it, but what takes one back is heard.
+_product(statement, _, _) if {
+	"" in statement.products
+	not _excuses(statement)
 }
 
 _names_products(statement) if some _ in statement.products

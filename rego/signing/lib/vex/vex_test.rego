@@ -37,6 +37,19 @@ test_what_does_not_excuse if {
 	])
 }
 
+# "" is a product that is named by nothing that is read.
+test_products_that_nobody_can_read if {
+	not _excused([_said("fixed", [""], {})])
+	not _excused([_said("not_affected", [""], {"justification": "component_not_present"})])
+	_excused([_said("fixed", ["", "pkg:deb/debian/openssl@3.0.11"], {})])
+	every status in ["affected", "under_investigation"] {
+		not _excused([
+			_said("fixed", ["pkg:deb/debian/openssl@3.0.11"], {"timestamp": "2026-05-01T00:00:00Z"}),
+			_said(status, [""], {"timestamp": "2026-05-02T00:00:00Z"}),
+		])
+	}
+}
+
 test_products_that_are_images if {
 	_excused([_said("fixed", ["pkg:oci/server@sha256%3Aaa"], {})])
 	given := fixture.attested([fixture.vex([_said("fixed", [sprintf("ghcr.io/org/server@%s", [_digest])], {})])])
@@ -55,4 +68,12 @@ test_a_document_without_any_time if {
 
 test_a_document_with_its_own_time if {
 	_excused([_said("fixed", [], {"timestamp": null})])
+}
+
+test_the_index_speaks_for_its_platforms_unless_they_are_asked_for if {
+	given := object.union(fixture.for_platform, {"attestations": [fixture.vex([_said("fixed", [], {})])]})
+	every params in [fixture.params, fixture.of_index, fixture.of_every] {
+		count(lib.vex.documents(fixture.platform, {})) == 1 with input as given with data.params as params
+	}
+	count(lib.vex.documents(fixture.platform, {})) == 0 with input as given with data.params as fixture.of_requested
 }

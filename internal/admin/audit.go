@@ -1,0 +1,196 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/signet-policy/signet/client"
+)
+
+// auditPage is the audit log.
+type auditPage struct {
+	Query url.Values
+	// Object is what was changed, or its name; Since, Until and Zone are what stands in
+	// these fields.
+	Object, Since, Until, Zone string
+	Entries                    []auditEntry
+	First, Filtered            bool
+	Next                       string
+	Problem                    string
+}
+
+// Older is where the list goes on, Latest where it begins.
+func (p auditPage) Older() string { return with(p.Query, "before", p.Next) }
+
+// Latest is where the list begins.
+func (p auditPage) Latest() string { return with(p.Query, "before", "") }
+
+// Zones are those to choose from.
+func (p auditPage) Zones() []string { return zonesWith(p.Zone) }
+
+// auditEntry is an entry with the name of what was changed.
+type auditEntry struct{ client.AuditEntry }
+
+// Name of what was changed: what it is called now, or was before it was removed.
+func (e auditEntry) Name() string {
+	for _, state := range []json.RawMessage{e.After, e.Before} {
+		var of struct {
+			Name string `json:"name"`
+		}
+		if json.Unmarshal(state, &of) == nil && of.Name != "" {
+			return of.Name
+		}
+	}
+	_, name, _ := strings.Cut(e.Object, "/")
+	return name
+}
+
+// Place is the page of what was changed, below the base; "" where there is none, or
+// none any more.
+func (e auditEntry) Place() string {
+	kind, name, _ := strings.Cut(e.Object, "/")
+	if name == "" || len(e.After) == 0 || string(e.After) == "null" {
+		return ""
+	}
+	switch kind {
+	case "signer":
+		return "/signers/" + url.PathEscape(name)
+	case "policy":
+		return "/policy/" + url.PathEscape(name)
+	case "bundle":
+		return "/bundle/" + url.PathEscape(name)
+	case "gateway":
+		return "/gateways"
+	case "trust_root":
+		return "/trust"
+	case "token":
+		return "/tokens"
+	}
+	return ""
+}
+
+func (v *view) auditFilter() (client.AuditFilter, string) {
+	q := v.QueryParams()
+	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
+	f := client.AuditFilter{Object: text("object"), Actor: text("actor"), Action: text("action")}
+	if !strings.Contains(f.Object, "/") { // it is called so, whatever it is
+		f.Object, f.Name = "", f.Object
+	}
+	for _, t := range []struct {
+		name string
+		to   *time.Time
+	}{{"since", &f.Since}, {"until", &f.Until}} {
+		if text(t.name) == "" {
+			continue
+		}
+		at, problem := fieldTime(text(t.name), filterZone(q))
+		if problem != "" {
+			return f, problem
+		}
+		*t.to = *at
+	}
+	if before := q.Get("before"); before != "" {
+		n, err := strconv.ParseInt(before, 10, 64)
+		if err != nil || n < 1 {
+			return f, fmt.Sprintf("%q is not the number of an entry.", before)
+		}
+		f.Before = n
+	}
+	return f, ""
+}
+
+func listAudit(v *view) error {
+	q := v.QueryParams()
+	zone := filterZone(q)
+	p := auditPage{
+		Query: q, Object: q.Get("object"), First: q.Get("before") == "", Zone: zone,
+		Since: shownTime(q.Get("since"), zone), Until: shownTime(q.Get("until"), zone),
+	}
+	for _, name := range []string{"object", "actor", "action", "since", "until"} {
+		p.Filtered = p.Filtered || q.Get(name) != ""
+	}
+	f, problem := v.auditFilter()
+	status := http.StatusOK
+	if problem == "" {
+		f.Limit = pageLength
+		page, err := v.api.Audit(v.Request().Context(), f)
+		if err != nil {
+			if problem = mistake(err); problem == "" {
+				return err
+			}
+		}
+		for _, e := range page.Items {
+			p.Entries = append(p.Entries, auditEntry{e})
+		}
+		p.Next = page.Next
+	}
+	if p.Problem = problem; problem != "" {
+		status = http.StatusUnprocessableEntity
+	}
+	return v.render(status, "audit", "audit", "Audit", p)
+}
+
+// exportAudit writes the filtered entries as a file, a line of JSON each.
+func exportAudit(v *view) error {
+	f, problem := v.auditFilter()
+	if problem != "" {
+		return &client.Problem{Status: http.StatusUnprocessableEntity, Detail: problem}
+	}
+	ctx := v.Request().Context()
+	f.Limit = 1000
+	page, err := v.api.Audit(ctx, f) // the first page shows mistakes while they can be told
+	if err != nil {
+		return err
+	}
+	w := v.Response()
+	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="audit-%s.ndjson"`, v.page.cfg.Now().UTC().Format("20060102-1504")))
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	lines := json.NewEncoder(w)
+	lines.SetEscapeHTML(false)
+	rc := http.NewResponseController(w)
+	for {
+		_ = rc.SetWriteDeadline(time.Now().Add(eventTime))
+		for _, e := range page.Items {
+			if err := lines.Encode(e); err != nil {
+				return nil //nolint:nilerr // the browser is gone: nobody to tell
+			}
+		}
+		if page.Next == "" {
+			return nil
+		}
+		f.Before, _ = strconv.ParseInt(page.Next, 10, 64) // a number, as the page before had it
+		if err = v.still(); err == nil {
+			page, err = patiently(ctx, func() (client.Page[client.AuditEntry], error) { return v.api.Audit(ctx, f) })
+		}
+		if err != nil {
+			v.page.cfg.Log.ErrorContext(ctx, "an export broke off", "error", err.Error())
+			panic(http.ErrAbortHandler) // a file that is cut short must not look whole
+		}
+	}
+}
+
+// auditCheck is what came of checking the chain.
+type auditCheck struct {
+	Head    client.AuditHead
+	Problem string
+}
+
+func checkAudit(v *view) error {
+	head, err := v.api.VerifyAudit(v.Request().Context(), client.AuditHead{})
+	c := auditCheck{Head: head}
+	if err != nil {
+		if c.Problem = mistake(err); c.Problem == "" {
+			c.Problem = "The chain could not be checked, or it is broken: " + err.Error()
+			v.page.cfg.Log.ErrorContext(v.Request().Context(), "checking the audit log for the page", "error", err.Error())
+		}
+	}
+	if !v.isPart() {
+		return v.render(http.StatusOK, "auditcheck", "audit", "Audit log checked", c)
+	}
+	return v.part(http.StatusOK, "auditcheck", "checked", c)
+}

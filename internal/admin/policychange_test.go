@@ -1,0 +1,190 @@
+package admin
+
+import (
+	"fmt"
+	"html"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/signet-policy/signet/internal/signingpolicy"
+)
+
+// What counts of a policy's form and its YAML is what was changed. A mistake that only
+// the form can have is in no YAML, and does not let the old one pass for what the form
+// says.
+func TestPolicyFormOrYAML(t *testing.T) {
+	const was = "signing_policy:\n  name: default\n  mode: audit\n  trusted_signers: [{type: registry}]\n  threshold: 1\n"
+	beside := editorPage{Document: was}.Beside()
+	edited := strings.Replace(was, "1", "3", 1)
+	policy, err := signingpolicy.Parse([]byte(was))
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled, err := signingpolicy.FormOf(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, document, beside string
+		form                   url.Values
+		status                 int
+		sent                   string // in what is put
+	}{
+		{"no whole number", was, beside, url.Values{"p.threshold": {"many"}, "p.mode": {"disabled"}}, http.StatusUnprocessableEntity, ""},
+		{"the form was changed", was, beside, url.Values{"p.threshold": {"2"}}, http.StatusSeeOther, "threshold: 2"},
+		{"nothing was changed", was, beside, url.Values{"p.threshold": {"1"}, "p.images": {""}}, http.StatusSeeOther, was},
+		{"the YAML was changed", edited, beside, url.Values{"p.threshold": {"many"}}, http.StatusSeeOther, edited},
+		{"the YAML as browsers send it", strings.ReplaceAll(was, "\n", "\r\n"), beside, url.Values{"p.threshold": {"2"}}, http.StatusSeeOther, "threshold: 2"},
+		{"there was no form", was, "", nil, http.StatusSeeOther, was},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			csrf := w.login()
+			w.face.answers["PUT /api/v1/policies/default"] = aPolicy
+			form := url.Values{"csrf": {csrf}, "version": {"1"}, "document": {tt.document}, "beside": {tt.beside}}
+			for path, value := range filled {
+				form.Set(formPrefix+path, value)
+			}
+			maps.Copy(form, tt.form)
+			status, page := w.post("/policy/default/edit", form)
+			if sent := w.face.sent(http.MethodPut); status != tt.status || (sent == "") != (tt.sent == "") || !strings.Contains(sent, tt.sent) {
+				t.Errorf("%d, sent %q\n%s", status, sent, page)
+			}
+			if tt.sent == "" && (!strings.Contains(page, `value="many"`) || !strings.Contains(page, `class="error"`) || !strings.Contains(page, `data-guard="unsaved"`)) {
+				t.Errorf("the mistake does not stand at its field:\n%s", page)
+			}
+			if _, preview := w.post("/policy/default/preview", form); tt.sent == "" && (!strings.Contains(preview, "beside the fields") || w.face.sent(http.MethodPost) != "") {
+				t.Errorf("what would change: %s", preview)
+			}
+		})
+	}
+}
+
+// A browser's time zone that the list has not is still the chosen one after a mistake.
+func TestExceptionKeepsItsZone(t *testing.T) {
+	w := newWorld(t, nil)
+	csrf := w.login()
+	w.face.answers["GET /api/v1/policies/default"] = `{"name": "default", "source": "api", "mode": "enforce", "images": [], "exceptions": [], "signing_policy": "signing_policy: {}\n", "version": 1}`
+	w.face.answers["POST /api/v1/policies/default/exceptions"] = `422 {"code": "invalid_field", "detail": "No.", "errors": [{"field": "codes", "detail": "There is no such code."}]}`
+	status, page := w.post("/policy/default/exceptions", url.Values{
+		"csrf": {csrf}, "version": {"1"}, "images": {"ghcr.io/a"}, "codes": {"unsinged"}, "reason": {strings.Repeat("я", 400)}, "owner": {"o"}, "expires_at": {"2025-07-20T18:00"}, "zone": {"Europe/Paris"},
+	})
+	if status != http.StatusUnprocessableEntity || !strings.Contains(page, `<option selected>Europe/Paris</option>`) || !strings.Contains(page, "There is no such code.") {
+		t.Errorf("%d\n%s", status, page)
+	}
+}
+
+const aHistory = `{"items": [
+	{"active_revision": 9, "change": "bundle", "by": "joe", "version": 3, "bundle": "ours", "bundle_revision": "c", "bundle_sequence": 3, "bundle_digest": "sha256:3"},
+	{"active_revision": 7, "change": "removed", "by": "joe"},
+	{"active_revision": 5, "change": "document", "by": "jane", "version": 2, "bundle": "ours", "bundle_revision": "b", "bundle_sequence": 2, "bundle_digest": "sha256:2"},
+	{"active_revision": 4, "change": "document", "by": "jane", "version": 1}]}`
+
+// Nothing of a policy is taken away or put back by one click: a page asks, shows what
+// would change, and keeps why.
+func TestPolicyChangesAreAsked(t *testing.T) {
+	const excepted = `{"name": "default", "source": "api", "mode": "audit", "images": [], "bundle": "ours", "version": 3, "exceptions": [
+		{"name": "default/exceptions/1", "images": ["ghcr.io/a"], "codes": ["unsigned"], "reason": "first", "owner": "web", "expires_at": "2025-08-01T00:00:00Z"},
+		{"name": "default/exceptions/2", "images": ["ghcr.io/b"], "codes": ["unsigned"], "reason": "second", "owner": "web", "expires_at": "2025-08-01T00:00:00Z"}],
+		"signing_policy": "signing_policy: {mode: audit, trusted_signers: [{type: registry}], exceptions: [{images: [ghcr.io/a], codes: [unsigned], reason: first, owner: web, expires_at: 2025-08-01T00:00:00Z}, {images: [ghcr.io/b], codes: [unsigned], reason: second, owner: web, expires_at: 2025-08-01T00:00:00Z}]}\n"}`
+	bundle := func(policies, source string) string {
+		return `{"name": "ours", "source": "` + source + `", "digest": "sha256:3", "revision": "c", "sequence": 3, "highest_sequence": 3, "policies": [` + policies + `], "version": 8}`
+	}
+	for _, tt := range []struct {
+		name, path, bundle string
+		has                []string // on the page
+		operation          string   // of its preview; "": it has none
+		answer             url.Values
+		sent               string // method and path; "": it cannot be done
+		body               string
+	}{
+		{
+			"rollback", "/policy/default/rollback?to=5", bundle(`"default", "other", "third"`, "api"),
+			[]string{"from sequence 3 to sequence 2", "other, third.", "+  threshold: 2"},
+			`"op":"rollback_policy","name":"default","to":5`, url.Values{"to": {"5"}, "seen": {"9"}}, "POST /api/v1/policies/default/rollback", `"to":5`,
+		},
+		{
+			"rollback without a bundle", "/policy/default/rollback?to=4", bundle(`"other"`, "api"), []string{"so that this can be taken back"},
+			`"op":"rollback_policy","name":"default","to":4`, url.Values{"to": {"4"}, "seen": {"9"}}, "POST /api/v1/policies/default/rollback", `"to":4`,
+		},
+		{"rollback to a bundle that is gone", "/policy/default/rollback?to=5", `404 {"code": "not_found", "detail": "There is none."}`, []string{"the bundle ours then, which was removed"}, "", nil, "", ""},
+		{
+			"a policy", "/policy/default/remove", bundle("", "api"), []string{"answered unknown", "The bundle ours, by which it decides, stays."},
+			`"op":"delete_policy","name":"default"`, url.Values{"version": {"3"}}, "DELETE /api/v1/policies/default", "",
+		},
+		{
+			"an exception", "/policy/default/exceptions/remove?place=2", bundle("", "api"), []string{"Why: second (web)"},
+			`reason: first`, url.Values{"version": {"3"}, "place": {"2"}}, "DELETE /api/v1/policies/default/exceptions/2", "",
+		},
+		{"a bundle", "/bundle/ours/remove", bundle("", "api"), []string{"no verdict changes"}, "", url.Values{"version": {"8"}}, "DELETE /api/v1/bundles/ours", ""},
+		{"a bundle that decides", "/bundle/ours/remove", bundle(`"default", "other"`, "api"), []string{"default, other. Give them another bundle first"}, "", nil, "", ""},
+		{"a bundle of the configuration", "/bundle/ours/remove", bundle("", "configuration"), []string{"remove it there"}, "", nil, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			csrf := w.login()
+			for path, answer := range map[string]string{
+				"GET /api/v1/policies/default": excepted, "GET /api/v1/policies": `{"items": [` + excepted + `]}`, "GET /api/v1/policies/default/history": aHistory,
+				"GET /api/v1/policies/default/diff": `{"from": 9, "to": 5, "document": "+  threshold: 2\n", "bundle": ""}`, "GET /api/v1/bundles/ours": tt.bundle,
+				"POST /api/v1/policies/default/rollback": excepted, "DELETE /api/v1/policies/default": `{}`, "DELETE /api/v1/bundles/ours": `{}`, "DELETE /api/v1/policies/default/exceptions/2": excepted,
+			} {
+				w.face.answers[path] = answer
+			}
+			path, _, _ := strings.Cut(tt.path, "?")
+			page := html.UnescapeString(body(t, w.ask(http.MethodGet, Root+tt.path, nil)))
+			for _, want := range tt.has {
+				if !strings.Contains(page, want) {
+					t.Errorf("the page does not say %q:\n%s", want, page)
+				}
+			}
+			if asks := strings.Contains(page, `action="`+Root+path+`"`); asks != (tt.sent != "") {
+				t.Errorf("it asks: %t\n%s", asks, page)
+			}
+			for name, value := range tt.answer {
+				if !strings.Contains(page, fmt.Sprintf(`name=%q value=%q`, name, value[0])) {
+					t.Errorf("the form does not send %s=%s:\n%s", name, value[0], page)
+				}
+			}
+			if at := strings.Replace(tt.path+"?", "?", "?preview=part&", 1); strings.Contains(page, "preview=part") != (tt.operation != "") {
+				t.Errorf("previews:\n%s", page)
+			} else if tt.operation != "" {
+				w.ask(http.MethodGet, Root+strings.TrimRight(at, "?"), nil)
+				if sent := w.face.sent(http.MethodPost); !strings.Contains(sent, tt.operation) || strings.Contains(sent, "second") {
+					t.Errorf("%s previews %s", at, sent)
+				}
+			}
+			if tt.sent == "" {
+				return
+			}
+			tt.answer.Set("csrf", csrf)
+			tt.answer.Set("why", "request seven")
+			if status, page := w.post(path, tt.answer); status != http.StatusSeeOther {
+				t.Errorf("%d %s", status, page)
+			}
+			last := w.face.asked[len(w.face.asked)-1]
+			if got := last.Method + " " + last.URL.Path; got != tt.sent || last.Header.Get("Signet-Why") != "request seven" || !strings.Contains(w.face.bodies[len(w.face.bodies)-1], tt.body) {
+				t.Errorf("sent %s %v", got, last.Header)
+			}
+		})
+	}
+}
+
+// What goes back is what the person has looked at: not another state than that, nor over
+// another one.
+func TestRollbackOfWhatWasSeen(t *testing.T) {
+	w := newWorld(t, nil)
+	csrf := w.login()
+	w.face.answers["GET /api/v1/policies/default"], w.face.answers["GET /api/v1/policies/default/history"] = aPolicy, aHistory
+	status, page := w.post("/policy/default/rollback", url.Values{"csrf": {csrf}, "to": {"4"}, "seen": {"5"}})
+	if status != http.StatusPreconditionFailed || w.face.sent(http.MethodPost) != "" {
+		t.Errorf("%d\n%s", status, page)
+	}
+	for _, to := range []string{"", "7", "6"} {
+		if status := w.ask(http.MethodGet, Root+"/policy/default/rollback?to="+to, nil).StatusCode; status != http.StatusNotFound {
+			t.Errorf("to %q: %d", to, status)
+		}
+	}
+}

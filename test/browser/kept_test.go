@@ -1,0 +1,195 @@
+package browser
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// another is the same person in a second tab of the browser.
+func (p *person) another() *person {
+	p.Helper()
+	ctx, end := chromedp.NewContext(p.ctx)
+	p.Cleanup(end)
+	if err := chromedp.Run(ctx); err != nil {
+		p.Fatal(err)
+	}
+	return &person{T: p.T, ctx: ctx, url: p.url}
+}
+
+// proxied puts something before the server, which answers in its place when it says so.
+func (s *server) proxied(instead func(http.ResponseWriter, *http.Request) bool) *httptest.Server {
+	s.Helper()
+	behind, err := url.Parse(s.url)
+	if err != nil {
+		s.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(behind); r.Out.Host = r.In.Host }}
+	out := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !instead(w, r) {
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	s.Cleanup(out.Close)
+	return out
+}
+
+// A session that ends takes nothing of what is being written with it: who logs in again,
+// in another tab, sends it then.
+func TestSessionEndsMeanwhile(t *testing.T) {
+	s := started(t, settings{})
+	p := s.visit()
+	p.login(s.token)
+	p.open("/signers")
+	p.trustsFirst()
+	q := p.another()
+	for _, tt := range []struct{ name, open, field, text, save, saved string }{
+		{"a signer", "/signers", "#subject", "other@example.com", "Save", "The signer is saved, and in force."},
+		{"a policy", "/policy/mine/edit?new=1", "#threshold", "3", "Save, and put in force", "The policy is saved, and in force."},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p.open(tt.open)
+			if tt.name == "a signer" {
+				p.clicks("ci")
+				p.clicks("Edit")
+			}
+			kept := `document.querySelector("` + tt.field + `").value === "` + tt.text + `"`
+			q.open("/signers")
+			q.clicks("Log out")
+			q.sees("You are logged out.")
+			p.types("#why", "it moved")
+			p.changes(tt.field, tt.text) // which asks what is wrong with it, or for the YAML
+			p.sees("Your session has ended.")
+			p.until(`document.querySelector("#signet-notice a").target === "_blank" && ` + kept)
+			p.clicks(tt.save)
+			p.sees("Your session has ended.")
+			p.until(idle + ` && location.pathname !== "` + place + `/login" && ` + kept + ` && document.querySelector("#why").value === "it moved"`)
+			q.login(s.token)
+			p.clicks(tt.save)
+			p.sees(tt.saved)
+			p.until(`!document.querySelector("#signet-notice").firstChild`)
+			p.audited(map[bool]string{true: "signer.update", false: "policy."}[tt.name == "a signer"], "it moved")
+		})
+	}
+}
+
+// What answers in the server's place, and a server that is gone, leave the page as it is,
+// and are told of.
+func TestServerAway(t *testing.T) {
+	s := started(t, settings{})
+	var ill atomic.Bool
+	g := s.proxied(func(w http.ResponseWriter, _ *http.Request) bool {
+		if ill.Load() {
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(http.StatusBadGateway)
+			_, _ = w.Write([]byte("<html><body><h1>502 Bad Gateway</h1></body></html>"))
+		}
+		return ill.Load()
+	})
+	p := s.visit()
+	p.excused = "Failed to load resource"
+	p.url = g.URL + place
+	p.login(s.token)
+	p.trustsFirst()
+	p.clicks("Edit")
+	p.types("#why", "it moved")
+	told := func(what string) {
+		t.Helper()
+		for _, do := range []string{"Save", "What would change?", "Results"} {
+			p.text(`(document.querySelector("#signet-notice").replaceChildren(), "")`)
+			p.clicks(do)
+			p.until(idle + ` && document.querySelector("#signet-notice [role=alert]")?.innerText.includes("` + what + `") && document.querySelector("#why").value === "it moved"`)
+		}
+		p.text(`(document.querySelector("#signet-notice").replaceChildren(), "")`)
+		p.types("#subject", "other@example.com") // the check that goes on while one types
+		p.until(`document.querySelector("#signet-notice [role=alert]")?.innerText.includes("` + what + `")`)
+	}
+	ill.Store(true)
+	told("with 502")
+	if address := p.text(`location.pathname`); !strings.HasSuffix(address, "/edit") {
+		t.Errorf("the address is %s", address)
+	}
+	ill.Store(false)
+	p.types("#subject", "third@example.com")
+	p.until(`!document.querySelector("#signet-notice").firstChild`) // it answers again
+	p.url = s.url + place                                           // where the cookie counts too
+	p.open("/signers")
+	p.clicks("ci")
+	p.clicks("Edit")
+	p.types("#why", "it moved")
+	s.ends()
+	told("The server could not be reached.")
+}
+
+// What was not done is told above the form, and the form stays; what was done is told once.
+func TestRefusedAboveTheForm(t *testing.T) {
+	s := started(t, settings{})
+	p := s.visit()
+	p.login(s.token)
+	p.trustsFirst()
+	p.until(`location.pathname.includes("/signers") && !location.search.includes("done")`)
+	p.do(chromedp.Reload(), chromedp.WaitVisible(`.tabs a[aria-current]`))
+	p.until(`!document.body.innerText.includes("The signer is trusted from now on.")`)
+	p.clicks("Remove")
+	p.types("#why", "because")
+	at := p.text(`location.href`)
+	q := p.another() // where somebody else is faster
+	q.open("/signers")
+	q.clicks("ci")
+	q.clicks("Disable")
+	q.clicks("Disable ci")
+	q.sees("The signer is disabled.")
+	p.clicks("Remove ci")
+	p.sees("Somebody else has changed this")
+	p.until(idle + ` && document.querySelector("#signet-notice [role=alert]").checkVisibility() && document.querySelector("#why").value === "because" && location.href === ` + "`" + at + "`")
+}
+
+// What takes a while says so, and is asked for once.
+func TestSlow(t *testing.T) {
+	s := started(t, settings{})
+	var mu sync.Mutex
+	asked, goes := 0, make(chan struct{})
+	g := s.proxied(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost && (strings.HasSuffix(r.URL.Path, "/preview") || strings.HasSuffix(r.URL.Path, "/edit")) {
+			mu.Lock()
+			asked++
+			mu.Unlock()
+			select {
+			case <-goes:
+			case <-t.Context().Done():
+			}
+		}
+		return false
+	})
+	p := s.visit()
+	p.url = g.URL + place
+	p.login(s.token)
+	p.trustsFirst()
+	p.clicks("Edit")
+	p.types("#why", "because")
+	for i, name := range []string{"What would change?", "Save"} {
+		p.clicks(name)
+		p.until(`[...document.querySelectorAll(".busy")].some((e) => getComputedStyle(e).visibility === "visible" && e.checkVisibility())`)
+		again := `(() => { const e = [...document.querySelectorAll("main button")].find((e) => e.innerText.trim() === "` + name + `"); e.click(); e.click(); return e.getAttribute("aria-busy"); })()`
+		if busy := p.text(again); busy != "true" {
+			t.Errorf("%s: busy is %q", name, busy)
+		}
+		goes <- struct{}{}
+		if name == "Save" {
+			p.sees("The signer is saved, and in force.")
+		}
+		p.until(idle + ` && !document.querySelector(".busy, [aria-busy]")`)
+		mu.Lock()
+		if asked != i+1 {
+			t.Errorf("%s: asked %d times in all", name, asked)
+		}
+		mu.Unlock()
+	}
+}
