@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -117,18 +118,90 @@ func readUses(images, files []string) (uses, error) {
 		}
 	}
 	all := slices.Concat(below...)
+	var project project
 	for i, name := range files {
-		before := u.count
+		before := u.count + len(project.without)
 		for _, file := range below[i] {
-			if err := u.file(file, all); err != nil {
+			read, err := u.file(file, all)
+			if err != nil {
 				return uses{}, err
 			}
+			project.add(read, file == name) // those of a folder may be projects of their own
 		}
-		if u.count == before {
+		if u.count+len(project.without) == before {
 			return uses{}, usage("-f %s: names no image", name)
 		}
 	}
-	return u, nil
+	return u, project.check()
+}
+
+// project is what Compose files are together.
+type project struct {
+	// named are those that the command names, in that order: Compose puts them together.
+	named []composeFile
+	// services that have an image, and those that leave it to another file.
+	services map[string]bool
+	without  []place
+}
+
+// composeFile is a file that was read as one.
+type composeFile struct {
+	name  string
+	piped bool
+	vars  *variables
+	uses  []manifests.Use
+}
+
+func (p *project) add(f composeFile, named bool) {
+	compose := false
+	for _, use := range f.uses {
+		switch compose = compose || use.Service != ""; {
+		case use.Service == "":
+		case use.Image == "":
+			p.without = append(p.without, place{Use: use, file: f.name})
+		default:
+			if p.services == nil {
+				p.services = map[string]bool{}
+			}
+			p.services[use.Service] = true
+		}
+	}
+	if compose && named {
+		p.named = append(p.named, f)
+	}
+}
+
+// check refuses what Compose would understand otherwise. A service without an image takes
+// that of another file, or Compose refuses it. And Compose reads one .env for all files:
+// that of the folder of the first that is no pipe (GetWorkingDir in compose-go's cli).
+func (p *project) check() error {
+	var mistakes []string
+	for _, w := range p.without {
+		if !p.services[w.Service] {
+			mistakes = append(mistakes, fmt.Sprintf("%s has no image, and no other file that was given has one for it", w))
+		}
+	}
+	if len(mistakes) > 0 {
+		return usage("%s", strings.Join(mistakes, "\n"))
+	}
+	first := slices.IndexFunc(p.named, func(f composeFile) bool { return !f.piped })
+	if first < 0 {
+		return nil
+	}
+	of := p.named[first]
+	for _, f := range p.named {
+		for _, name := range slices.Sorted(maps.Keys(f.vars.asked)) {
+			value, set := of.vars.lookup(name)
+			if of.vars.err != nil {
+				return usage("-f %s: %w", of.name, of.vars.err)
+			}
+			if was := f.vars.asked[name]; was != (variable{value, set}) {
+				return usage("-f %s: the variable %s is another one in %s than in %s, which Compose reads for all files that it is given together; verify them one by one, or give what `docker compose config` prints, with -f -",
+					f.name, name, filepath.ToSlash(f.vars.file), filepath.ToSlash(of.vars.file))
+			}
+		}
+	}
+	return nil
 }
 
 // composeFiles are those that `docker compose` takes where none is named, and
@@ -161,30 +234,33 @@ func sameFile(a, b string) bool {
 }
 
 // file takes the images of one file; all are the files that are read, this one too.
-func (u *uses) file(name string, all []string) error {
+func (u *uses) file(name string, all []string) (composeFile, error) {
 	body, err := readInput("-f", name)
 	if err != nil {
-		return err
+		return composeFile{}, err
 	}
 	if over := overrides(name); over != "" && !slices.ContainsFunc(all, func(file string) bool { return sameFile(file, over) }) {
-		return usage("-f %s: %s changes it; give it too, or what `docker compose config` prints, with -f -", name, over)
+		return composeFile{}, usage("-f %s: %s changes it; give it too, or what `docker compose config` prints, with -f -", name, over)
 	}
-	vars := variables{file: filepath.Join(filepath.Dir(name), ".env")} // of the working directory for what is piped in, as Compose has it
-	if name == "-" {
+	vars := &variables{file: filepath.Join(filepath.Dir(name), ".env")} // of the working directory for what is piped in, as Compose has it
+	piped := name == "-"
+	if piped {
 		name = "stdin"
 	}
 	name = filepath.ToSlash(name)
 	found, err := manifests.Read(body, vars.lookup)
 	if vars.err != nil {
-		return usage("-f %s: %w", name, vars.err)
+		return composeFile{}, usage("-f %s: %w", name, vars.err)
 	}
 	if err != nil {
-		return &exit{code: exitUsage, err: prefixed(name, err)}
+		return composeFile{}, &exit{code: exitUsage, err: prefixed(name, err)}
 	}
 	for _, use := range found {
-		u.add(name, use)
+		if use.Image != "" {
+			u.add(name, use)
+		}
 	}
-	return nil
+	return composeFile{name, piped, vars, found}, nil
 }
 
 // variables are those of a Compose file: the environment's, and below them those of the
@@ -195,6 +271,14 @@ type variables struct {
 	read   bool
 	values map[string]string
 	err    error
+	// asked are those that the environment does not have, as they were found.
+	asked map[string]variable
+}
+
+// variable is the value of one, and whether it is set.
+type variable struct {
+	value string
+	set   bool
 }
 
 func (v *variables) lookup(name string) (string, bool) {
@@ -206,6 +290,10 @@ func (v *variables) lookup(name string) (string, bool) {
 		v.values, v.err = dotEnv(v.file)
 	}
 	value, ok := v.values[name]
+	if v.asked == nil {
+		v.asked = map[string]variable{}
+	}
+	v.asked[name] = variable{value, ok}
 	return value, ok
 }
 

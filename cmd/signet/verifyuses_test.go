@@ -54,6 +54,32 @@ func TestOverridesOfComposeFiles(t *testing.T) {
 	wantUses(t, []string{"./compose.yaml", filepath.Join(dir, "compose.override.yml")}, "r/a", "")
 }
 
+// Files that are given together are one project: a service takes its image from any of
+// them, and variables are those of the first one's folder, or nobody knows which.
+func TestFilesOfOneProject(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.Mkdir("prod", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	base := composed(t, "compose.yaml", "services: {a: {image: r/a}, b: {image: 'r/b:${SIGNET_TEST_TAG:-v1}'}}\n")
+	ports := composed(t, "prod/ports.yaml", "services: {a: {ports: ['80']}}\n")
+	wantUses(t, []string{base, ports}, "r/a", "")
+	wantUses(t, []string{ports, base}, "r/a", "")
+	wantUses(t, []string{ports}, "", "prod/ports.yaml:1, service a has no image, and no other file that was given has one for it")
+	wantUses(t, []string{ports, composed(t, "pod.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: r/a}]}\n")}, "", "has no image")
+
+	tagged := composed(t, "prod/tagged.yaml", "services: {c: {image: 'r/c:${SIGNET_TEST_TAG:-v1}'}}\n")
+	composed(t, "prod/.env", "SIGNET_TEST_TAG=v2\n")
+	wantUses(t, []string{tagged}, "r/c:v2", "")
+	for _, files := range [][]string{{base, tagged}, {tagged, base}} {
+		wantUses(t, files, "", "the variable SIGNET_TEST_TAG is another one in")
+	}
+	wantUses(t, []string{"prod/tagged.yaml", "."}, "r/c:v2", "") // a folder may hold other projects
+	composed(t, ".env", "SIGNET_TEST_TAG=v2\n")
+	wantUses(t, []string{tagged, base}, "r/c:v2", "")
+}
+
 // What is piped in has the variables of the working directory, as with Compose.
 func TestVariablesOfWhatIsPipedIn(t *testing.T) {
 	t.Chdir(t.TempDir())

@@ -42,10 +42,16 @@ func (f *finder) service(name string, n *yaml.Node) {
 	case image == nil && f.field(n, "build") != nil:
 		f.fail(n, "%s is built and names no image; give it the field image, or leave its file out", where)
 	case image == nil && f.field(n, "provider") != nil: // a program of the host: no container
-	case image == nil || image.Kind != yaml.ScalarNode || image.Value == "":
+	case image == nil:
+		f.uses = append(f.uses, Use{Line: n.Line, Where: printable(where), Service: name})
+	case image.Kind != yaml.ScalarNode || image.Value == "":
 		f.fail(n, "%s has no image", where)
 	default:
+		before := len(f.uses)
 		f.interpolate(image, where)
+		for i := range f.uses[before:] {
+			f.uses[before+i].Service = name
+		}
 	}
 	f.volumes(n, where)
 }

@@ -21,13 +21,16 @@ var ErrInvalid = errors.New("no images can be read from it")
 
 // Use is one place that asks for an image.
 type Use struct {
-	// Image as it is written, variables replaced.
+	// Image as it is written, variables replaced; "" for a service of a Compose file that
+	// leaves it to another one, which is put together with this.
 	Image string
 	// Line in the file, from 1.
 	Line int
 	// Where within its document, in words: "Deployment shop/web, container app",
 	// "service web"; "" in a list of images.
 	Where string
+	// Service of a Compose file whose own image it is; "" for its volumes, and in other files.
+	Service string
 	// Source is the template that Helm names for the document, "" for none.
 	Source string
 }
