@@ -454,7 +454,7 @@ type Verification struct {
 	SLSALevel         int               `json:"slsa_level"`
 	SLSABuilder       *string           `json:"slsa_builder"`
 	VerificationError *string           `json:"verification_error"`
-	ReasonCode        string            `json:"reason_code"` // of the first reason, "" for none
+	ReasonCode        string            `json:"reason_code"` // of the first reason why it was not allowed, "" where it was
 	CreatedAt         time.Time         `json:"created_at"`
 	Decision          string            `json:"decision"`
 	Allowed           bool              `json:"allowed"`

@@ -276,7 +276,7 @@ type VerdictFilter struct {
 	// Signer is the name that a trusted signer had then, Identity who signed.
 	Signer, Identity string
 	AssessmentID     string
-	// ReasonCode is the code of the first reason.
+	// ReasonCode is the code of the first reason why it was not allowed.
 	ReasonCode string
 	// Since and Until bound when it was decided.
 	Since, Until time.Time

@@ -64,7 +64,7 @@ func (h history) List(ctx context.Context, f api.VerdictFilter, cursor string, l
 	out := client.Page[client.Verification]{Items: make([]client.Verification, 0, len(rows))}
 	for _, r := range rows {
 		code := ""
-		if len(r.Reasons) > 0 {
+		if r.Decision != verdict.Allow && len(r.Reasons) > 0 {
 			code = r.Reasons[0].Code
 		}
 		out.Items = append(out.Items, client.Verification{

@@ -59,7 +59,7 @@ type VerdictFilter struct {
 	Image, Name string
 	Digest      string
 	Decision    verdict.Decision
-	// ReasonCode is the code of the first reason.
+	// ReasonCode is the code of the first reason why it was not allowed.
 	ReasonCode string
 	// Signer is a trusted signer's name, Identity who really signed.
 	Signer, Identity string

@@ -23,7 +23,8 @@ type Filter struct {
 	// Identity is who really signed.
 	Identity string
 	Decision verdict.Decision
-	// ReasonCode is the code of the first reason.
+	// ReasonCode is the code of the first reason of what was not allowed; its first 200
+	// characters count.
 	ReasonCode string
 	// Since and Until bound the time: from Since on, up to but not including Until.
 	Since, Until time.Time
@@ -76,18 +77,21 @@ func ParseCursor(s string) (Cursor, error) {
 // the list.
 type chooser struct{ index, condition, value string }
 
-// codeOfFirst is the code of the first reason, as the index has it.
-func codeOfFirst(d dialect) string {
+// byReason finds refusals by the code of their first reason, as the index has it: of its
+// first 200 characters.
+func byReason(d dialect) string {
+	const of = `(CASE WHEN v.decision <> 'allow' THEN %s END)`
 	if d.postgres {
-		return "(v.reasons -> 0 ->> 'code')"
+		code := fmt.Sprintf(of, `left(v.reasons -> 0 ->> 'code', 200)`)
+		return code + ` COLLATE "C" = left(?, 200) AND ` + code + ` IS NOT NULL`
 	}
-	return "json_extract(v.reasons, '$[0].code')"
+	code := fmt.Sprintf(of, `substr(json_extract(v.reasons, '$[0].code'), 1, 200)`)
+	return code + ` = substr(?, 1, 200) AND ` + code + ` IS NOT NULL`
 }
 
 // choosers are the filters of f that an index has, in the order of how few rows each
 // usually leaves.
 func (f Filter) choosers(d dialect) []chooser {
-	reason := codeOfFirst(d)
 	return slices.DeleteFunc([]chooser{
 		{"verifications_assessment", "v.assessment_id = ?", f.AssessmentID},
 		{"verifications_digest", "v.image_digest = ?", f.Digest},
@@ -97,7 +101,7 @@ func (f Filter) choosers(d dialect) []chooser {
 		{"verifications_name", "v.image_name = ?", f.ImageName},
 		// The index leaves out the empty identity, and SQLite wants that said.
 		{"verifications_identity", "v.signer_identity = ? AND v.signer_identity <> ''", f.Identity},
-		{"verifications_reason", reason + " = ? AND " + reason + " IS NOT NULL", f.ReasonCode},
+		{"verifications_reason", byReason(d), f.ReasonCode},
 		{"verifications_decision", "v.decision = ?", string(f.Decision)},
 	}, func(c chooser) bool { return c.value == "" })
 }

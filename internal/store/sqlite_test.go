@@ -264,7 +264,7 @@ func TestDamagedRowsAreNotUsed(t *testing.T) {
 		{"a verdict's body", `UPDATE signature_verifications SET verdict = x'00'`, func(s *Store) error { _, err := s.Verdict(ctx, "v"); return err }},
 		{"a verdict's frames", `UPDATE signature_verifications SET frames = x'00'`, func(s *Store) error { _, err := s.Verdict(ctx, "v"); return err }},
 		{"a verdict's frames of another kind", `UPDATE signature_verifications SET frames = verdict`, func(s *Store) error { _, err := s.Verdict(ctx, "v"); return err }},
-		{"a verdict's reasons", `UPDATE signature_verifications SET reasons = 'x'`, func(s *Store) error { _, _, err := s.Verdicts(ctx, Filter{}, Page{}); return err }},
+		{"a verdict's reasons", `UPDATE signature_verifications SET reasons = '{}'`, func(s *Store) error { _, _, err := s.Verdicts(ctx, Filter{}, Page{}); return err }},
 		{"a verdict's time", `UPDATE signature_verifications SET created_at = 'yesterday'`, func(s *Store) error { _, _, err := s.Verdicts(ctx, Filter{}, Page{}); return err }},
 		{"a signer's images", `UPDATE trusted_signers SET images = '["a"'`, func(s *Store) error { _, err := s.Snapshot(ctx, nil); return err }},
 		{"a signer's history", `UPDATE signer_history SET body = replace(body, '"enabled":true', '"enabled":false')`, func(s *Store) error { _, err := s.SignersAt(ctx, 1); return err }},

@@ -2360,7 +2360,7 @@ export interface components {
             slsa_builder: string | null;
             /** @description The first reason; null for an allow. */
             verification_error: string | null;
-            /** @description The code of the first reason; "" where there is none. */
+            /** @description The code of the first reason why it was not allowed; "" for what was allowed. */
             reason_code: string;
             /** Format: date-time */
             created_at: string;
@@ -4018,7 +4018,7 @@ export interface operations {
                 identity?: string;
                 /** @description The caller's own id. */
                 assessment_id?: string;
-                /** @description The code of the first reason, as `unsigned`. */
+                /** @description The code of the first reason why it was not allowed, as `unsigned`; of a longer one its first 200 characters count. */
                 reason_code?: string;
                 /** @description From this time on (RFC 3339). */
                 since?: string;
