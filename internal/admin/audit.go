@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/signet-policy/signet/client"
 )
@@ -34,7 +34,10 @@ func (p auditPage) Latest() string { return with(p.Query, "before", "") }
 func (p auditPage) Zones() []string { return zonesWith(p.Zone) }
 
 // auditEntry is an entry with the name of what was changed.
-type auditEntry struct{ client.AuditEntry }
+type auditEntry struct {
+	client.AuditEntry
+	who visitor
+}
 
 // Name of what was changed: what it is called now, or was before it was removed.
 func (e auditEntry) Name() string {
@@ -50,8 +53,8 @@ func (e auditEntry) Name() string {
 	return name
 }
 
-// Place is the page of what was changed, below the base; "" where there is none, or
-// none any more.
+// Place is the page of what was changed, below the base; "" where the change left none, or
+// none that this person may open.
 func (e auditEntry) Place() string {
 	kind, name, _ := strings.Cut(e.Object, "/")
 	if name == "" || len(e.After) == 0 || string(e.After) == "null" {
@@ -63,6 +66,12 @@ func (e auditEntry) Place() string {
 	case "policy":
 		return "/policy/" + url.PathEscape(name)
 	case "bundle":
+		var is struct {
+			Owner string `json:"owner"`
+		}
+		if json.Unmarshal(e.After, &is) != nil || !e.who.MayDraft(is.Owner) {
+			return "/policy"
+		}
 		return "/bundle/" + url.PathEscape(name)
 	case "gateway":
 		return "/gateways"
@@ -74,25 +83,20 @@ func (e auditEntry) Place() string {
 	return ""
 }
 
+// auditKinds are what stands before the slash in what an entry is about.
+func auditKinds() []string {
+	return []string{"signer", "policy", "bundle", "trust_root", "trust_archive", "gateway", "token", "watch"}
+}
+
 func (v *view) auditFilter() (client.AuditFilter, string) {
 	q := v.QueryParams()
 	text := func(name string) string { return strings.TrimSpace(q.Get(name)) }
 	f := client.AuditFilter{Object: text("object"), Actor: text("actor"), Action: text("action")}
-	if !strings.Contains(f.Object, "/") { // it is called so, whatever it is
+	if kind, _, _ := strings.Cut(f.Object, "/"); !slices.Contains(auditKinds(), kind) { // it is called so, whatever it is
 		f.Object, f.Name = "", f.Object
 	}
-	for _, t := range []struct {
-		name string
-		to   *time.Time
-	}{{"since", &f.Since}, {"until", &f.Until}} {
-		if text(t.name) == "" {
-			continue
-		}
-		at, problem := fieldTime(text(t.name), filterZone(q))
-		if problem != "" {
-			return f, problem
-		}
-		*t.to = *at
+	if problem := filterTimes(q, &f.Since, &f.Until); problem != "" {
+		return f, problem
 	}
 	if before := q.Get("before"); before != "" {
 		n, err := strconv.ParseInt(before, 10, 64)
@@ -125,7 +129,7 @@ func listAudit(v *view) error {
 			}
 		}
 		for _, e := range page.Items {
-			p.Entries = append(p.Entries, auditEntry{e})
+			p.Entries = append(p.Entries, auditEntry{e, v.who})
 		}
 		p.Next = page.Next
 	}
@@ -152,26 +156,17 @@ func exportAudit(v *view) error {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	lines := json.NewEncoder(w)
 	lines.SetEscapeHTML(false)
-	rc := http.NewResponseController(w)
-	for {
-		_ = rc.SetWriteDeadline(time.Now().Add(eventTime))
-		for _, e := range page.Items {
+	return export(v, page, func(entries []client.AuditEntry) error {
+		for _, e := range entries {
 			if err := lines.Encode(e); err != nil {
-				return nil //nolint:nilerr // the browser is gone: nobody to tell
+				return err
 			}
 		}
-		if page.Next == "" {
-			return nil
-		}
-		f.Before, _ = strconv.ParseInt(page.Next, 10, 64) // a number, as the page before had it
-		if err = v.still(); err == nil {
-			page, err = patiently(ctx, func() (client.Page[client.AuditEntry], error) { return v.api.Audit(ctx, f) })
-		}
-		if err != nil {
-			v.page.cfg.Log.ErrorContext(ctx, "an export broke off", "error", err.Error())
-			panic(http.ErrAbortHandler) // a file that is cut short must not look whole
-		}
-	}
+		return nil
+	}, func(next string) (client.Page[client.AuditEntry], error) {
+		f.Before, _ = strconv.ParseInt(next, 10, 64) // a number, as the page before had it
+		return v.api.Audit(ctx, f)
+	})
 }
 
 // auditCheck is what came of checking the chain.

@@ -21,6 +21,7 @@ func TestAudit(t *testing.T) {
 		{"seq": 6, "action": "secret.rotate", "object": "secret", "before": "x", "after": "y"}], "next": "6"}`
 	for _, tt := range []struct{ sent, want url.Values }{
 		{url.Values{"object": {"release"}}, url.Values{"name": {"release"}}},
+		{url.Values{"object": {"ci/release"}}, url.Values{"name": {"ci/release"}}},
 		{url.Values{"object": {"signer/s1"}, "before": {"7"}}, url.Values{"object": {"signer/s1"}, "before": {"7"}}},
 		{
 			url.Values{"actor": {"jane"}, "action": {"signer."}, "since": {"2025-06-01T02:00"}, "until": {"2025-06-02T02:00"}, "zone": {"Europe/Berlin"}},
@@ -68,15 +69,5 @@ func TestAudit(t *testing.T) {
 	}
 	if got := w.face.lastAsked("/api/v1/audit"); got.Get("actor") != "jane" || got.Get("limit") != "1000" {
 		t.Errorf("the file was asked with %v", got)
-	}
-}
-
-// Pages of the audit log go on where there is more, however few entries one sees.
-func TestAuditGoesOn(t *testing.T) {
-	w := newWorld(t, nil)
-	w.login()
-	w.face.answers["GET /api/v1/audit"] = `{"items": [], "next": "951"}`
-	if page := body(t, w.ask(http.MethodGet, Root+"/audit", nil)); !strings.Contains(page, `/audit?before=951"`) {
-		t.Errorf("no way on:\n%s", page)
 	}
 }

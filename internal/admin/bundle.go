@@ -35,8 +35,9 @@ type bundlePage struct {
 	Mine    bool
 	// Words are the names of the parameters, for completion, as JSON.
 	Words string
-	// Why is what is to stand in the audit log, as it was typed.
-	Why string
+	// Why is what is to stand in the audit log, and NewName what a new file is to be called,
+	// as they were typed.
+	Why, NewName string
 	// Outcome is what was found out last.
 	Outcome *outcome
 }
@@ -138,7 +139,7 @@ func (v *view) bundlePage() (*bundlePage, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &bundlePage{Draft: draft, Mine: v.mayWrite(draft.Owner), Words: parameterNames(draft.Files["schemas/params.json"]), Why: v.FormValue("why")}
+	p := &bundlePage{Draft: draft, Mine: v.who.MayDraft(draft.Owner), Words: parameterNames(draft.Files["schemas/params.json"]), Why: v.FormValue("why"), NewName: v.FormValue("newname")}
 	switch b, err := v.api.Bundle(ctx, name); {
 	case err == nil:
 		p.Bundle, p.Seen = &b, b.Digest
@@ -239,6 +240,12 @@ func postBundle(v *view) error {
 		return err
 	}
 	do := v.FormValue("do")
+	if do == "enter" { // in a field: what was typed there is what is meant
+		do = "check"
+		if strings.TrimSpace(p.NewName) != "" {
+			do = "add"
+		}
+	}
 	name, opens := strings.CutPrefix(do, "open:")
 	if (opens || slices.Contains([]string{"save", "add", "remove", "publish"}, do)) && !v.fresh(p) {
 		return v.draftMoved(p)
@@ -457,7 +464,7 @@ func (v *view) toFile(bundle, file, done string) error {
 }
 
 func (v *view) addFile(p *bundlePage) error {
-	name := strings.TrimSpace(v.FormValue("newname"))
+	name := strings.TrimSpace(p.NewName)
 	if name != "" && !strings.Contains(name, "/") { // rules are what most people add
 		name = "signing/rules/" + name
 		if path.Ext(name) == "" {

@@ -58,6 +58,27 @@ func TestNoRoomForADraft(t *testing.T) {
 	}
 }
 
+// Enter in the name of a new file adds it; in another field it checks. A name that is
+// refused stays where it was typed.
+func TestEnterInABundle(t *testing.T) {
+	w := newWorld(t, nil)
+	csrf := w.login()
+	w.face.answers["GET /api/v1/drafts/ours"] = `{"name": "ours", "owner": "", "base": "", "files": {"signing/rules/a.rego": "package a\n"}, "replaced": [], "version": 0}`
+	w.face.answers["POST /api/v1/policy/check"] = `{"problems": []}`
+	form := url.Values{"csrf": {csrf}, "do": {"enter"}, "file": {"signing/rules/a.rego"}, "text": {"package a\n"}, "version": {"0"}}
+	if status, page := w.post("/bundle/ours", form); status != http.StatusOK || !strings.Contains(page, "Nothing is wrong with the bundle.") {
+		t.Errorf("%d\n%s", status, page)
+	}
+	form.Set("newname", "a")
+	if status, page := w.post("/bundle/ours", form); status != http.StatusUnprocessableEntity || !strings.Contains(page, "a name that no other has") || !strings.Contains(page, `value="a" placeholder="labels.rego"`) || !strings.Contains(page, "<details open><summary>Add a file") {
+		t.Errorf("%d\n%s", status, page)
+	}
+	form.Set("newname", "labels.rego")
+	if status, _ := w.post("/bundle/ours", form); status != http.StatusSeeOther || !strings.Contains(w.face.sent(http.MethodPut), "signing/rules/labels.rego") {
+		t.Errorf("%d, kept %s", status, w.face.sent(http.MethodPut))
+	}
+}
+
 // A release that somebody has looked at, and that is gone, is no bundle that never was:
 // what was written is shown, and nothing is kept.
 func TestBundleThatIsGone(t *testing.T) {

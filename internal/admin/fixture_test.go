@@ -43,7 +43,7 @@ func (f *face) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.URL.Path == "/api/v1/whoami" {
-		_ = json.NewEncoder(w).Encode(map[string]any{"name": f.principal.Name, "role": f.principal.Role, "token_id": f.principal.TokenID, "team": f.principal.Team, "images": []string{}})
+		_ = json.NewEncoder(w).Encode(map[string]any{"name": f.principal.Name, "role": f.principal.Role, "token_id": f.principal.TokenID, "team": f.principal.Team, "images": append([]string{}, f.principal.Images...)})
 		return
 	}
 	body, ok := f.answers[r.Method+" "+r.URL.Path]

@@ -312,6 +312,10 @@ func (m *mistakes) add(field, problem string) {
 // mistakesOf sorts a problem by the fields of a form. ok is false where the error
 // is nothing that the form can mend. prefix stands before the names of its fields.
 func mistakesOf(err error, prefix string, fields ...string) (m mistakes, ok bool) {
+	if client.IsStale(err) {
+		m.Other = append(m.Other, staleText+" What you wrote is below: copy it first.")
+		return m, true
+	}
 	var p *client.Problem
 	if !errors.As(err, &p) {
 		if text := mistake(err); text != "" {

@@ -135,7 +135,7 @@ func (v *view) saveGateway(f gatewayForm, version *int64) error {
 		case f.New && client.IsStale(err):
 			m = mistakes{}
 			m.add("name", "There is an entry of this name already. Choose another name, or change that one.")
-		case !ok || client.IsStale(err):
+		case !ok:
 			return err
 		}
 		for _, told := range []string{"gateway_id", "url", "tag"} { // one field has them all

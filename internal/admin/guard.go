@@ -18,6 +18,7 @@ import (
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/api"
 	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/glob"
 )
 
 // view is one request on its way: who asks, and how the answer names places.
@@ -62,10 +63,22 @@ func (w visitor) May(p auth.Permission) bool { return auth.Role(w.Role).Allows(p
 // MayAdminister and the like are for templates.
 func (w visitor) MayAdminister() bool { return w.May(auth.Administer) }
 
-// MayOwn says whether what a team owns is this person's to change.
-func (w visitor) MayOwn(owner string) bool {
-	return w.MayAdminister() && (w.Team == "" || w.Team == owner)
+// ofTeam says whether what a team owns, or nobody, is within this person's reach.
+func (w visitor) ofTeam(owner string) bool { return w.Team == "" || w.Team == owner }
+
+// MayOwn says whether what a team owns, and counts for images, is this person's to
+// administer.
+func (w visitor) MayOwn(owner string, images []string) bool {
+	return w.MayAdminister() && w.ofTeam(owner) && glob.Within(images, w.Images)
 }
+
+// MayWrite says whether a team's policy for images is this person's to write.
+func (w visitor) MayWrite(owner string, images []string) bool {
+	return w.MayPolicy() && w.ofTeam(owner) && glob.Within(images, w.Images)
+}
+
+// MayDraft says whether a team's bundle is this person's to work on.
+func (w visitor) MayDraft(owner string) bool { return w.MayPolicy() && w.ofTeam(owner) }
 
 // MayWhole says whether what concerns all of the installation may be changed.
 func (w visitor) MayWhole() bool { return w.MayAdminister() && w.Team == "" && len(w.Images) == 0 }

@@ -29,10 +29,16 @@ func TestAnonymous(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a fragment", func(t *testing.T) {
-		res := w.ask("GET", Root+"/results/chart", nil, "HX-Request", "true")
-		if res.StatusCode != http.StatusUnauthorized || res.Header.Get("HX-Redirect") == "" {
-			t.Errorf("%d, HX-Redirect %q", res.StatusCode, res.Header.Get("HX-Redirect"))
+	t.Run("a part", func(t *testing.T) { // the login leads back to the page that it was a part of
+		for _, tt := range []struct{ open, want string }{
+			{"http://signet.example" + Root + "/results?decision=deny", "/login?next=%2Fresults%3Fdecision%3Ddeny"},
+			{"http://signet.example" + Root, "/login"},
+			{"http://gateway.example/admin", "/login"}, {"http://gateway.example" + Root + "//evil.example", "/login?next=%2F%2Fevil.example"}, {":", "/login"}, {"", "/login"},
+		} {
+			res := w.ask("GET", Root+"/results/01J?row=1", nil, "HX-Request", "true", "HX-Current-URL", tt.open)
+			if res.StatusCode != http.StatusUnauthorized || res.Header.Get("HX-Redirect") != Root+tt.want {
+				t.Errorf("from %q: %d, HX-Redirect %q", tt.open, res.StatusCode, res.Header.Get("HX-Redirect"))
+			}
 		}
 	})
 	t.Run("a form's script", func(t *testing.T) {
@@ -318,6 +324,79 @@ func TestRoles(t *testing.T) {
 		}
 		if strings.Contains(page, "/signers/new") != (role == auth.Admin) {
 			t.Errorf("%s: adding a signer is shown: %t", role, role != auth.Admin)
+		}
+	}
+}
+
+// What a team or a token for some images may not change is not offered to it.
+func TestWithinReach(t *testing.T) {
+	const list = `{"items": [
+		{"id": "s1", "name": "whole", "owner": "", "images": [], "enabled": true, "type": "keyless"},
+		{"id": "s2", "name": "web-all", "owner": "web", "images": ["ghcr.io/acme/**"], "enabled": true, "type": "keyless"},
+		{"id": "s3", "name": "web-one", "owner": "web", "images": ["ghcr.io/acme/web/app"], "enabled": true, "type": "keyless"}]}`
+	for _, tt := range []struct {
+		name string
+		is   auth.Principal
+		want string
+	}{
+		{"of the installation", auth.Principal{Role: auth.Admin}, "s1 s2 s3"},
+		{"of a team", auth.Principal{Role: auth.Admin, Team: "web"}, "s2 s3"},
+		{"of some images", auth.Principal{Role: auth.Admin, Images: []string{"ghcr.io/acme/web/**"}}, "s3"},
+		{"a viewer", auth.Principal{Role: auth.Viewer}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, nil)
+			tt.is.Name, tt.is.TokenID = "jane", w.face.principal.TokenID
+			w.face.principal = tt.is
+			w.login()
+			w.face.answers["GET /api/v1/signers"] = list
+			page := body(t, w.ask("GET", Root+"/signers", nil))
+			var offered []string
+			for _, id := range []string{"s1", "s2", "s3"} {
+				if strings.Contains(page, "/signers/"+id+"/change") {
+					offered = append(offered, id)
+				}
+				if !strings.Contains(page, `/signers/`+id+`"`) {
+					t.Errorf("%s is not shown", id)
+				}
+			}
+			if got := strings.Join(offered, " "); got != tt.want {
+				t.Errorf("it may change %s", got)
+			}
+		})
+	}
+}
+
+// A bundle is opened by those who may work on it.
+func TestBundlesWithinReach(t *testing.T) {
+	for _, tt := range []struct {
+		is   auth.Principal
+		want string
+	}{
+		{auth.Principal{Role: auth.Author}, "ours theirs drafted"},
+		{auth.Principal{Role: auth.Author, Team: "web"}, "ours drafted"},
+		{auth.Principal{Role: auth.Viewer}, ""},
+	} {
+		w := newWorld(t, nil)
+		tt.is.Name, tt.is.TokenID = "jane", w.face.principal.TokenID
+		w.face.principal = tt.is
+		w.login()
+		w.face.answers["GET /api/v1/bundles"] = `{"items": [{"name": "ours", "owner": "web", "digest": "sha256:1"}, {"name": "theirs", "owner": "", "digest": "sha256:2"}]}`
+		w.face.answers["GET /api/v1/drafts"] = `{"items": [{"name": "drafted", "owner": "web", "version": 1}]}`
+		w.face.answers["GET /api/v1/audit"] = `{"items": [{"seq": 2, "action": "bundle.put", "object": "bundle/ours", "after": {"name": "ours", "owner": "web"}}, {"seq": 1, "action": "bundle.put", "object": "bundle/theirs", "after": {"name": "theirs", "owner": ""}}]}`
+		list, audit := body(t, w.ask("GET", Root+"/policy", nil)), body(t, w.ask("GET", Root+"/audit", nil))
+		var offered []string
+		for _, name := range []string{"ours", "theirs", "drafted"} {
+			leads := strings.Contains(list, `/bundle/`+name+`"`)
+			if leads {
+				offered = append(offered, name)
+			}
+			if name != "drafted" && strings.Contains(audit, `/bundle/`+name+`"`) != leads {
+				t.Errorf("%s %s: the audit log leads to %s: %t", tt.is.Role, tt.is.Team, name, !leads)
+			}
+		}
+		if got := strings.Join(offered, " "); got != tt.want {
+			t.Errorf("%s %s is led to %s", tt.is.Role, tt.is.Team, got)
 		}
 	}
 }

@@ -53,7 +53,7 @@ func policyHistory(v *view) error {
 	}
 	policy, err := v.api.Policy(ctx, h.Policy)
 	if err == nil {
-		h.Mine = v.mayWrite(policy.Owner) && policy.Source != "configuration"
+		h.Mine = v.who.MayWrite(policy.Owner, policy.Images) && policy.Source != "configuration"
 	} else if !client.IsNotFound(err) {
 		return err
 	}

@@ -94,6 +94,15 @@ func listPolicies(v *view) error {
 	return v.render(http.StatusOK, "policies", "policy", "Policy", p)
 }
 
+// MayDraft says whether a person may work on the bundle of a name, which is its owner's, or
+// that of its first draft.
+func (p policiesPage) MayDraft(who visitor, name string) bool {
+	if b, there := p.Bundles[name]; there {
+		return who.MayDraft(b.Owner)
+	}
+	return who.MayDraft(p.Drafts[name].Owner)
+}
+
 // policyPage is one policy.
 type policyPage struct {
 	Policy client.Policy
@@ -135,7 +144,7 @@ func (v *view) policyPage(status int, e exceptionForm) error {
 	if e.Owner == "" {
 		e.Owner = v.who.Team
 	}
-	p := policyPage{Policy: policy, Mine: v.mayWrite(policy.Owner), Now: v.page.cfg.Now(), Exception: e}
+	p := policyPage{Policy: policy, Mine: v.who.MayWrite(policy.Owner, policy.Images), Now: v.page.cfg.Now(), Exception: e}
 	if policy.Bundle != "" {
 		if b, err := v.api.Bundle(ctx, policy.Bundle); err == nil {
 			p.Bundle = &b
@@ -147,10 +156,6 @@ func (v *view) policyPage(status int, e exceptionForm) error {
 		}
 	}
 	return v.render(status, "policy", "policy", policy.Name, p)
-}
-
-func (v *view) mayWrite(owner string) bool {
-	return v.who.MayPolicy() && (v.who.Team == "" || v.who.Team == owner)
 }
 
 // editorPage is the form of a policy beside its YAML.
@@ -442,8 +447,6 @@ func savePolicy(v *view) error {
 	switch e.Mistakes = m.Other; {
 	case client.IsStale(err) && e.New:
 		e.Mistakes = []string{"There is a policy of this name already. Give this one another name, or change that one."}
-	case client.IsStale(err):
-		e.Mistakes = []string{staleText + " What you wrote is below: copy it first."}
 	}
 	return v.editor(http.StatusUnprocessableEntity, e)
 }

@@ -175,15 +175,11 @@ func (v *view) to(place, done string) error {
 // toLogin sends whom we do not know to the login, and back afterwards. Who is filling in a
 // form is told of it there: what is written would be gone.
 func (v *view) toLogin() error {
-	r := v.Request()
 	if v.scripted() && !v.reads() {
 		return v.note(http.StatusUnauthorized, "ended", failure{})
 	}
 	place := v.base + "/login"
-	if next := strings.TrimPrefix(r.URL.Path, Root); r.Method == http.MethodGet && next != "" && !strings.HasPrefix(next, "/partial/") {
-		if r.URL.RawQuery != "" {
-			next += "?" + r.URL.RawQuery
-		}
+	if next := v.after(); next != "" {
 		place += "?next=" + url.QueryEscape(next)
 	}
 	if v.isPart() { // a fragment would show the login in its own place
@@ -191,6 +187,28 @@ func (v *view) toLogin() error {
 		return v.NoContent(http.StatusUnauthorized)
 	}
 	return v.Redirect(http.StatusSeeOther, place)
+}
+
+// after is the place below the base to go to after the login: the page that was asked for,
+// or the one that a part of was; "" for the first.
+func (v *view) after() string {
+	r := v.Request()
+	at, root := r.URL, Root
+	if v.isPart() {
+		open, err := url.Parse(r.Header.Get("HX-Current-URL"))
+		if err != nil {
+			return ""
+		}
+		at, root = open, v.base
+	}
+	next, ours := strings.CutPrefix(at.EscapedPath(), root)
+	if r.Method != http.MethodGet || !strings.HasPrefix(next, "/") || !ours || strings.HasPrefix(next, "/partial/") {
+		return ""
+	}
+	if at.RawQuery != "" {
+		next += "?" + at.RawQuery
+	}
+	return next
 }
 
 // failure is what the page of an error shows.

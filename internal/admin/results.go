@@ -30,8 +30,7 @@ type resultsPage struct {
 	Problem                   string
 }
 
-// NextPage is where the next page is, FirstPage where the list begins, and Link
-// what others can open.
+// NextPage is where the list goes on.
 func (p resultsPage) NextPage() string { return with(p.Query, "cursor", p.Next) }
 
 // FirstPage is where the list begins.
@@ -85,20 +84,27 @@ func (v *view) resultFilter() (client.VerdictFilter, string) {
 			f.Digest = digest
 		}
 	}
+	problem := filterTimes(q, &f.Since, &f.Until)
+	return f, problem
+}
+
+// filterTimes reads the span of a filter, and says what is wrong with it.
+func filterTimes(q url.Values, since, until *time.Time) string {
 	for _, t := range []struct {
 		name string
 		to   *time.Time
-	}{{"since", &f.Since}, {"until", &f.Until}} {
-		if text(t.name) == "" {
+	}{{"since", since}, {"until", until}} {
+		text := strings.TrimSpace(q.Get(t.name))
+		if text == "" {
 			continue
 		}
-		at, problem := fieldTime(text(t.name), filterZone(q))
+		at, problem := fieldTime(text, filterZone(q))
 		if problem != "" {
-			return f, problem
+			return problem
 		}
 		*t.to = *at
 	}
-	return f, ""
+	return ""
 }
 
 // filterZone is the zone that the times of a filter are in.
@@ -171,7 +177,7 @@ func showResult(v *view) error {
 	for _, u := range p.Uses {
 		p.Count += u.Count
 	}
-	if v.QueryParam("row") != "" {
+	if v.QueryParam("row") != "" && v.isPart() {
 		return v.part(http.StatusOK, "result", "row", p)
 	}
 	return v.render(http.StatusOK, "result", "results", "Verdict on "+verdict.Image, p)
@@ -377,26 +383,38 @@ func exportResults(v *view) error {
 	if format == "csv" {
 		_ = table.Write([]string{"id", "created_at", "image", "digest", "decision", "allowed", "reason", "signer_identity", "signer_issuer", "slsa_level", "assessment_id", "principal"})
 	}
-	rc := http.NewResponseController(w)
-	for {
-		_ = rc.SetWriteDeadline(time.Now().Add(eventTime))
-		for _, r := range page.Items {
+	return export(v, page, func(rows []client.Verification) error {
+		for _, r := range rows {
 			if format == "csv" {
 				err = table.Write(csvRow(r))
 			} else {
 				err = lines.Encode(r)
 			}
 			if err != nil {
-				return nil //nolint:nilerr // the browser is gone: nobody to tell
+				return err
 			}
 		}
 		table.Flush()
-		if page.Next == "" {
-			return nil
+		return table.Error()
+	}, func(next string) (client.Page[client.Verification], error) {
+		f.Cursor = next
+		return v.api.Verdicts(ctx, f)
+	})
+}
+
+// export writes a list as a file, page by page: its first, which was read while mistakes
+// could be told, and those after it.
+func export[T any](v *view, page client.Page[T], write func([]T) error, read func(next string) (client.Page[T], error)) error {
+	ctx := v.Request().Context()
+	rc := http.NewResponseController(v.Response())
+	for {
+		_ = rc.SetWriteDeadline(time.Now().Add(eventTime))
+		if err := write(page.Items); err != nil || page.Next == "" {
+			return nil //nolint:nilerr // the browser is gone: nobody to tell
 		}
-		f.Cursor = page.Next
-		if err = v.still(); err == nil {
-			page, err = patiently(ctx, func() (client.Page[client.Verification], error) { return v.api.Verdicts(ctx, f) })
+		err := v.still()
+		if err == nil {
+			page, err = patiently(ctx, func() (client.Page[T], error) { return read(page.Next) })
 		}
 		if err != nil {
 			v.page.cfg.Log.ErrorContext(ctx, "an export broke off", "error", err.Error())

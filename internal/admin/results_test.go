@@ -15,7 +15,7 @@ import (
 	"github.com/signet-policy/signet/internal/auth"
 )
 
-// lastAsked is the query of the last request for verdicts.
+// lastAsked is the query of the last request for a path.
 func (f *face) lastAsked(path string) url.Values {
 	for i := len(f.asked) - 1; i >= 0; i-- {
 		if f.asked[i].URL.Path == path {

@@ -155,7 +155,7 @@ func (v *view) rootSaved(f rootForm, err error) error {
 	case f.New && client.IsStale(err):
 		m = mistakes{}
 		m.add("name", "There is a trust root of this name already. Choose another name, or change that one.")
-	case !ok || client.IsStale(err):
+	case !ok:
 		return err
 	}
 	f.Mistakes = m

@@ -48,6 +48,29 @@ func TestNameIsTaken(t *testing.T) {
 	}
 }
 
+// What somebody else has changed meanwhile is said in a person's words, above what was
+// written.
+func TestFormThatIsStale(t *testing.T) {
+	w := newWorld(t, nil)
+	csrf := w.login()
+	const stale = `412 {"code": "stale", "detail": "It is at version 3, and the change was meant for version 2; read it again."}`
+	w.face.answers["GET /api/v1/trust-roots/acme"] = `{"name": "acme", "source": "api", "kind": "file", "requires": {}, "version": 3}`
+	w.face.answers["GET /api/v1/policies/default"] = `{"name": "default", "source": "api", "mode": "enforce", "version": 3}`
+	for path, to := range map[string]string{
+		"/signers/s1/edit": "PATCH /api/v1/signers/s1", "/gateways/acme/edit": "PUT /api/v1/gateways/acme", "/trust/acme/edit": "PATCH /api/v1/trust-roots/acme",
+		"/policy/default/edit": "PUT /api/v1/policies/default", "/policy/default/exceptions": "POST /api/v1/policies/default/exceptions",
+	} {
+		w.face.answers[to] = stale
+		status, page := w.post(path, url.Values{
+			"csrf": {csrf}, "version": {"2"}, "type": {"keyless"}, "name": {"acme"}, "issuer": {"https://i"}, "subject": {"s"}, "told": {"url"}, "value": {"https://a.test"}, "image": {"ghcr.io/a"},
+			"document": {"signing_policy: {}\n"}, "why": {"request seven"}, "reason": {"request seven"}, "expires_at": {"2031-07-31T18:00"}, "zone": {"UTC"},
+		})
+		if status != http.StatusUnprocessableEntity || !strings.Contains(page, "It was changed since this page was opened") || !strings.Contains(page, "request seven") || strings.Contains(page, "meant for version") {
+			t.Errorf("%s: %d\n%s", path, status, page)
+		}
+	}
+}
+
 // A zone is of the times that one writes: those that nobody has touched stay the moments
 // that they are, and are shown by its clock when the form comes back.
 func TestZoneMovesNoOtherTime(t *testing.T) {

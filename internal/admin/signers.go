@@ -119,7 +119,7 @@ func showSigner(v *view) error {
 	if err != nil {
 		return err
 	}
-	p := signerPage{Signer: s, Mine: v.who.MayOwn(s.Owner)}
+	p := signerPage{Signer: s, Mine: v.who.MayOwn(s.Owner, s.Images)}
 	p.Keys, _ = keysOf(s.PublicKey) // what is stored was checked
 	audit, err := v.api.Audit(ctx, client.AuditFilter{Object: "signer/" + s.ID, Limit: 20})
 	if err != nil && !client.IsForbidden(err) {

@@ -181,7 +181,11 @@ func TestSlow(t *testing.T) {
 		if busy := p.text(again); busy != "true" {
 			t.Errorf("%s: busy is %q", name, busy)
 		}
-		goes <- struct{}{}
+		select {
+		case goes <- struct{}{}:
+		case <-time.After(patience):
+			t.Fatalf("%s: nothing was asked", name)
+		}
 		if name == "Save" {
 			p.sees("The signer is saved, and in force.")
 		}

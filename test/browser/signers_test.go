@@ -85,8 +85,6 @@ func TestAddKey(t *testing.T) {
 }
 
 // publicKey is the PEM of a registered signer.
-
-// publicKey is the PEM of a registered signer.
 func (s *server) publicKey(name string) string {
 	s.Helper()
 	found, err := s.api.Signers(s.Context(), client.SignerFilter{Query: name})

@@ -14,7 +14,6 @@ import (
 	"github.com/signet-policy/signet/internal/testkit/tuftest"
 )
 
-// fill writes a long text into a field, as pasting does.
 // A trust root is added, changed and removed; what ends soon is told, and what a
 // change would flip is seen before it is made.
 func TestTrustRoots(t *testing.T) {
