@@ -10,6 +10,7 @@ import (
 	"github.com/signet-policy/signet/internal/engine"
 	"github.com/signet-policy/signet/internal/facts"
 	"github.com/signet-policy/signet/internal/store"
+	"github.com/signet-policy/signet/internal/verdict"
 )
 
 // history is the store's verdicts as the API wants them.
