@@ -119,7 +119,10 @@ func TestNearestMiss(t *testing.T) {
 	p.types("#image", s.image("keyless"))
 	p.clicks("Verify")
 	p.sees("What came closest")
-	p.until(`document.querySelector(".versus .want").innerText.includes("enabled") || document.querySelector(".versus .want .mono").innerText !== document.querySelector(".versus .have .mono").innerText`)
+	const want = "The policy wants (signer acme-release): enabled\ntrue\nThe signer has\nfalse"
+	if got := p.text(`document.querySelector(".versus").innerText`); got != want {
+		t.Errorf("side by side:\n%s\nwant\n%s", got, want)
+	}
 	p.until(`(() => { const what = [...document.querySelectorAll(".chain .what")].map((e) => e.innerText.toLowerCase()).join(" "); return ["image", "certificate", "log"].every((w) => what.includes(w)); })()`)
 	p.sees("To mend it:")
 }
