@@ -90,8 +90,8 @@ fuzz-long: ## … 10 min each
 	@tools/fuzz.sh 10m
 
 .PHONY: tools
-tools: ## build the pinned tools that are not built yet
-	@for name in $$(tools/build.sh --list); do tools/build.sh "$$name"; done
+tools: ## build the pinned tools that are not built yet, two at a time: while one is downloaded or linked, the other compiles
+	@tools/build.sh --list | xargs -n 1 -P 2 tools/build.sh
 
 .PHONY: clean
 clean: ## remove what was built here (the pinned tools stay in the cache)
