@@ -62,6 +62,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	enforced := slices.ContainsFunc(policies, func(p Policy) bool { return p.Mode == verdict.Enforce })
 	for _, p := range policies {
 		j := judgeOne(ctx, st, p, b, f, now)
+		j.ofIndex(ctx, st, p, b, f, now)
 		v.Policies = append(v.Policies, j.verdict)
 		if p.Mode == verdict.Disabled {
 			continue
@@ -162,8 +163,7 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 	res, err := p.Set.Evaluate(ctx, &in)
 	switch {
 	case errors.Is(err, ErrTimeLimit):
-		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonTimeLimit,
-			fmt.Sprintf("Policy %s did not answer within %s.", p.Name, b.Terms.PolicyTime), "Simplify the policy, or raise limits.policy_time."))
+		j.verdict.Reasons = append(j.verdict.Reasons, timeLimitReason(p, b))
 		return j
 	case errors.Is(err, ErrInputTooLarge):
 		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(evidence.CodeEvidenceTooLarge,
@@ -187,7 +187,6 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 	j.slsa, j.validUntil = res.SLSA, res.ValidUntil
 	j.exceptions, j.coverage = exceptionsOf(p.Name, res), res.Coverage
 	allows := res.Allow && len(res.Violations) == 0
-	j.platformOnly = allows && p.onlyForPlatform(ctx, st, b, f, now, res)
 	monotone := p.Set.Monotone() && !waives(res)
 	switch {
 	case !in.Search.Complete && !(allows && monotone):
@@ -359,6 +358,11 @@ func retryAfter(d time.Duration) int {
 
 func engineReason(code, message, remediation string) verdict.Reason {
 	return verdict.Reason{Code: code, Message: message, Remediation: remediation, Rule: "engine"}
+}
+
+func timeLimitReason(p Policy, b *Basis) verdict.Reason {
+	return engineReason(ReasonTimeLimit, fmt.Sprintf("Policy %s did not answer within %s.", p.Name, b.Terms.PolicyTime),
+		"Simplify the policy, or raise limits.policy_time.")
 }
 
 func incompleteReason(s facts.Search, image string) verdict.Reason {
