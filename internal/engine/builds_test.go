@@ -44,6 +44,68 @@ func TestLevelOfEnforcedPolicies(t *testing.T) {
 	}
 }
 
+// What is pinned is what policies that are enforced allow; what those allow that are
+// tried out where none is. Nobody else is asked about the index.
+func TestPinnedByEnforcedPolicies(t *testing.T) {
+	for _, tt := range []struct {
+		modes []verdict.Mode // of one that allows the index, and of one that does not
+		want  string
+	}{
+		{[]verdict.Mode{verdict.Enforce, verdict.Audit}, indexDigest},
+		{[]verdict.Mode{verdict.Audit, verdict.Enforce}, armDigest},
+		{[]verdict.Mode{verdict.Enforce, verdict.Enforce}, armDigest},
+		{[]verdict.Mode{verdict.Audit, verdict.Audit}, armDigest},
+		{[]verdict.Mode{verdict.Disabled, verdict.Audit}, armDigest},
+		{[]verdict.Mode{verdict.Audit, verdict.Disabled}, indexDigest},
+	} {
+		w := newWorld(t)
+		one := &fakePolicy{evaluate: func(*facts.Input) (verdict.Result, error) { return verdict.Result{Allow: true}, nil }}
+		other := &fakePolicy{evaluate: func(in *facts.Input) (verdict.Result, error) {
+			return verdict.Result{Allow: in.Request.Platform != ""}, nil
+		}}
+		first, second := w.state.Policies[0], w.state.Policies[0]
+		first.Mode, first.Name, first.Set = tt.modes[0], "one", one
+		second.Mode, second.Name, second.Set = tt.modes[1], "other", other
+		w.state.Policies = []Policy{first, second}
+		if v, _ := w.ask(Request{Platform: "linux/arm64"}); v.Decision != verdict.Allow || !strings.HasSuffix(v.Pinned, "@"+tt.want) {
+			t.Errorf("%v: %s, pinned %s, want %s", tt.modes, v.Decision, v.Pinned, tt.want)
+		}
+		if tt.modes[0] == verdict.Enforce && tt.modes[1] == verdict.Audit && other.calls.Load() != 1 {
+			t.Errorf("%v: the one that is tried out was asked %d times", tt.modes, other.calls.Load())
+		}
+	}
+}
+
+// Nor do the signatures that count for a policy that is tried out, or the platform that
+// it judges, say what is pinned.
+func TestSignaturesForAuditPinNothing(t *testing.T) {
+	for _, tt := range []struct {
+		platforms string // that the second policy judges
+		signed    []string
+		counts    bool // for the first
+	}{
+		{"", []string{armDigest}, false},
+		{facts.PlatformsRequested, []string{indexDigest, armDigest}, true},
+	} {
+		for mode, want := range map[verdict.Mode]string{verdict.Audit: indexDigest, verdict.Enforce: armDigest} {
+			w := newWorld(t)
+			w.proven.Signatures = nil
+			for i, digest := range tt.signed {
+				w.proven.Signatures = append(w.proven.Signatures, signed(digest, fmt.Sprintf("sha256:%02d", i), "dev@example.test"))
+			}
+			w.policy.evaluate = func(*facts.Input) (verdict.Result, error) { return verdict.Result{Allow: true}, nil }
+			first, second := w.state.Policies[0], w.state.Policies[0]
+			first.Name, first.Counts = "one", func(facts.Signature, []facts.TrustInfo) bool { return tt.counts }
+			second.Name, second.Mode, second.Platforms = "other", mode, tt.platforms
+			w.state.Policies = []Policy{first, second}
+			v, _ := w.ask(Request{Platform: "linux/arm64"})
+			if v.Decision != verdict.Allow || !strings.HasSuffix(v.Pinned, "@"+want) || !v.Coverage[1].Signed {
+				t.Errorf("%s, platforms %q: %s, pinned %s, want %s; %+v", mode, tt.platforms, v.Decision, v.Pinned, want, v.Coverage)
+			}
+		}
+	}
+}
+
 // What a policy says of the platform that was asked for is held against what it says
 // of the index by itself, which alone can be pinned in the platform's place.
 func TestIndexIsAskedToo(t *testing.T) {
