@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/signet-policy/signet/internal/facts"
@@ -28,21 +29,31 @@ func tellsMore(a, b verdict.SLSA) bool {
 	return a.Level > b.Level || a.Level == b.Level && b.Builder == nil && len(b.Missing) == 0
 }
 
-// onlyForPlatform says that what a policy allows is the platform that was asked for and
-// not known to be the rest of the index: it judged that platform alone, or would not
-// allow the index by itself, or not say the same level of it.
-func (p Policy) onlyForPlatform(ctx context.Context, st *State, b *Basis, f facts.Facts, now time.Time, said verdict.Result) bool {
+// ofIndex finds out whether what a policy allows for the platform that was asked for is
+// known to hold of the whole index: the policy allows that by itself, rests on no
+// exception for it, and says the same level of it. Otherwise the policy has allowed the
+// platform alone. What holds of the index ends when either does.
+func (j *judged) ofIndex(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts, now time.Time) {
 	switch {
-	case b.Subject.PlatformDigest(b.Platform) == "":
-		return false
+	case j.verdict.Decision != verdict.Allow || b.Subject.PlatformDigest(b.Platform) == "":
+		return
 	case p.Platforms != "": // the policy says itself what it judges
-		return p.Platforms == facts.PlatformsRequested
+		j.platformOnly = p.Platforms == facts.PlatformsRequested
+		return
 	}
 	index := *b
 	index.Platform = ""
 	in := facts.NewInput(f, frame(st, p, &index, f, now))
 	of, err := p.Set.Evaluate(ctx, &in)
-	return err != nil || !of.Allow || len(of.Violations) > 0 || of.SLSA.Level != said.SLSA.Level
+	switch {
+	case errors.Is(err, ErrTimeLimit): // how busy the machine is does not choose what is deployed
+		j.verdict.Decision = verdict.Unknown
+		j.verdict.Reasons = []verdict.Reason{timeLimitReason(p, b)}
+	case err != nil || !of.Allow || len(of.Violations) > 0 || waives(of) || of.SLSA.Level != j.slsa.Level:
+		j.platformOnly = true
+	case j.validUntil == nil || of.ValidUntil != nil && of.ValidUntil.Before(*j.validUntil):
+		j.validUntil = of.ValidUntil
+	}
 }
 
 // pinPlatform names the platform that was asked for as what to deploy.

@@ -71,15 +71,10 @@ func logInfo(s *facts.Signature, st *State) verdict.LogInfo {
 // coverage lists the subject and its platforms; a signature that counts on the
 // index speaks for each of them, unless a policy asks for them apart.
 func coverage(s facts.Subject, sigs []facts.Signature, counting map[string]bool, apart bool, required map[string][]verdict.Requirement) []verdict.Coverage {
-	signed := map[string]bool{}
-	for _, sig := range sigs {
-		if counting[facts.FactKey(sig)] {
-			signed[sig.SubjectDigest] = true
-		}
-	}
 	if s.Digest == "" {
 		return []verdict.Coverage{}
 	}
+	signed := signedDigests(sigs, counting)
 	out := []verdict.Coverage{{Digest: s.Digest, Signed: signed[s.Digest]}}
 	for _, p := range s.Platforms {
 		out = append(out, verdict.Coverage{Digest: p.Digest, Platform: p.String(), Signed: signed[p.Digest] || !apart && signed[s.Digest]})
@@ -90,20 +85,22 @@ func coverage(s facts.Subject, sigs []facts.Signature, counting map[string]bool,
 	return out
 }
 
-// pin names what to deploy. When only the platform asked for is signed, and not
-// the index, or a policy has judged that platform alone, pinning the index would let
-// other platforms in: the platform's own digest is pinned instead.
-func pin(v *verdict.Verdict, s facts.Subject, platform string, alone bool) {
-	asked := s.PlatformDigest(platform)
-	if asked == "" || len(v.Coverage) == 0 || v.Coverage[0].Signed && !alone {
-		return
-	}
-	for _, c := range v.Coverage[1:] {
-		if c.Digest == asked && c.Signed {
-			s.Digest = c.Digest
-			v.Pinned = s.Pinned()
+func signedDigests(sigs []facts.Signature, counting map[string]bool) map[string]bool {
+	signed := map[string]bool{}
+	for _, s := range sigs {
+		if counting[facts.FactKey(s)] {
+			signed[s.SubjectDigest] = true
 		}
 	}
+	return signed
+}
+
+// onlySigned says that the platform that was asked for is signed by itself, and the
+// index is not, or a policy has judged the platform alone: pinning the index would let
+// other platforms in.
+func onlySigned(s facts.Subject, platform string, sigs []facts.Signature, counting map[string]bool, alone bool) bool {
+	signed := signedDigests(sigs, counting)
+	return signed[s.PlatformDigest(platform)] && (alone || !signed[s.Digest])
 }
 
 // explain adds to a denial what came nearest, and the command that mends it.

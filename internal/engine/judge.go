@@ -54,14 +54,21 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	v.FactsDigest, v.Given = f.Digest(), b.Given
 	v.ExpiresAt = expiry(st, b, now)
 	d := decided{verdict: v, frames: map[string]facts.Frame{}, alarms: map[string]error{}}
-	counting := map[string]bool{}
-	required := map[string][]verdict.Requirement{}            // by digest
-	apart, onlyRequested, onlyPlatform := false, false, false // see coverage, pin and pinPlatform
+	// Keys of signatures: those that count for a policy, and for one that decides.
+	counting, deciding := map[string]bool{}, map[string]bool{}
+	required := map[string][]verdict.Requirement{} // by digest
+	apart, onlyPlatform, alone := false, false, false
 
 	policies := st.scope(subject.Name(), b.Context)
 	enforced := slices.ContainsFunc(policies, func(p Policy) bool { return p.Mode == verdict.Enforce })
 	for _, p := range policies {
+		// What a policy says that is tried out counts for nothing where another is
+		// enforced: neither for what is pinned nor for the level.
+		decides := p.Mode == verdict.Enforce || !enforced
 		j := judgeOne(ctx, st, p, b, f, now)
+		if decides {
+			j.ofIndex(ctx, st, p, b, f, now)
+		}
 		v.Policies = append(v.Policies, j.verdict)
 		if p.Mode == verdict.Disabled {
 			continue
@@ -71,16 +78,18 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 			d.alarms[p.Name] = j.alarm
 		}
 		maps.Copy(counting, j.counting)
+		if decides {
+			maps.Copy(deciding, j.counting)
+		}
 		for _, c := range j.coverage {
 			required[c.Digest] = append(required[c.Digest], verdict.Requirement{Policy: p.Name, Requirement: c.Requirement, Met: c.Met})
 		}
 		apart = apart || p.Platforms == facts.PlatformsRequested || p.Platforms == facts.PlatformsEvery
-		onlyRequested = onlyRequested || p.Platforms == facts.PlatformsRequested && p.Mode == verdict.Enforce
+		alone = alone || p.Platforms == facts.PlatformsRequested && decides
 		v.Reasons = append(v.Reasons, j.verdict.Reasons...)
 		v.Warnings = append(v.Warnings, j.verdict.Warnings...)
 		v.Exceptions = append(v.Exceptions, j.exceptions...)
-		// What a policy trusts that is tried out is not said where another is enforced.
-		if (p.Mode == verdict.Enforce || !enforced) && tellsMore(j.slsa, v.SLSA) {
+		if decides && tellsMore(j.slsa, v.SLSA) {
 			v.SLSA = j.slsa
 		}
 		onlyPlatform = onlyPlatform || j.platformOnly
@@ -97,8 +106,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	combine(v, st, policies, b)
 	sumUp(v, st, b, f, counting, facts.Frame{EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew, StaleRoots: staleRoots(st, b, now)})
 	v.Coverage = coverage(b.Subject, f.Signatures(), counting, apart, required)
-	pin(v, b.Subject, b.Platform, onlyRequested)
-	if onlyPlatform {
+	if onlyPlatform || onlySigned(b.Subject, b.Platform, f.Signatures(), deciding, alone) {
 		pinPlatform(v, b.Subject, b.Platform)
 	}
 	if v.Decision == verdict.Unknown {
@@ -162,8 +170,7 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 	res, err := p.Set.Evaluate(ctx, &in)
 	switch {
 	case errors.Is(err, ErrTimeLimit):
-		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(ReasonTimeLimit,
-			fmt.Sprintf("Policy %s did not answer within %s.", p.Name, b.Terms.PolicyTime), "Simplify the policy, or raise limits.policy_time."))
+		j.verdict.Reasons = append(j.verdict.Reasons, timeLimitReason(p, b))
 		return j
 	case errors.Is(err, ErrInputTooLarge):
 		j.verdict.Reasons = append(j.verdict.Reasons, engineReason(evidence.CodeEvidenceTooLarge,
@@ -187,7 +194,6 @@ func judgeOne(ctx context.Context, st *State, p Policy, b *Basis, f facts.Facts,
 	j.slsa, j.validUntil = res.SLSA, res.ValidUntil
 	j.exceptions, j.coverage = exceptionsOf(p.Name, res), res.Coverage
 	allows := res.Allow && len(res.Violations) == 0
-	j.platformOnly = allows && p.onlyForPlatform(ctx, st, b, f, now, res)
 	monotone := p.Set.Monotone() && !waives(res)
 	switch {
 	case !in.Search.Complete && !(allows && monotone):
@@ -359,6 +365,11 @@ func retryAfter(d time.Duration) int {
 
 func engineReason(code, message, remediation string) verdict.Reason {
 	return verdict.Reason{Code: code, Message: message, Remediation: remediation, Rule: "engine"}
+}
+
+func timeLimitReason(p Policy, b *Basis) verdict.Reason {
+	return engineReason(ReasonTimeLimit, fmt.Sprintf("Policy %s did not answer within %s.", p.Name, b.Terms.PolicyTime),
+		"Simplify the policy, or raise limits.policy_time.")
 }
 
 func incompleteReason(s facts.Search, image string) verdict.Reason {

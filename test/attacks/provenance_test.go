@@ -2,6 +2,7 @@ package attacks
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -327,6 +328,80 @@ func TestRequirementsOfOnePlatform(t *testing.T) {
 			}
 			s, why := attest.Summarize(&v, "https://signet.example.test")
 			if s == nil || "sha256:"+s.Digest != tt.pinned(a).Digest() {
+				t.Errorf("the summary is about %+v, %v", s, why)
+			}
+		})
+	}
+}
+
+// What holds of the platform that was asked for holds of the index only where that
+// meets the policy by itself: not by way of an exception, whether everything could be
+// looked at or not, and for no longer than it does.
+func TestIndexByItself(t *testing.T) {
+	t.Parallel()
+	index := func(a arches) *ocitest.Artifact { return a.image }
+	amd := func(a arches) *ocitest.Artifact { return a.amd }
+	type scan struct {
+		where func(a arches) *ocitest.Artifact
+		after time.Duration // the time of the stack
+	}
+	for _, tt := range []struct {
+		name             string
+		excused, partial bool
+		scans            []scan
+		pinned           func(a arches) *ocitest.Artifact
+		ends             time.Duration // after the time of the stack
+		silent           string        // why there is no summary
+	}{
+		{name: "a scan of the platform, and the index is excused", excused: true, scans: []scan{{amd, 0}}, pinned: amd, ends: 24 * time.Hour},
+		{name: "and not everything could be looked at", excused: true, partial: true, scans: []scan{{amd, 0}}, pinned: amd, ends: 24 * time.Hour},
+		{name: "a scan of the index, which needs no excuse", excused: true, scans: []scan{{index, 0}}, pinned: index, ends: 24 * time.Hour},
+		{name: "both are excused", excused: true, pinned: amd, ends: 48 * time.Hour, silent: attest.CodeExcepted},
+		{name: "the scan of the index is older", scans: []scan{{index, 0}, {amd, 30 * time.Minute}}, pinned: index, ends: 24 * time.Hour},
+		{name: "the scan of the platform is older", scans: []scan{{amd, 0}, {index, 30 * time.Minute}}, pinned: index, ends: 24*time.Hour + 30*time.Minute},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			a := multi(t, "")
+			a.now = a.stack.At.Add(time.Hour)
+			policy := map[string]any{
+				"trusted_signers": []any{map[string]any{"type": "keyless", "issuer": issuer, "subject": release}},
+				"attestations":    []any{map[string]any{"predicate_type": "vuln", "max_age": "1d"}},
+			}
+			if tt.excused {
+				policy["exceptions"] = []any{map[string]any{
+					"images": []any{a.server.Host() + "/**"}, "codes": []any{"attestation_missing"}, "reason": "the scanner is new", "owner": "platform",
+					"expires_at": a.stack.At.Add(48 * time.Hour).Format(time.RFC3339),
+				}}
+			}
+			a.policy = policyOf(policy)
+			a.signs(a.image)
+			for _, s := range tt.scans {
+				where := s.where(a)
+				a.server.Attach(repo, where, a.sign(func(r *sigstack.SignRequest) {
+					r.Image, r.At = "", a.stack.At.Add(s.after)
+					r.Statement = &sigstack.Statement{Subjects: []sigstack.Subject{sigstack.SubjectOf("", where.Digest())}, PredicateType: sigstack.PredicateCosignVuln, Predicate: map[string]any{}}
+				}))
+			}
+			if tt.partial {
+				a.server.On(registrytest.Manifest(ocitest.Tag(a.image.Digest(), ".sig")), registrytest.RetryAfter(http.StatusServiceUnavailable, 600))
+			}
+			req := a.ask
+			req.Platform = "linux/amd64"
+			_, v := a.decide(req)
+			if want := tt.pinned(a).Digest(); v.Decision != verdict.Allow || !strings.HasSuffix(v.Pinned, "@"+want) {
+				t.Fatalf("%s, pinned %s, want %s: %+v", v.Decision, v.Pinned, want, v.Reasons)
+			}
+			if want := a.stack.At.Add(tt.ends); v.ValidUntil == nil || !v.ValidUntil.Equal(want) {
+				t.Errorf("valid until %v, want %s", v.ValidUntil, want)
+			}
+			s, why := attest.Summarize(&v, "https://signet.example.test")
+			switch {
+			case tt.silent != "":
+				if s != nil || why.Code != tt.silent {
+					t.Errorf("the summary is %+v, %v", s, why)
+				}
+			case s == nil || "sha256:"+s.Digest != tt.pinned(a).Digest():
 				t.Errorf("the summary is about %+v, %v", s, why)
 			}
 		})
