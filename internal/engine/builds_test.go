@@ -44,6 +44,38 @@ func TestLevelOfEnforcedPolicies(t *testing.T) {
 	}
 }
 
+// The first reason is one of a policy that decided.
+func TestReasonsOfEnforcedPoliciesFirst(t *testing.T) {
+	for _, tt := range []struct {
+		modes []verdict.Mode
+		want  string
+	}{
+		{[]verdict.Mode{verdict.Audit, verdict.Enforce, verdict.Audit}, "two one three"},
+		{[]verdict.Mode{verdict.Enforce, verdict.Audit, verdict.Enforce}, "one three two"},
+		{[]verdict.Mode{verdict.Audit, verdict.Audit, verdict.Audit}, "one two three"},
+	} {
+		w := newWorld(t)
+		first := w.state.Policies[0]
+		w.state.Policies = nil
+		for i, mode := range tt.modes {
+			p := first
+			p.Mode, p.Name = mode, []string{"one", "two", "three"}[i]
+			p.Set = &fakePolicy{evaluate: func(*facts.Input) (verdict.Result, error) {
+				return verdict.Result{Violations: []verdict.Reason{{Code: p.Name, Message: p.Name}}}, nil
+			}}
+			w.state.Policies = append(w.state.Policies, p)
+		}
+		v, _ := w.ask(Request{})
+		var codes []string
+		for _, r := range v.Reasons {
+			codes = append(codes, r.Code)
+		}
+		if got := strings.Join(codes, " "); got != tt.want {
+			t.Errorf("%v: %s, want %s", tt.modes, got, tt.want)
+		}
+	}
+}
+
 // What is pinned is what policies that are enforced allow; what those allow that are
 // tried out where none is. Nobody else is asked about the index.
 func TestPinnedByEnforcedPolicies(t *testing.T) {

@@ -58,6 +58,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 	counting, deciding := map[string]bool{}, map[string]bool{}
 	required := map[string][]verdict.Requirement{} // by digest
 	apart, onlyPlatform, alone := false, false, false
+	var tried []verdict.Reason
 
 	policies := st.scope(subject.Name(), b.Context)
 	enforced := slices.ContainsFunc(policies, func(p Policy) bool { return p.Mode == verdict.Enforce })
@@ -86,7 +87,11 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 		}
 		apart = apart || p.Platforms == facts.PlatformsRequested || p.Platforms == facts.PlatformsEvery
 		alone = alone || p.Platforms == facts.PlatformsRequested && decides
-		v.Reasons = append(v.Reasons, j.verdict.Reasons...)
+		if decides { // why it was decided so comes first, as many read the first reason only
+			v.Reasons = append(v.Reasons, j.verdict.Reasons...)
+		} else {
+			tried = append(tried, j.verdict.Reasons...)
+		}
 		v.Warnings = append(v.Warnings, j.verdict.Warnings...)
 		v.Exceptions = append(v.Exceptions, j.exceptions...)
 		if decides && tellsMore(j.slsa, v.SLSA) {
@@ -103,6 +108,7 @@ func judge(ctx context.Context, build string, st *State, b *Basis, f facts.Facts
 			v.ValidUntil = j.validUntil
 		}
 	}
+	v.Reasons = append(v.Reasons, tried...)
 	combine(v, st, policies, b)
 	sumUp(v, st, b, f, counting, facts.Frame{EvaluatedAt: now, ClockSkew: b.Terms.ClockSkew, StaleRoots: staleRoots(st, b, now)})
 	v.Coverage = coverage(b.Subject, f.Signatures(), counting, apart, required)

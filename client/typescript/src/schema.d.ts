@@ -1681,7 +1681,7 @@ export interface components {
             /** @description The reference to deploy, name@digest, so that what runs is what was decided on; "" when the image could not be resolved. */
             pinned: string;
             policies: components["schemas"]["PolicyVerdict"][];
-            /** @description Why not, from all policies; audited ones too. */
+            /** @description Why not, from all policies; audited ones too, after those that are enforced. */
             reasons: components["schemas"]["Reason"][];
             warnings: components["schemas"]["Reason"][];
             /** @description What waived something here; not there where nothing was waived. */
