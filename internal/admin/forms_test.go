@@ -42,6 +42,7 @@ func TestFormOfTooManyParts(t *testing.T) {
 	} {
 		more.Set("csrf", csrf)
 		more.Set("document", "signing_policy: {mode: audit}\n")
+		more.Set("beside", editorPage{Document: more.Get("document")}.Beside())
 		status, page := w.post("/policy/x/form?from=form", more)
 		if status != http.StatusOK || !strings.Contains(page, "a form has 500 parts at most") || !strings.Contains(page, "signing_policy: {mode: audit}") {
 			t.Errorf("%v: %d\n%s", more, status, page)

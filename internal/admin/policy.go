@@ -166,6 +166,11 @@ type editorPage struct {
 	// by the paths of its fields.
 	Mistakes []string
 	Wrong    map[string]string
+	// Note is what else is to be known of the form.
+	Note string
+	// was is [editorPage.Beside] of the YAML that the form was made of, where it is
+	// another one than stands beside it.
+	was string
 }
 
 // Fields are those of the form, with what they have.
@@ -346,7 +351,30 @@ func (e *editorPage) take(f signingpolicy.Form) {
 }
 
 // Beside tells the YAML that the form stands beside from one that was changed since.
-func (e editorPage) Beside() string { return digestOf(strings.TrimSpace(e.Document)) }
+func (e editorPage) Beside() string {
+	if e.was != "" {
+		return e.was
+	}
+	return digestOf(strings.TrimSpace(e.Document))
+}
+
+// mayReplace says whether the form may take the place of the YAML: where there is a form,
+// and the YAML says nothing that was not in it, being as it was then, or empty.
+func (v *view) mayReplace(e editorPage) bool {
+	beside := v.FormValue("beside")
+	return beside == e.Beside() || beside != "" && strings.TrimSpace(e.Document) == ""
+}
+
+// apart keeps what was sent where the form may not take the place of the YAML.
+func (e *editorPage) apart(f signingpolicy.Form, beside string) {
+	if beside == "" || f.TooLong() {
+		e.read()
+		e.Mistakes = append(e.Mistakes, "There was no form that could be saved. What is saved is the YAML.")
+		return
+	}
+	e.Form, e.was = f, beside
+	e.Mistakes = []string{"The YAML was changed as well as the form. Save the YAML as it is, or empty it to have the form say everything."}
+}
 
 // current takes the form where it is what counts: where the YAML is as it was when the
 // form was shown beside it, what differs was said in the form, and the YAML does not
@@ -400,10 +428,15 @@ func (v *view) readEditor() editorPage {
 // YAML, from=yaml the form.
 func formPolicy(v *view) error {
 	e := v.readEditor()
-	if v.QueryParam("from") == "form" {
-		e.take(v.readPolicyForm())
-	} else {
+	switch {
+	case v.QueryParam("from") != "form":
 		e.read()
+	case v.mayReplace(e):
+		e.take(v.readPolicyForm())
+	default: // both were changed before either was answered
+		if e.read(); e.Form != nil {
+			e.Note = "The YAML was changed too, and the form was made of it anew. Look whether the form says all that you chose in it."
+		}
 	}
 	return v.part(http.StatusOK, "policyedit", "sides", e)
 }
@@ -411,15 +444,19 @@ func formPolicy(v *view) error {
 func savePolicy(v *view) error {
 	ctx := v.Request().Context()
 	e := v.readEditor()
-	if v.FormValue("use") == "form" || v.FormValue("change") != "" { // without a script the form is not in the YAML yet
+	change := v.FormValue("change") != ""
+	switch form := change || v.FormValue("use") == "form"; { // without a script the form is not in the YAML yet
+	case !form:
+		v.current(&e)
+	case v.mayReplace(e):
 		e.take(v.readPolicyForm())
-		switch {
-		case v.FormValue("change") != "":
-			return v.editor(http.StatusOK, e)
-		case !e.Right():
-			return v.editor(http.StatusUnprocessableEntity, e)
-		}
-	} else if v.current(&e); !e.Right() {
+	default:
+		e.apart(v.readPolicyForm(), v.FormValue("beside"))
+	}
+	switch {
+	case change:
+		return v.editor(http.StatusOK, e)
+	case !e.Right():
 		return v.editor(http.StatusUnprocessableEntity, e)
 	}
 	var version *int64

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -27,18 +28,29 @@ func TestPolicyFormOrYAML(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	mistaken := strings.Replace(was, "audit", "perhaps", 1) // which makes no form
 	for _, tt := range []struct {
 		name, document, beside string
 		form                   url.Values
 		status                 int
-		sent                   string // in what is put
+		sent                   string   // in what is put
+		has                    []string // on the page
 	}{
-		{"no whole number", was, beside, url.Values{"p.threshold": {"many"}, "p.mode": {"disabled"}}, http.StatusUnprocessableEntity, ""},
-		{"the form was changed", was, beside, url.Values{"p.threshold": {"2"}}, http.StatusSeeOther, "threshold: 2"},
-		{"nothing was changed", was, beside, url.Values{"p.threshold": {"1"}, "p.images": {""}}, http.StatusSeeOther, was},
-		{"the YAML was changed", edited, beside, url.Values{"p.threshold": {"many"}}, http.StatusSeeOther, edited},
-		{"the YAML as browsers send it", strings.ReplaceAll(was, "\n", "\r\n"), beside, url.Values{"p.threshold": {"2"}}, http.StatusSeeOther, "threshold: 2"},
-		{"there was no form", was, "", nil, http.StatusSeeOther, was},
+		{"no whole number", was, beside, url.Values{"p.threshold": {"many"}, "p.mode": {"disabled"}}, http.StatusUnprocessableEntity, "", []string{`value="many"`, `class="error"`}},
+		{"the form was changed", was, beside, url.Values{"p.threshold": {"2"}}, http.StatusSeeOther, "threshold: 2", nil},
+		{"nothing was changed", was, beside, url.Values{"p.threshold": {"1"}, "p.images": {""}}, http.StatusSeeOther, was, nil},
+		{"the YAML was changed", edited, beside, url.Values{"p.threshold": {"many"}}, http.StatusSeeOther, edited, nil},
+		{"the YAML as browsers send it", strings.ReplaceAll(was, "\n", "\r\n"), beside, url.Values{"p.threshold": {"2"}}, http.StatusSeeOther, "threshold: 2", nil},
+		{"there was no form", was, "", nil, http.StatusSeeOther, was, nil},
+		{"the form was asked for", was, beside, url.Values{"use": {"form"}, "p.threshold": {"2"}}, http.StatusSeeOther, "threshold: 2", nil},
+		{
+			"the form was asked for, but the YAML was changed", edited, beside, url.Values{"use": {"form"}, "p.threshold": {"2"}}, http.StatusUnprocessableEntity, "",
+			[]string{edited, `id="threshold" name="p.threshold" value="2"`, `name="beside" value="` + beside + `"`, "changed as well as the form"},
+		},
+		{"the form was asked for, and the YAML emptied", " \r\n", beside, url.Values{"use": {"form"}, "p.threshold": {"2"}}, http.StatusSeeOther, "threshold: 2", nil},
+		{"the form was asked for, but there was none", mistaken, "", url.Values{"use": {"form"}}, http.StatusUnprocessableEntity, "", []string{mistaken, "no form that could be saved", "mode"}},
+		{"a part, and the YAML was changed", edited, beside, url.Values{"change": {"add:groups"}, "p.threshold": {"2"}}, http.StatusOK, "", []string{edited, `name="p.groups[0].name"`, `name="beside" value="` + beside + `"`}},
+		{"a part, and there was no form", mistaken, "", url.Values{"change": {"add:groups"}}, http.StatusOK, "", []string{mistaken}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, nil)
@@ -46,17 +58,21 @@ func TestPolicyFormOrYAML(t *testing.T) {
 			w.face.answers["PUT /api/v1/policies/default"] = aPolicy
 			form := url.Values{"csrf": {csrf}, "version": {"1"}, "document": {tt.document}, "beside": {tt.beside}}
 			for path, value := range filled {
-				form.Set(formPrefix+path, value)
+				if tt.beside != "" {
+					form.Set(formPrefix+path, value)
+				}
 			}
 			maps.Copy(form, tt.form)
 			status, page := w.post("/policy/default/edit", form)
 			if sent := w.face.sent(http.MethodPut); status != tt.status || (sent == "") != (tt.sent == "") || !strings.Contains(sent, tt.sent) {
 				t.Errorf("%d, sent %q\n%s", status, sent, page)
 			}
-			if tt.sent == "" && (!strings.Contains(page, `value="many"`) || !strings.Contains(page, `class="error"`) || !strings.Contains(page, `data-guard="unsaved"`)) {
-				t.Errorf("the mistake does not stand at its field:\n%s", page)
+			for _, want := range tt.has {
+				if !strings.Contains(html.UnescapeString(page), want) || !strings.Contains(page, `data-guard="unsaved"`) {
+					t.Errorf("it does not say %q:\n%s", want, page)
+				}
 			}
-			if _, preview := w.post("/policy/default/preview", form); tt.sent == "" && (!strings.Contains(preview, "beside the fields") || w.face.sent(http.MethodPost) != "") {
+			if _, preview := w.post("/policy/default/preview", form); tt.form.Get("p.threshold") == "many" && tt.sent == "" && (!strings.Contains(preview, "beside the fields") || w.face.sent(http.MethodPost) != "") {
 				t.Errorf("what would change: %s", preview)
 			}
 		})
@@ -74,6 +90,44 @@ func TestExceptionKeepsItsZone(t *testing.T) {
 	})
 	if status != http.StatusUnprocessableEntity || !strings.Contains(page, `<option selected>Europe/Paris</option>`) || !strings.Contains(page, "There is no such code.") {
 		t.Errorf("%d\n%s", status, page)
+	}
+}
+
+// Who presses Enter in a field has neither button in mind: what counts is what they
+// changed, and what the server refuses of their YAML is theirs still.
+func TestEnterSavesWhatWasChanged(t *testing.T) {
+	const written = "signing_policy:\n  # ours\n  mode: perhaps\n  threshold: 3\n"
+	w := newWorld(t, nil)
+	csrf := w.login()
+	w.face.answers["GET /api/v1/policies/default"] = aPolicy
+	page := body(t, w.ask(http.MethodGet, Root+"/policy/default/edit", nil))
+	_, form, _ := strings.Cut(page, `id="policy-form"`)
+	if button := regexp.MustCompile(`<button[^>]*>`).FindString(form); !strings.Contains(button, `type="submit"`) || strings.Contains(button, "name=") {
+		t.Errorf("Enter presses %s", button)
+	}
+	w.face.answers["PUT /api/v1/policies/default"] = `422 {"code": "invalid_fields", "detail": "No.", "errors": [{"field": "mode", "detail": "line 3: mode: perhaps is none"}]}`
+	status, page := w.post("/policy/default/edit", url.Values{"csrf": {csrf}, "version": {"1"}, "document": {written}, "why": {"so"}})
+	if sent := w.face.sent(http.MethodPut); status != http.StatusUnprocessableEntity || sent != written || !strings.Contains(html.UnescapeString(page), written) {
+		t.Errorf("%d, sent %q\n%s", status, sent, page)
+	}
+	if strings.Contains(page, "Save what the form says") {
+		t.Errorf("a form can be saved that is not there:\n%s", page)
+	}
+}
+
+// A change of the form that comes with a changed YAML does not take its place.
+func TestFormBesideAnotherYAML(t *testing.T) {
+	w := newWorld(t, nil)
+	csrf := w.login()
+	const was, edited = "signing_policy: {trusted_signers: [{type: registry}], threshold: 1}\n", "signing_policy: {trusted_signers: [{type: registry}], threshold: 3} # ours\n"
+	form := url.Values{"csrf": {csrf}, "beside": {editorPage{Document: was}.Beside()}, "document": {edited}, "p.mode": {"audit"}, "p.threshold": {"1"}, "change": {"add:groups"}}
+	_, page := w.post("/policy/default/form?from=form", form)
+	if !strings.Contains(page, edited) || !strings.Contains(page, `name="p.threshold" value="3"`) || !strings.Contains(page, "made of it anew") {
+		t.Errorf("the YAML was changed too:\n%s", page)
+	}
+	form.Set("document", was)
+	if _, page := w.post("/policy/default/form?from=form", form); !strings.Contains(page, `name="p.groups[0].name"`) || strings.Contains(page, "made of it anew") {
+		t.Errorf("the YAML was not changed:\n%s", page)
 	}
 }
 

@@ -174,6 +174,39 @@ func TestPolicyFormMistakeIsNotPassedOver(t *testing.T) {
 	}
 }
 
+// Enter in a field saves what was changed, and takes nothing of the YAML away: neither
+// where it has a mistake, nor where there is no script.
+func TestEnterInPolicyEditor(t *testing.T) {
+	s := demo(t)
+	p := s.visit()
+	p.login(s.token)
+	p.open("/policy/default/edit")
+	p.sees("What would change?") // the script is there
+	written := strings.Replace(p.text(`document.querySelector("#document").value`), "mode: enforce", "mode: perhaps", 1) + "  # by hand\n"
+	p.changes("#document", written)
+	p.sees("The form comes back when the YAML can be read.")
+	p.do(chromedp.SendKeys("#why", "so\r", chromedp.ByQuery))
+	p.until(idle + ` && document.querySelector("#policy-form").dataset.guard === "unsaved"`)
+	if now := p.text(`document.querySelector("#document").value`); now != written {
+		t.Errorf("of what was written is left:\n%s", now)
+	}
+
+	q := s.visit()
+	q.login(s.token)
+	q.do(emulation.SetScriptExecutionDisabled(true))
+	q.do(chromedp.Navigate(q.url+"/policy/default/edit"), chromedp.WaitVisible("#why"),
+		chromedp.SetValue("#document", strings.Replace(written, "mode: perhaps", "mode: audit", 1), chromedp.ByQuery),
+		chromedp.SendKeys("#why", "without\r", chromedp.ByQuery), chromedp.WaitVisible(`[role=status].good`))
+	if policy, err := s.api.Policy(t.Context(), "default"); err != nil || policy.Mode != "audit" {
+		t.Errorf("saved: %s, %v", policy.Mode, err)
+	}
+	q.do(chromedp.Navigate(q.url+"/policy/default/edit"), chromedp.WaitVisible("#why"),
+		chromedp.SetValue("#threshold", "2", chromedp.ByQuery), chromedp.SendKeys("#why", "the form\r", chromedp.ByQuery), chromedp.WaitVisible(`[role=status].good`))
+	if policy, err := s.api.Policy(t.Context(), "default"); err != nil || !strings.Contains(policy.SigningPolicy, "threshold: 2") {
+		t.Errorf("saved: %s, %v", policy.SigningPolicy, err)
+	}
+}
+
 // Who leaves what they have written is asked, and what they have saved is not.
 func TestUnsavedPolicy(t *testing.T) {
 	s := demo(t)
