@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"fmt"
+	"html/template"
 	"maps"
 	"net/http"
 	"net/url"
@@ -168,6 +169,8 @@ type editorPage struct {
 	Wrong    map[string]string
 	// Note is what else is to be known of the form.
 	Note string
+	// Focus says that what is wrong has the focus: nobody is in another field meanwhile.
+	Focus bool
 	// was is [editorPage.Beside] of the YAML that the form was made of, where it is
 	// another one than stands beside it.
 	was string
@@ -191,6 +194,29 @@ type formField struct {
 	Parts  [][]formField
 	// Open says that something is said in it, or is wrong.
 	Open bool
+	// focus is [editorPage.Focus].
+	focus bool
+}
+
+// Mistake is what is wrong with it; nil for nothing.
+func (f formField) Mistake() *wrongField {
+	return mistakes{By: map[string]string{f.ID: f.Wrong}}.At(f.ID)
+}
+
+// Marks are those of [mistakes.Marks]. What folds a part or a list is marked in place of
+// a field; it has no value that could be invalid.
+func (f formField) Marks() template.HTMLAttr {
+	wrong, help := "", []string{}
+	if f.Kind != signingpolicy.FieldList && (f.Kind != signingpolicy.FieldPart || f.Optional) {
+		wrong = ` aria-invalid="true"`
+	}
+	if f.focus {
+		wrong += " autofocus"
+	}
+	if f.Help != "" {
+		help = append(help, f.ID+"-help")
+	}
+	return marks(f.Mistake(), wrong, help...)
 }
 
 // Rows is how many lines a field shows.
@@ -212,7 +238,7 @@ func (e editorPage) fields(at string, list []signingpolicy.Field) []formField {
 		if at != "" {
 			path = at + "." + path
 		}
-		one := formField{Field: field, Path: path, ID: strings.NewReplacer(".", "-", "[", "-", "]", "").Replace(path), Value: e.Form[path], Wrong: e.Wrong[path]}
+		one := formField{Field: field, Path: path, ID: strings.NewReplacer(".", "-", "[", "-", "]", "").Replace(path), Value: e.Form[path], Wrong: e.Wrong[path], focus: e.Focus}
 		if field.For != "" && one.Value == "" && one.Wrong == "" && !slices.Contains(strings.Fields(field.For), e.Form[at+".type"]) {
 			continue // it would say nothing of this type
 		}
@@ -230,7 +256,7 @@ func (e editorPage) fields(at string, list []signingpolicy.Field) []formField {
 			one.Open = one.Value != "" || one.Wrong != ""
 		}
 		for _, in := range one.Inside {
-			one.Open = one.Open || in.Open && in.Kind != signingpolicy.FieldFlag
+			one.Open = one.Open || in.Wrong != "" || in.Open && in.Kind != signingpolicy.FieldFlag
 		}
 		out = append(out, one)
 	}
@@ -274,7 +300,7 @@ func (v *view) readPolicyForm() signingpolicy.Form {
 }
 
 func (v *view) editor(status int, e editorPage) error {
-	e.Unsaved = v.Request().Method == http.MethodPost
+	e.Unsaved, e.Focus = v.Request().Method == http.MethodPost, status == http.StatusUnprocessableEntity
 	return v.render(status, "policyedit", "policy", "Edit "+e.Name, e)
 }
 

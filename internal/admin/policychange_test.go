@@ -45,7 +45,7 @@ func TestPolicyFormOrYAML(t *testing.T) {
 		{"the form was asked for", was, beside, url.Values{"use": {"form"}, "p.threshold": {"2"}}, http.StatusSeeOther, "threshold: 2", nil},
 		{
 			"the form was asked for, but the YAML was changed", edited, beside, url.Values{"use": {"form"}, "p.threshold": {"2"}}, http.StatusUnprocessableEntity, "",
-			[]string{edited, `id="threshold" name="p.threshold" value="2"`, `name="beside" value="` + beside + `"`, "changed as well as the form"},
+			[]string{edited, `id="threshold" name="p.threshold" aria-describedby="threshold-help" value="2"`, `name="beside" value="` + beside + `"`, "changed as well as the form"},
 		},
 		{"the form was asked for, and the YAML emptied", " \r\n", beside, url.Values{"use": {"form"}, "p.threshold": {"2"}}, http.StatusSeeOther, "threshold: 2", nil},
 		{"the form was asked for, but there was none", mistaken, "", url.Values{"use": {"form"}}, http.StatusUnprocessableEntity, "", []string{mistaken, "no form that could be saved", "mode"}},
@@ -110,6 +110,9 @@ func TestEnterSavesWhatWasChanged(t *testing.T) {
 	if sent := w.face.sent(http.MethodPut); status != http.StatusUnprocessableEntity || sent != written || !strings.Contains(html.UnescapeString(page), written) {
 		t.Errorf("%d, sent %q\n%s", status, sent, page)
 	}
+	if !strings.Contains(page, `name="document" aria-invalid="true" autofocus aria-describedby="document-error document-help"`) || !strings.Contains(page, `<ul id="document-error">`) {
+		t.Errorf("what is wrong with the YAML is not tied to it:\n%s", page)
+	}
 	if strings.Contains(page, "Save what the form says") {
 		t.Errorf("a form can be saved that is not there:\n%s", page)
 	}
@@ -122,7 +125,7 @@ func TestFormBesideAnotherYAML(t *testing.T) {
 	const was, edited = "signing_policy: {trusted_signers: [{type: registry}], threshold: 1}\n", "signing_policy: {trusted_signers: [{type: registry}], threshold: 3} # ours\n"
 	form := url.Values{"csrf": {csrf}, "beside": {editorPage{Document: was}.Beside()}, "document": {edited}, "p.mode": {"audit"}, "p.threshold": {"1"}, "change": {"add:groups"}}
 	_, page := w.post("/policy/default/form?from=form", form)
-	if !strings.Contains(page, edited) || !strings.Contains(page, `name="p.threshold" value="3"`) || !strings.Contains(page, "made of it anew") {
+	if !strings.Contains(page, edited) || !strings.Contains(page, `name="p.threshold" aria-describedby="threshold-help" value="3"`) || !strings.Contains(page, "made of it anew") {
 		t.Errorf("the YAML was changed too:\n%s", page)
 	}
 	form.Set("document", was)

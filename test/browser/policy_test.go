@@ -162,6 +162,7 @@ func TestPolicyFormMistakeIsNotPassedOver(t *testing.T) {
 	p.clicks("Save, and put in force")
 	p.until(idle + ` && document.querySelector("#policy-form").dataset.guard === "unsaved"`)
 	p.sees("The errors stand beside the fields.")
+	p.until(`document.activeElement.id === "threshold" && document.getElementById(document.activeElement.getAttribute("aria-describedby").split(" ")[0]).innerText.includes("many")`)
 	if policy, err := s.api.Policy(t.Context(), "default"); err != nil || policy.Mode != "enforce" {
 		t.Errorf("saved: %s, %v", policy.Mode, err)
 	}
