@@ -64,7 +64,8 @@ func confirmRollback(v *view) error {
 	if err != nil {
 		return &client.Problem{Status: http.StatusNotFound, Detail: "Say which state is to come back: choose one in the history of the policy."}
 	}
-	if _, err := v.api.Policy(ctx, name); err != nil {
+	policy, err := v.api.Policy(ctx, name) // before its history, so that what is newer than both is noticed
+	if err != nil {
 		return err
 	}
 	var newest, target *client.PolicyVersion
@@ -92,7 +93,7 @@ func confirmRollback(v *view) error {
 		Heading: fmt.Sprintf("Put %s back to revision %d?", name, to), Button: fmt.Sprintf("Put back revision %d", to),
 		Says: []string{"It is in force from the next verdict on, on every server. The history keeps what is in force now, so that this can be taken back."},
 		Path: path + "/rollback", Back: path + "/history", Diff: &diff,
-		Sent: url.Values{"to": {strconv.FormatInt(to, 10)}, "seen": {strconv.FormatInt(newest.ActiveRevision, 10)}},
+		Sent: url.Values{"to": {strconv.FormatInt(to, 10)}, "version": {strconv.FormatInt(policy.Version, 10)}, "seen": {strconv.FormatInt(newest.ActiveRevision, 10)}},
 	}
 	if err := v.bundleGoesBack(&c, name, *target); err != nil {
 		return err
@@ -130,7 +131,11 @@ func rollbackPolicy(v *view) error {
 	if err != nil {
 		return errIncomplete
 	}
-	for newest, err := range v.api.AllPolicyHistory(ctx, name) {
+	version, err := strconv.ParseInt(v.FormValue("version"), 10, 64)
+	if err != nil {
+		return errIncomplete
+	}
+	for newest, err := range v.api.AllPolicyHistory(ctx, name) { // where its bundle has changed, it has the same version still
 		if err != nil {
 			return err
 		}
@@ -139,7 +144,7 @@ func rollbackPolicy(v *view) error {
 		}
 		break
 	}
-	if _, err := v.api.WithWhy(v.FormValue("why")).RollbackPolicy(ctx, name, &to); err != nil {
+	if _, err := v.api.WithWhy(v.FormValue("why")).RollbackPolicy(ctx, name, &to, &version); err != nil {
 		return err
 	}
 	return v.to("/policy/"+url.PathEscape(name), "rolled-back")

@@ -161,11 +161,11 @@ func TestPolicyChangesAreAsked(t *testing.T) {
 		{
 			"rollback", "/policy/default/rollback?to=5", bundle(`"default", "other", "third"`, "api"),
 			[]string{"from sequence 3 to sequence 2", "other, third.", "+  threshold: 2"},
-			`"op":"rollback_policy","name":"default","to":5`, url.Values{"to": {"5"}, "seen": {"9"}}, "POST /api/v1/policies/default/rollback", `"to":5`,
+			`"op":"rollback_policy","name":"default","to":5`, url.Values{"to": {"5"}, "version": {"3"}, "seen": {"9"}}, "POST /api/v1/policies/default/rollback", `"to":5`,
 		},
 		{
 			"rollback without a bundle", "/policy/default/rollback?to=4", bundle(`"other"`, "api"), []string{"so that this can be taken back"},
-			`"op":"rollback_policy","name":"default","to":4`, url.Values{"to": {"4"}, "seen": {"9"}}, "POST /api/v1/policies/default/rollback", `"to":4`,
+			`"op":"rollback_policy","name":"default","to":4`, url.Values{"to": {"4"}, "version": {"3"}, "seen": {"9"}}, "POST /api/v1/policies/default/rollback", `"to":4`,
 		},
 		{"rollback to a bundle that is gone", "/policy/default/rollback?to=5", `404 {"code": "not_found", "detail": "There is none."}`, []string{"the bundle ours then, which was removed"}, "", nil, "", ""},
 		{
@@ -235,9 +235,20 @@ func TestRollbackOfWhatWasSeen(t *testing.T) {
 	w := newWorld(t, nil)
 	csrf := w.login()
 	w.face.answers["GET /api/v1/policies/default"], w.face.answers["GET /api/v1/policies/default/history"] = aPolicy, aHistory
-	status, page := w.post("/policy/default/rollback", url.Values{"csrf": {csrf}, "to": {"4"}, "seen": {"5"}})
+	form := url.Values{"csrf": {csrf}, "to": {"4"}, "version": {"3"}, "seen": {"5"}}
+	status, page := w.post("/policy/default/rollback", form)
 	if status != http.StatusPreconditionFailed || w.face.sent(http.MethodPost) != "" {
 		t.Errorf("%d\n%s", status, page)
+	}
+	form.Set("seen", "9")
+	w.face.answers["POST /api/v1/policies/default/rollback"] = `412 {"code": "stale", "detail": "It was changed."}` // after we looked
+	status, page = w.post("/policy/default/rollback", form)
+	if last := w.face.asked[len(w.face.asked)-1]; status != http.StatusPreconditionFailed || last.Method != http.MethodPost || last.Header.Get("If-Match") != `"3"` || !strings.Contains(page, "Somebody else has changed this") {
+		t.Errorf("%d, %v\n%s", status, last.Header, page)
+	}
+	form.Del("version")
+	if status, page := w.post("/policy/default/rollback", form); status != http.StatusForbidden {
+		t.Errorf("a form that says of no version: %d\n%s", status, page)
 	}
 	for _, to := range []string{"", "7", "6"} {
 		if status := w.ask(http.MethodGet, Root+"/policy/default/rollback?to="+to, nil).StatusCode; status != http.StatusNotFound {
