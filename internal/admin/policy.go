@@ -119,8 +119,13 @@ func (p policyPage) Ended(e client.Exception) bool { return !p.Now.Before(e.Expi
 // Configured says whether it changes only in the servers' configuration.
 func (p policyPage) Configured() bool { return p.Policy.Source == "configuration" }
 
+// showPolicy shows of a policy that was removed what it was.
 func showPolicy(v *view) error {
-	return v.policyPage(http.StatusOK, exceptionForm{})
+	err := v.policyPage(http.StatusOK, exceptionForm{})
+	if client.IsNotFound(err) {
+		return policyHistory(v)
+	}
+	return err
 }
 
 func (v *view) policyPage(status int, e exceptionForm) error {

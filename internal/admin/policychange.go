@@ -24,7 +24,9 @@ type policyChange struct {
 	Sent url.Values
 	// Never says why it cannot be done; "": it can.
 	Never string
-	Diff  *client.PolicyDiff
+	// Diff is what changes, under the heading Differs.
+	Diff    *client.PolicyDiff
+	Differs string
 	// Previews says that recent verdicts can be decided again; Preview is nil until
 	// that was asked for.
 	Previews bool
@@ -64,9 +66,9 @@ func confirmRollback(v *view) error {
 	if err != nil {
 		return &client.Problem{Status: http.StatusNotFound, Detail: "Say which state is to come back: choose one in the history of the policy."}
 	}
-	policy, err := v.api.Policy(ctx, name) // before its history, so that what is newer than both is noticed
-	if err != nil {
-		return err
+	policy, gone := v.api.Policy(ctx, name) // before its history, so that what is newer than both is noticed
+	if gone != nil && !client.IsNotFound(gone) {
+		return gone
 	}
 	var newest, target *client.PolicyVersion
 	for one, err := range v.api.AllPolicyHistory(ctx, name) {
@@ -92,8 +94,12 @@ func confirmRollback(v *view) error {
 	c := policyChange{
 		Heading: fmt.Sprintf("Put %s back to revision %d?", name, to), Button: fmt.Sprintf("Put back revision %d", to),
 		Says: []string{"It is in force from the next verdict on, on every server. The history keeps what is in force now, so that this can be taken back."},
-		Path: path + "/rollback", Back: path + "/history", Diff: &diff,
+		Path: path + "/rollback", Back: path + "/history", Diff: &diff, Differs: "What differs from what is in force",
 		Sent: url.Values{"to": {strconv.FormatInt(to, 10)}, "version": {strconv.FormatInt(policy.Version, 10)}, "seen": {strconv.FormatInt(newest.ActiveRevision, 10)}},
+	}
+	if gone != nil { // version 0 says so
+		c.Heading, c.Button, c.Differs = fmt.Sprintf("Bring %s back, as of revision %d?", name, to), fmt.Sprintf("Bring back revision %d", to), "What comes back"
+		c.Says = []string{"It was removed. It is in force again from the next verdict on, on every server, with the owner that it had."}
 	}
 	if err := v.bundleGoesBack(&c, name, *target); err != nil {
 		return err
@@ -159,7 +165,7 @@ func confirmPolicyRemoval(v *view) error {
 	path := "/policy/" + url.PathEscape(policy.Name)
 	c := policyChange{
 		Heading: fmt.Sprintf("Remove %s?", policy.Name), Button: "Remove " + policy.Name,
-		Says: []string{"It is asked no more from the next verdict on, on every server. The audit log, past verdicts and its history keep it."},
+		Says: []string{"It is asked no more from the next verdict on, on every server. The audit log and past verdicts keep it, and it can be brought back from its history."},
 		Path: path + "/remove", Back: path, Sent: url.Values{"version": {strconv.FormatInt(policy.Version, 10)}},
 	}
 	all, err := v.api.Policies(ctx, 2, "")
@@ -189,7 +195,7 @@ func removePolicy(v *view) error {
 	if err := v.api.WithWhy(v.FormValue("why")).DeletePolicy(v.Request().Context(), v.Param("name"), version); err != nil {
 		return err
 	}
-	return v.to("/policy", "policy-removed")
+	return v.to("/policy/"+url.PathEscape(v.Param("name")), "policy-removed")
 }
 
 func confirmBundleRemoval(v *view) error {

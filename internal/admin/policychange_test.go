@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/signet-policy/signet/internal/auth"
 	"github.com/signet-policy/signet/internal/signingpolicy"
 )
 
@@ -254,5 +256,84 @@ func TestRollbackOfWhatWasSeen(t *testing.T) {
 		if status := w.ask(http.MethodGet, Root+"/policy/default/rollback?to="+to, nil).StatusCode; status != http.StatusNotFound {
 			t.Errorf("to %q: %d", to, status)
 		}
+	}
+}
+
+// radios are what a history offers to compare, each with an asterisk where it is chosen.
+func radios(page string) (out []string) {
+	for _, m := range regexp.MustCompile(`<input type="radio" name="(from|to)" value="(\d+)"[^>]*?( checked)?>`).FindAllStringSubmatch(page, -1) {
+		out = append(out, m[1]+m[2]+strings.Replace(m[3], " checked", "*", 1))
+	}
+	return out
+}
+
+// What can be compared of a policy is what it was: its removals are no states. What
+// cannot be compared is told beside the others.
+func TestHistoryCompares(t *testing.T) {
+	w := newWorld(t, nil)
+	w.login()
+	const at, path = "GET /api/v1/policies/default/history", Root + "/policy/default/history"
+	w.face.answers["GET /api/v1/policies/default"], w.face.answers[at] = aPolicy, aHistory
+	w.face.answers["GET /api/v1/policies/default/diff"] = `{"from": 4, "to": 5, "document": "+  threshold: 2\n", "bundle": ""}`
+	get := func(query string) (int, string) {
+		t.Helper()
+		res := w.ask(http.MethodGet, path+query, nil)
+		return res.StatusCode, html.UnescapeString(body(t, res))
+	}
+	if _, page := get(""); !slices.Equal(radios(page), []string{"from9", "to9*", "from5*", "to5", "from4", "to4"}) {
+		t.Errorf("at first: %q\n%s", radios(page), page)
+	}
+	if status, page := get("?from=4&to=5"); status != http.StatusOK || !slices.Equal(radios(page), []string{"from9", "to9", "from5", "to5*", "from4*", "to4"}) || !strings.Contains(page, "<ins>+  threshold: 2") {
+		t.Errorf("%d, as asked: %q\n%s", status, radios(page), page)
+	}
+	w.face.answers["GET /api/v1/policies/default/diff"] = `404 {"code": "not_found", "detail": "There was no policy under revision 2."}`
+	if status, page := get("?from=2&to=5"); status != http.StatusUnprocessableEntity || !strings.Contains(page, "no policy under revision 2.") || !slices.Contains(radios(page), "from5*") {
+		t.Errorf("%d, what was not: %q\n%s", status, radios(page), page)
+	}
+	w.face.answers[at] = `{"items": [{"active_revision": 4, "change": "document", "by": "jane", "version": 1}]}`
+	if _, page := get(""); radios(page) != nil || strings.Contains(page, ">Compare<") {
+		t.Errorf("with nothing to compare:\n%s", page)
+	}
+}
+
+// A policy that was removed is where it was: with who removed it, what it was, and the
+// way back.
+func TestRemovedPolicy(t *testing.T) {
+	w := newWorld(t, nil)
+	csrf := w.login()
+	w.face.answers["GET /api/v1/policies/default"] = aPolicy
+	res := w.ask(http.MethodPost, Root+"/policy/default/remove", url.Values{"csrf": {csrf}, "version": {"1"}})
+	if to := res.Header.Get("Location"); to != Root+"/policy/default?done=policy-removed" {
+		t.Errorf("the removal leads to %q", to)
+	}
+	const gone = `404 {"code": "not_found", "detail": "There is no policy."}`
+	w.face.answers["GET /api/v1/policies/default"] = gone
+	w.face.answers["GET /api/v1/policies/default/history"] = `{"items": [{"active_revision": 7, "change": "removed", "by": "joe", "why": "tried"}, {"active_revision": 5, "change": "document", "by": "jane", "version": 1}]}`
+	w.face.answers["GET /api/v1/policies/default/diff"] = `{"from": 7, "to": 5, "document": "+  threshold: 2\n", "bundle": ""}`
+	res = w.ask(http.MethodGet, Root+"/policy/default?done=policy-removed", nil)
+	page := body(t, res)
+	for _, want := range []string{"The policy is removed.", "default was removed", "by joe: tried", `href="` + Root + `/policy/default/rollback?to=5"`} {
+		if res.StatusCode != http.StatusOK || !strings.Contains(page, want) {
+			t.Errorf("%d, it does not say %q:\n%s", res.StatusCode, want, page)
+		}
+	}
+	page = html.UnescapeString(body(t, w.ask(http.MethodGet, Root+"/policy/default/rollback?to=5", nil)))
+	for _, want := range []string{"Bring default back", "What comes back", "<ins>+  threshold: 2", `name="version" value="0"`, `name="seen" value="7"`, "preview=part"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the question does not say %q:\n%s", want, page)
+		}
+	}
+	form := url.Values{"csrf": {csrf}, "to": {"5"}, "version": {"0"}, "seen": {"7"}}
+	status, page := w.post("/policy/default/rollback", form)
+	if last := w.face.asked[len(w.face.asked)-1]; status != http.StatusSeeOther || last.Header.Get("If-None-Match") != "*" || w.face.sent(http.MethodPost) != `{"to":5}` {
+		t.Errorf("%d, %v\n%s", status, last.Header, page)
+	}
+	w.face.principal.Role = auth.Viewer
+	if page := body(t, w.ask(http.MethodGet, Root+"/policy/default", nil)); strings.Contains(page, "/rollback") || strings.Contains(page, "put back") || !strings.Contains(page, "was removed") {
+		t.Errorf("who may only read:\n%s", page)
+	}
+	w.face.answers["GET /api/v1/policies/default/history"] = gone
+	if status := w.ask(http.MethodGet, Root+"/policy/default", nil).StatusCode; status != http.StatusNotFound {
+		t.Errorf("one that never was: %d", status)
 	}
 }

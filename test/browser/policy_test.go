@@ -352,7 +352,23 @@ func TestNewPolicy(t *testing.T) {
 	p.types("#why", "tried")
 	p.clicks("Remove strict")
 	p.sees("The policy is removed.")
-	p.until(`![...document.querySelectorAll("tbody a.name")].some((a) => a.innerText === "strict")`)
+	p.sees("strict was removed") // it is not lost
+	p.sees("tried")
+	p.accessible(axeScript(t), "what is left of a policy that was removed")
+	p.presses(`td.actions a`)
+	p.sees("Bring strict back")
+	p.until(`document.querySelector("pre.diff").innerText.includes("+  mode: audit")`)
+	p.presses(`button.danger`)
+	p.sees("The earlier state of the policy is in force again.")
+	if back, err := s.api.Policy(t.Context(), "strict"); err != nil || back.Mode != "audit" {
+		t.Errorf("brought back: %+v, %v", back, err)
+	}
+	p.clicks("Remove")
+	p.types("#why", "tried again")
+	p.clicks("Remove strict")
+	p.sees("strict was removed")
+	p.open("/policy")
+	p.until(`document.querySelector("tbody a.name") && ![...document.querySelectorAll("tbody a.name")].some((a) => a.innerText === "strict")`)
 	if _, err := s.api.Policy(t.Context(), "strict"); !client.IsNotFound(err) {
 		t.Errorf("it is still there: %v", err)
 	}
