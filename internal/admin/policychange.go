@@ -12,54 +12,6 @@ import (
 	"github.com/signet-policy/signet/internal/signingpolicy"
 )
 
-// policyChange asks before something of a policy or a bundle is taken away or put back.
-type policyChange struct {
-	Heading, Button string
-	// Says are sentences on what it does.
-	Says []string
-	// Path, below the base, is where the question is and where the answer goes; Back is
-	// where who does not want it goes. Both are escaped.
-	Path, Back string
-	// Sent are fields that go with the answer.
-	Sent url.Values
-	// Never says why it cannot be done; "": it can.
-	Never string
-	// Diff is what changes, under the heading Differs.
-	Diff    *client.PolicyDiff
-	Differs string
-	// Previews says that recent verdicts can be decided again; Preview is nil until
-	// that was asked for.
-	Previews bool
-	Preview  *flips
-}
-
-// PreviewAt is the address of a preview: "part" of this page, or "1" for all of it.
-func (c policyChange) PreviewAt(kind string) string {
-	q := url.Values{"preview": {kind}}
-	for _, name := range []string{"to", "place"} {
-		if value := c.Sent.Get(name); value != "" {
-			q.Set(name, value)
-		}
-	}
-	return c.Path + "?" + q.Encode()
-}
-
-// asks answers with the question, or with what an operation would change, as the
-// request wants.
-func (v *view) asks(c policyChange, op *client.Operation) error {
-	c.Previews = op != nil && c.Never == ""
-	if preview := v.QueryParam("preview"); c.Previews && (preview == "part" || preview == "1") {
-		f := v.flips(*op)
-		if preview == "part" {
-			return v.part(http.StatusOK, "policychange", "flips", f)
-		}
-		c.Preview = &f
-	}
-	return v.render(http.StatusOK, "policychange", "policy", c.Heading, c)
-}
-
-var errIncomplete = crossSite{"The form is not complete. Load the page again."}
-
 func confirmRollback(v *view) error {
 	ctx, name := v.Request().Context(), v.Param("name")
 	to, err := strconv.ParseInt(v.QueryParam("to"), 10, 64)
@@ -91,7 +43,8 @@ func confirmRollback(v *view) error {
 		return err
 	}
 	path := "/policy/" + url.PathEscape(name)
-	c := policyChange{
+	c := change{
+		Tab: "policy", Of: name,
 		Heading: fmt.Sprintf("Put %s back to revision %d?", name, to), Button: fmt.Sprintf("Put back revision %d", to),
 		Says: []string{"It is in force from the next verdict on, on every server. The history keeps what is in force now, so that this can be taken back."},
 		Path: path + "/rollback", Back: path + "/history", Diff: &diff, Differs: "What differs from what is in force",
@@ -109,7 +62,7 @@ func confirmRollback(v *view) error {
 
 // bundleGoesBack says what going back does to the bundle that the policy named then,
 // and with it to all others that name it.
-func (v *view) bundleGoesBack(c *policyChange, policy string, target client.PolicyVersion) error {
+func (v *view) bundleGoesBack(c *change, policy string, target client.PolicyVersion) error {
 	if target.BundleDigest == "" {
 		return nil
 	}
@@ -163,7 +116,8 @@ func confirmPolicyRemoval(v *view) error {
 		return err
 	}
 	path := "/policy/" + url.PathEscape(policy.Name)
-	c := policyChange{
+	c := change{
+		Tab: "policy", Of: policy.Name,
 		Heading: fmt.Sprintf("Remove %s?", policy.Name), Button: "Remove " + policy.Name,
 		Says: []string{"It is asked no more from the next verdict on, on every server. The audit log and past verdicts keep it, and it can be brought back from its history."},
 		Path: path + "/remove", Back: path, Sent: url.Values{"version": {strconv.FormatInt(policy.Version, 10)}},
@@ -204,7 +158,8 @@ func confirmBundleRemoval(v *view) error {
 		return err
 	}
 	path := "/bundle/" + url.PathEscape(b.Name)
-	c := policyChange{
+	c := change{
+		Tab: "policy", Of: b.Name,
 		Heading: fmt.Sprintf("Remove the bundle %s?", b.Name), Button: "Remove the bundle",
 		Says: []string{"No policy decides by it, so no verdict changes. The audit log and past verdicts keep it, and a draft of it stays."},
 		Path: path + "/remove", Back: path, Sent: url.Values{"version": {strconv.FormatInt(b.Version, 10)}},
@@ -240,7 +195,8 @@ func confirmExceptionRemoval(v *view) error {
 	}
 	e := policy.Exceptions[place-1]
 	path := "/policy/" + url.PathEscape(policy.Name)
-	c := policyChange{
+	c := change{
+		Tab: "policy", Of: policy.Name,
 		Heading: fmt.Sprintf("Remove an exception of %s?", policy.Name), Button: "Remove the exception",
 		Says: []string{
 			fmt.Sprintf("It waives %s for %s. Why: %s (%s).", strings.Join(e.Codes, ", "), strings.Join(e.Images, ", "), e.Reason, e.Owner),

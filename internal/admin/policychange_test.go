@@ -142,9 +142,9 @@ const aHistory = `{"items": [
 	{"active_revision": 5, "change": "document", "by": "jane", "version": 2, "bundle": "ours", "bundle_revision": "b", "bundle_sequence": 2, "bundle_digest": "sha256:2"},
 	{"active_revision": 4, "change": "document", "by": "jane", "version": 1}]}`
 
-// Nothing of a policy is taken away or put back by one click: a page asks, shows what
-// would change, and keeps why.
-func TestPolicyChangesAreAsked(t *testing.T) {
+// Nothing is taken away or put back by one click: a page asks, shows what would change,
+// and keeps why.
+func TestChangesAreAsked(t *testing.T) {
 	const excepted = `{"name": "default", "source": "api", "mode": "audit", "images": [], "bundle": "ours", "version": 3, "exceptions": [
 		{"name": "default/exceptions/1", "images": ["ghcr.io/a"], "codes": ["unsigned"], "reason": "first", "owner": "web", "expires_at": "2025-08-01T00:00:00Z"},
 		{"name": "default/exceptions/2", "images": ["ghcr.io/b"], "codes": ["unsigned"], "reason": "second", "owner": "web", "expires_at": "2025-08-01T00:00:00Z"}],
@@ -179,6 +179,18 @@ func TestPolicyChangesAreAsked(t *testing.T) {
 			`reason: first`, url.Values{"version": {"3"}, "place": {"2"}}, "DELETE /api/v1/policies/default/exceptions/2", "",
 		},
 		{"a bundle", "/bundle/ours/remove", bundle("", "api"), []string{"no verdict changes"}, "", url.Values{"version": {"8"}}, "DELETE /api/v1/bundles/ours", ""},
+		{
+			"a signer", "/signers/s1/change?action=disable", bundle("", "api"), []string{"It can be enabled again.", `<a href="` + Root + `/signers">Signers</a> · <a href="` + Root + `/signers/s1">a</a>`, `danger" type="submit">Disable a<`},
+			`"op":"disable_signer","name":"s1"`, url.Values{"version": {"2"}, "action": {"disable"}}, "PATCH /api/v1/signers/s1", `"enabled":false`,
+		},
+		{
+			"a signer that is trusted again", "/signers/s1/change?action=enable", bundle("", "api"), []string{`class="button" type="submit">Enable a<`},
+			`"op":"enable_signer","name":"s1"`, url.Values{"version": {"2"}, "action": {"enable"}}, "PATCH /api/v1/signers/s1", `"enabled":true`,
+		},
+		{
+			"a trust root", "/trust/acme/remove", bundle("", "api"), []string{"counts no more", `<a href="` + Root + `/trust">Trust</a></p>`},
+			`"op":"delete_trust_root","name":"acme"`, url.Values{"version": {"3"}}, "DELETE /api/v1/trust-roots/acme", "",
+		},
 		{"a bundle that decides", "/bundle/ours/remove", bundle(`"default", "other"`, "api"), []string{"default, other. Give them another bundle first"}, "", nil, "", ""},
 		{"a bundle of the configuration", "/bundle/ours/remove", bundle("", "configuration"), []string{"remove it there"}, "", nil, "", ""},
 	} {
@@ -189,6 +201,7 @@ func TestPolicyChangesAreAsked(t *testing.T) {
 				"GET /api/v1/policies/default": excepted, "GET /api/v1/policies": `{"items": [` + excepted + `]}`, "GET /api/v1/policies/default/history": aHistory,
 				"GET /api/v1/policies/default/diff": `{"from": 9, "to": 5, "document": "+  threshold: 2\n", "bundle": ""}`, "GET /api/v1/bundles/ours": tt.bundle,
 				"POST /api/v1/policies/default/rollback": excepted, "DELETE /api/v1/policies/default": `{}`, "DELETE /api/v1/bundles/ours": `{}`, "DELETE /api/v1/policies/default/exceptions/2": excepted,
+				"GET /api/v1/signers/s1": aSigner, "PATCH /api/v1/signers/s1": aSigner, "GET /api/v1/trust-roots/acme": `{"name": "acme", "contains": {"parts": []}, "version": 3}`, "DELETE /api/v1/trust-roots/acme": `{}`,
 			} {
 				w.face.answers[path] = answer
 			}
