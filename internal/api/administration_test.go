@@ -321,6 +321,35 @@ func TestPutMeetsWhatIsThere(t *testing.T) {
 	}
 }
 
+// A policy that somebody has made again while it was being brought back is one that the
+// caller did not know of; another conflict stays one.
+func TestRollbackWhereMadeAgain(t *testing.T) {
+	none := http.Header{"If-None-Match": {"*"}}
+	for _, tt := range []struct {
+		name   string
+		header http.Header
+		there  string
+		status int
+		code   code
+	}{
+		{"made again", none, "api", 412, codeStale},
+		{"another conflict", none, "", 409, codeConflict},
+		{"without a header", nil, "api", 409, codeConflict},
+		{"of a version", match(`"3"`), "api", 409, codeConflict},
+		{"both", http.Header{"If-None-Match": {"*"}, "If-Match": {`"3"`}}, "api", 400, codeInvalidField},
+		{"an old tag", match(`"0"`), "api", 412, codeStale},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBed(t, nil)
+			b.admin.err, b.admin.there = fmt.Errorf("it is there: %w", administration.ErrConflict), tt.there
+			got := toldBy(b, t, b.send(t, "admin", endpoint{method: "POST", path: v1 + "/policies/web/rollback", media: mediaJSON, body: "{}", header: tt.header}))
+			if got.Status != tt.status || got.Code != tt.code {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
 func TestWhy(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
