@@ -134,7 +134,17 @@ func (c *Client) DiffPolicy(ctx context.Context, name string, from, to int64) (P
 }
 
 // RollbackPolicy goes back to what a policy was under a revision of everything in
-// force, its bundle included; nil: before its last change.
-func (c *Client) RollbackPolicy(ctx context.Context, name string, to *int64) (Policy, error) {
-	return ask[Policy](ctx, c, call{method: http.MethodPost}.json(rollback{to}), "policies", name, "rollback")
+// force, its bundle included; nil: before its last change. One that was removed comes
+// back. It is refused ([IsStale]) where version is not the current one, or is 0 and the
+// policy is there; nil: whatever it is now.
+func (c *Client) RollbackPolicy(ctx context.Context, name string, to, version *int64) (Policy, error) {
+	r := call{method: http.MethodPost}.json(rollback{to})
+	switch {
+	case version == nil:
+	case *version == 0:
+		r = r.newOr(nil)
+	default:
+		r = r.ifVersion(*version)
+	}
+	return ask[Policy](ctx, c, r, "policies", name, "rollback")
 }

@@ -219,8 +219,18 @@ func TestRequests(t *testing.T) {
 		}, sent{Method: "GET", Path: "/api/v1/policies/p/history", Query: "limit=500"}},
 		{"policy diff", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.DiffPolicy(ctx, "p", 3, 0)) },
 			sent{Method: "GET", Path: "/api/v1/policies/p/diff", Query: "from=3"}},
-		{"policy rollback", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.RollbackPolicy(ctx, "p", &three)) },
+		{"policy rollback", `{}`, func(ctx context.Context, c *client.Client) error {
+			return only(c.RollbackPolicy(ctx, "p", &three, nil))
+		},
 			sent{Method: "POST", Path: "/api/v1/policies/p/rollback", ContentType: "application/json", Body: `{"to":3}`}},
+		{"policy rollback of a version", `{}`, func(ctx context.Context, c *client.Client) error {
+			return only(c.RollbackPolicy(ctx, "p", &three, &three))
+		},
+			sent{Method: "POST", Path: "/api/v1/policies/p/rollback", ContentType: "application/json", IfMatch: `"3"`, Body: `{"to":3}`}},
+		{"policy rollback of a removed one", `{}`, func(ctx context.Context, c *client.Client) error {
+			return only(c.RollbackPolicy(ctx, "p", nil, new(int64)))
+		},
+			sent{Method: "POST", Path: "/api/v1/policies/p/rollback", ContentType: "application/json", IfNoneMatch: "*", Body: `{}`}},
 		{"bundles", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.Bundles(ctx, 0, "x")) },
 			sent{Method: "GET", Path: "/api/v1/bundles", Query: "cursor=x"}},
 		{"bundle", `{}`, func(ctx context.Context, c *client.Client) error { return only(c.Bundle(ctx, "b")) },

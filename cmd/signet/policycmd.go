@@ -29,7 +29,7 @@ type policyCmd struct {
 	Inspect  policyInspectCmd  `cmd:"" help:"Show what is in the archive of a policy bundle, and who signed it."`
 	History  policyHistoryCmd  `cmd:"" help:"Show what a policy in force was, newest first: its document and its bundle."`
 	Diff     policyDiffCmd     `cmd:"" help:"Show what differs between two states of a policy in force; exit 1 where something does."`
-	Rollback policyRollbackCmd `cmd:"" help:"Go back to what a policy in force was, its bundle included."`
+	Rollback policyRollbackCmd `cmd:"" help:"Go back to what a policy was, its bundle included; one that was removed comes back."`
 	Replay   policyReplayCmd   `cmd:"" help:"Show which answers of the past would be different under another policy, other signers or trust roots, or at a later time."`
 }
 

@@ -77,18 +77,25 @@ type policyRollbackCmd struct {
 	outFlags
 }
 
-// Run goes back to what the policy was, its bundle included.
+// Run goes back to what the policy was, its bundle included, over the one of that name
+// as it is now, or to one that was removed.
 func (c policyRollbackCmd) Run(ctx context.Context, std streams) error {
 	return c.ask(ctx, func(api *client.Client) error {
-		if _, err := policyNamed(ctx, api, c.Name); err != nil {
+		before, err := api.Policy(ctx, c.Name) // of version 0 where it was removed
+		if err != nil && !client.IsNotFound(err) {
 			return err
 		}
-		after, err := api.RollbackPolicy(ctx, c.Name, c.To)
+		after, err := api.RollbackPolicy(ctx, c.Name, c.To, &before.Version)
 		switch {
+		case client.IsStale(err):
+			return usage("policy %s was changed by somebody else just now; look at it and try again: signet policies show %s", c.Name, c.Name)
 		case err != nil:
 			return err
 		case c.JSON:
 			return printJSON(std.out, after)
+		case before.Version == 0:
+			fmt.Fprintf(std.err, "signet: policy %s is back; mode %s\n", after.Name, after.Mode)
+			return nil
 		}
 		fmt.Fprintf(std.err, "signet: policy %s went back; signet policy diff %s shows what changed\n", after.Name, after.Name)
 		return nil

@@ -42,6 +42,7 @@ func TestFormOfTooManyParts(t *testing.T) {
 	} {
 		more.Set("csrf", csrf)
 		more.Set("document", "signing_policy: {mode: audit}\n")
+		more.Set("beside", editorPage{Document: more.Get("document")}.Beside())
 		status, page := w.post("/policy/x/form?from=form", more)
 		if status != http.StatusOK || !strings.Contains(page, "a form has 500 parts at most") || !strings.Contains(page, "signing_policy: {mode: audit}") {
 			t.Errorf("%v: %d\n%s", more, status, page)
@@ -166,6 +167,14 @@ func TestMistakesAreTiedToTheirFields(t *testing.T) {
 		{path: "/trust/acme/edit", asked: "PATCH /api/v1/trust-roots/acme", wrong: "requires", form: url.Values{"version": {"3"}}},
 		{path: "/gateways/new", asked: "PUT /api/v1/gateways/a", wrong: "name url image note", fields: "name value image note", form: url.Values{"name": {"a"}, "told": {"url"}}},
 		{path: "/tokens/new", asked: "POST /api/v1/tokens", wrong: "name role team images sources expires_in", form: url.Values{}},
+		{path: "/policy/default/edit", fields: "context threshold trusted_signers-0-claims parameters", form: url.Values{
+			"p.context": {"stage"}, "p.threshold": {"many"}, "p.trusted_signers": {"1"}, "p.trusted_signers[0].type": {"keyless"}, "p.trusted_signers[0].claims": {"ref"}, "p.parameters": {"{"},
+		}},
+		{path: "/policy/default/edit", fields: "mode shadow_of images slsa-minimum_level slsa-trusted_builders", form: url.Values{
+			"p.mode": {"perhaps"}, "p.shadow_of": {"A B"}, "p.images": {"**["}, "p.slsa": {"on"}, "p.slsa.minimum_level": {"7"}, "p.slsa.require_attestation": {"on"},
+		}},
+		{path: "/policy/default/edit", fields: "require_signature", form: url.Values{"p.mode": {"enforce"}}},
+		{path: "/policy/default/edit", fields: "trusted_signers", form: url.Values{"p.mode": {"enforce"}, "p.require_signature": {"on"}}},
 		{path: "/policy/default/exceptions", asked: "POST /api/v1/policies/default/exceptions", wrong: "images codes reason owner expires_at", form: url.Values{"version": {"1"}, "expires_at": {"2025-07-20T18:00"}}},
 	} {
 		var list []string
@@ -174,25 +183,39 @@ func TestMistakesAreTiedToTheirFields(t *testing.T) {
 		}
 		w.face.answers[tt.asked] = `422 {"code": "invalid_field", "detail": "No.", "errors": [` + strings.Join(list, ", ") + `]}`
 		tt.form.Set("csrf", csrf)
+		if strings.HasPrefix(tt.path, "/policy/default/edit") { // what is wrong is found in the form
+			tt.form.Set("version", "1")
+			tt.form.Set("beside", editorPage{}.Beside())
+		}
 		status, page := w.post(tt.path, tt.form)
 		if status != http.StatusUnprocessableEntity {
 			t.Errorf("%s: %d\n%s", tt.path, status, page)
 			continue
 		}
+		if _, part := w.post("/policy/default/form?from=form", tt.form); tt.form.Has("beside") && (!strings.Contains(part, "-error") || strings.Contains(part, "autofocus")) {
+			t.Errorf("while somebody fills in the form, the focus stays with them:\n%s", part)
+		}
 		if tt.fields == "" {
 			tt.fields = tt.wrong
 		}
 		for _, field := range strings.Fields(tt.fields) {
-			marked := regexp.MustCompile(`<(input|textarea|select) id="` + field + `" name="` + field + `" aria-invalid="true" autofocus aria-describedby="` + field + `-error( ` + field + `-help)?"`)
-			if field == "trust_roots" || field == "requires" { // several boxes
+			marked := regexp.MustCompile(`<(input|textarea|select) id="` + field + `" name="[^"]+" aria-invalid="true" autofocus aria-describedby="` + field + `-error( ` + field + `-help)?"`)
+			switch field {
+			case "trusted_signers", "slsa-trusted_builders": // any number of parts
+				marked = regexp.MustCompile(`<summary autofocus aria-describedby="` + field + `-error ` + field + `-help"`)
+			case "trust_roots", "requires": // several boxes
 				marked = regexp.MustCompile(`<fieldset aria-describedby="` + field + `-error"`)
 			}
+			says := "It is not right."
+			if tt.asked == "" {
+				says = ""
+			}
 			at := marked.FindStringIndex(page)
-			if at == nil || !strings.Contains(page, `<p class="error" id="`+field+`-error">It is not right.</p>`) {
+			if at == nil || !strings.Contains(page, `<p class="error" id="`+field+`-error">`+says) {
 				t.Errorf("%s: %s is not marked:\n%s", tt.path, field, page)
 				continue
 			}
-			if opened := strings.LastIndex(page[:at[0]], "<details"); opened > strings.LastIndex(page[:at[0]], "</details>") && !strings.HasPrefix(page[opened:], "<details open>") {
+			if opened := strings.LastIndex(page[:at[0]], "<details"); opened > strings.LastIndex(page[:at[0]], "</details>") && !regexp.MustCompile(`^<details( class="part")? open>`).MatchString(page[opened:]) {
 				t.Errorf("%s: %s is folded away", tt.path, field)
 			}
 		}

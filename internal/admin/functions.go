@@ -289,14 +289,20 @@ func (m mistakes) At(field string) *wrongField {
 // Marks are the attributes that tie a field to what is said of it: to its help, by id,
 // and to what is wrong with it. The first field that is wrong has the focus.
 func (m mistakes) Marks(field string, help ...string) template.HTMLAttr {
-	marks := ""
-	if wrong := m.At(field); wrong != nil {
-		marks, help = ` aria-invalid="true" autofocus`, append([]string{wrong.ID}, help...)
+	return marks(m.At(field), ` aria-invalid="true" autofocus`, help...)
+}
+
+// marks says besides what else a field has where it is wrong.
+func marks(wrong *wrongField, besides string, help ...string) template.HTMLAttr {
+	if wrong == nil {
+		besides = ""
+	} else {
+		help = append([]string{wrong.ID}, help...)
 	}
 	if len(help) > 0 {
-		marks += ` aria-describedby="` + strings.Join(help, " ") + `"`
+		besides += ` aria-describedby="` + strings.Join(help, " ") + `"`
 	}
-	return template.HTMLAttr(marks) //nolint:gosec // of names that stand in templates
+	return template.HTMLAttr(besides) //nolint:gosec // of names that stand in templates, and of fields of a policy
 }
 
 func (m *mistakes) add(field, problem string) {

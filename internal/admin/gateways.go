@@ -116,7 +116,7 @@ func updateGateway(v *view) error {
 	f := v.readGateway()
 	var err error
 	if f.Version, err = strconv.ParseInt(v.FormValue("version"), 10, 64); err != nil {
-		return crossSite{"The form is not complete. Load the page again."}
+		return errIncomplete
 	}
 	f.Name = v.Param("name")
 	return v.saveGateway(f, &f.Version)
@@ -173,7 +173,7 @@ func confirmGateway(v *view) error {
 func removeGateway(v *view) error {
 	version, err := strconv.ParseInt(v.FormValue("version"), 10, 64)
 	if err != nil {
-		return crossSite{"The form is not complete. Load the page again."}
+		return errIncomplete
 	}
 	if err := v.api.WithWhy(v.FormValue("why")).DeleteGateway(v.Request().Context(), v.Param("name"), version); err != nil {
 		return err

@@ -11,11 +11,39 @@ import (
 // historyPage is what a policy was.
 type historyPage struct {
 	Policy   string
-	Version  int64
 	Versions []client.PolicyVersion
+	// Removed is its removal, where it is not there any more.
+	Removed *client.PolicyVersion
+	// From and To are the states that are chosen to be compared; Problem says why they
+	// could not be.
 	From, To int64
 	Diff     *client.PolicyDiff
+	Problem  string
 	Mine     bool
+}
+
+// Is says of an entry whether there was a policy, which can be compared.
+func (h historyPage) Is(one client.PolicyVersion) bool { return one.Change != "removed" }
+
+// Several says whether there are two to compare.
+func (h historyPage) Several() bool { return h.From > 0 && h.To > 0 }
+
+// Returns says whether an entry can be put back: it is not what is in force.
+func (h historyPage) Returns(i int, one client.PolicyVersion) bool {
+	return h.Mine && h.Is(one) && (i > 0 || h.Removed != nil)
+}
+
+// choose marks the two newest states, where nothing else is asked for.
+func (h *historyPage) choose() {
+	for _, one := range h.Versions {
+		switch {
+		case !h.Is(one):
+		case h.To == 0:
+			h.To = one.ActiveRevision
+		case h.From == 0 && one.ActiveRevision != h.To:
+			h.From = one.ActiveRevision
+		}
+	}
 }
 
 // diffLines are the lines of a unified diff.
@@ -52,19 +80,29 @@ func policyHistory(v *view) error {
 		}
 	}
 	policy, err := v.api.Policy(ctx, h.Policy)
-	if err == nil {
+	switch {
+	case err == nil:
 		h.Mine = v.who.MayWrite(policy.Owner, policy.Images) && policy.Source != "configuration"
-	} else if !client.IsNotFound(err) {
+	case !client.IsNotFound(err):
 		return err
+	case len(h.Versions) > 0 && !h.Is(h.Versions[0]):
+		h.Removed, h.Mine = &h.Versions[0], v.who.MayPolicy()
 	}
+	status := http.StatusOK
 	h.From, _ = strconv.ParseInt(v.QueryParam("from"), 10, 64) // 0 is none
 	h.To, _ = strconv.ParseInt(v.QueryParam("to"), 10, 64)
 	if h.From > 0 && h.To > 0 {
 		diff, err := v.api.DiffPolicy(ctx, h.Policy, h.From, h.To)
-		if err != nil {
+		switch {
+		case err == nil:
+			h.Diff = &diff
+		case anonymous(err) || mistake(err) == "":
 			return err
+		default:
+			status, h.Problem = http.StatusUnprocessableEntity, mistake(err)
+			h.From, h.To = 0, 0
 		}
-		h.Diff = &diff
 	}
-	return v.render(http.StatusOK, "history", "policy", "History of "+h.Policy, h)
+	h.choose()
+	return v.render(status, "history", "policy", "History of "+h.Policy, h)
 }

@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"fmt"
+	"html/template"
 	"maps"
 	"net/http"
 	"net/url"
@@ -127,8 +128,13 @@ func (p policyPage) Ended(e client.Exception) bool { return !p.Now.Before(e.Expi
 // Configured says whether it changes only in the servers' configuration.
 func (p policyPage) Configured() bool { return p.Policy.Source == "configuration" }
 
+// showPolicy shows of a policy that was removed what it was.
 func showPolicy(v *view) error {
-	return v.policyPage(http.StatusOK, exceptionForm{})
+	err := v.policyPage(http.StatusOK, exceptionForm{})
+	if client.IsNotFound(err) {
+		return policyHistory(v)
+	}
+	return err
 }
 
 func (v *view) policyPage(status int, e exceptionForm) error {
@@ -171,6 +177,13 @@ type editorPage struct {
 	// by the paths of its fields.
 	Mistakes []string
 	Wrong    map[string]string
+	// Note is what else is to be known of the form.
+	Note string
+	// Focus says that what is wrong has the focus: nobody is in another field meanwhile.
+	Focus bool
+	// was is [editorPage.Beside] of the YAML that the form was made of, where it is
+	// another one than stands beside it.
+	was string
 }
 
 // Fields are those of the form, with what they have.
@@ -191,6 +204,29 @@ type formField struct {
 	Parts  [][]formField
 	// Open says that something is said in it, or is wrong.
 	Open bool
+	// focus is [editorPage.Focus].
+	focus bool
+}
+
+// Mistake is what is wrong with it; nil for nothing.
+func (f formField) Mistake() *wrongField {
+	return mistakes{By: map[string]string{f.ID: f.Wrong}}.At(f.ID)
+}
+
+// Marks are those of [mistakes.Marks]. What folds a part or a list is marked in place of
+// a field; it has no value that could be invalid.
+func (f formField) Marks() template.HTMLAttr {
+	wrong, help := "", []string{}
+	if f.Kind != signingpolicy.FieldList && (f.Kind != signingpolicy.FieldPart || f.Optional) {
+		wrong = ` aria-invalid="true"`
+	}
+	if f.focus {
+		wrong += " autofocus"
+	}
+	if f.Help != "" {
+		help = append(help, f.ID+"-help")
+	}
+	return marks(f.Mistake(), wrong, help...)
 }
 
 // Rows is how many lines a field shows.
@@ -212,7 +248,7 @@ func (e editorPage) fields(at string, list []signingpolicy.Field) []formField {
 		if at != "" {
 			path = at + "." + path
 		}
-		one := formField{Field: field, Path: path, ID: strings.NewReplacer(".", "-", "[", "-", "]", "").Replace(path), Value: e.Form[path], Wrong: e.Wrong[path]}
+		one := formField{Field: field, Path: path, ID: strings.NewReplacer(".", "-", "[", "-", "]", "").Replace(path), Value: e.Form[path], Wrong: e.Wrong[path], focus: e.Focus}
 		if field.For != "" && one.Value == "" && one.Wrong == "" && !slices.Contains(strings.Fields(field.For), e.Form[at+".type"]) {
 			continue // it would say nothing of this type
 		}
@@ -230,7 +266,7 @@ func (e editorPage) fields(at string, list []signingpolicy.Field) []formField {
 			one.Open = one.Value != "" || one.Wrong != ""
 		}
 		for _, in := range one.Inside {
-			one.Open = one.Open || in.Open && in.Kind != signingpolicy.FieldFlag
+			one.Open = one.Open || in.Wrong != "" || in.Open && in.Kind != signingpolicy.FieldFlag
 		}
 		out = append(out, one)
 	}
@@ -274,7 +310,7 @@ func (v *view) readPolicyForm() signingpolicy.Form {
 }
 
 func (v *view) editor(status int, e editorPage) error {
-	e.Unsaved = v.Request().Method == http.MethodPost
+	e.Unsaved, e.Focus = v.Request().Method == http.MethodPost, status == http.StatusUnprocessableEntity
 	return v.render(status, "policyedit", "policy", "Edit "+e.Name, e)
 }
 
@@ -351,7 +387,30 @@ func (e *editorPage) take(f signingpolicy.Form) {
 }
 
 // Beside tells the YAML that the form stands beside from one that was changed since.
-func (e editorPage) Beside() string { return digestOf(strings.TrimSpace(e.Document)) }
+func (e editorPage) Beside() string {
+	if e.was != "" {
+		return e.was
+	}
+	return digestOf(strings.TrimSpace(e.Document))
+}
+
+// mayReplace says whether the form may take the place of the YAML: where there is a form,
+// and the YAML says nothing that was not in it, being as it was then, or empty.
+func (v *view) mayReplace(e editorPage) bool {
+	beside := v.FormValue("beside")
+	return beside == e.Beside() || beside != "" && strings.TrimSpace(e.Document) == ""
+}
+
+// apart keeps what was sent where the form may not take the place of the YAML.
+func (e *editorPage) apart(f signingpolicy.Form, beside string) {
+	if beside == "" || f.TooLong() {
+		e.read()
+		e.Mistakes = append(e.Mistakes, "There was no form that could be saved. What is saved is the YAML.")
+		return
+	}
+	e.Form, e.was = f, beside
+	e.Mistakes = []string{"The YAML was changed as well as the form. Save the YAML as it is, or empty it to have the form say everything."}
+}
 
 // current takes the form where it is what counts: where the YAML is as it was when the
 // form was shown beside it, what differs was said in the form, and the YAML does not
@@ -405,10 +464,15 @@ func (v *view) readEditor() editorPage {
 // YAML, from=yaml the form.
 func formPolicy(v *view) error {
 	e := v.readEditor()
-	if v.QueryParam("from") == "form" {
-		e.take(v.readPolicyForm())
-	} else {
+	switch {
+	case v.QueryParam("from") != "form":
 		e.read()
+	case v.mayReplace(e):
+		e.take(v.readPolicyForm())
+	default: // both were changed before either was answered
+		if e.read(); e.Form != nil {
+			e.Note = "The YAML was changed too, and the form was made of it anew. Look whether the form says all that you chose in it."
+		}
 	}
 	return v.part(http.StatusOK, "policyedit", "sides", e)
 }
@@ -416,15 +480,19 @@ func formPolicy(v *view) error {
 func savePolicy(v *view) error {
 	ctx := v.Request().Context()
 	e := v.readEditor()
-	if v.FormValue("use") == "form" || v.FormValue("change") != "" { // without a script the form is not in the YAML yet
+	change := v.FormValue("change") != ""
+	switch form := change || v.FormValue("use") == "form"; { // without a script the form is not in the YAML yet
+	case !form:
+		v.current(&e)
+	case v.mayReplace(e):
 		e.take(v.readPolicyForm())
-		switch {
-		case v.FormValue("change") != "":
-			return v.editor(http.StatusOK, e)
-		case !e.Right():
-			return v.editor(http.StatusUnprocessableEntity, e)
-		}
-	} else if v.current(&e); !e.Right() {
+	default:
+		e.apart(v.readPolicyForm(), v.FormValue("beside"))
+	}
+	switch {
+	case change:
+		return v.editor(http.StatusOK, e)
+	case !e.Right():
 		return v.editor(http.StatusUnprocessableEntity, e)
 	}
 	var version *int64

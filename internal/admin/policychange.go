@@ -12,60 +12,15 @@ import (
 	"github.com/signet-policy/signet/internal/signingpolicy"
 )
 
-// policyChange asks before something of a policy or a bundle is taken away or put back.
-type policyChange struct {
-	Heading, Button string
-	// Says are sentences on what it does.
-	Says []string
-	// Path, below the base, is where the question is and where the answer goes; Back is
-	// where who does not want it goes. Both are escaped.
-	Path, Back string
-	// Sent are fields that go with the answer.
-	Sent url.Values
-	// Never says why it cannot be done; "": it can.
-	Never string
-	Diff  *client.PolicyDiff
-	// Previews says that recent verdicts can be decided again; Preview is nil until
-	// that was asked for.
-	Previews bool
-	Preview  *flips
-}
-
-// PreviewAt is the address of a preview: "part" of this page, or "1" for all of it.
-func (c policyChange) PreviewAt(kind string) string {
-	q := url.Values{"preview": {kind}}
-	for _, name := range []string{"to", "place"} {
-		if value := c.Sent.Get(name); value != "" {
-			q.Set(name, value)
-		}
-	}
-	return c.Path + "?" + q.Encode()
-}
-
-// asks answers with the question, or with what an operation would change, as the
-// request wants.
-func (v *view) asks(c policyChange, op *client.Operation) error {
-	c.Previews = op != nil && c.Never == ""
-	if preview := v.QueryParam("preview"); c.Previews && (preview == "part" || preview == "1") {
-		f := v.flips(*op)
-		if preview == "part" {
-			return v.part(http.StatusOK, "policychange", "flips", f)
-		}
-		c.Preview = &f
-	}
-	return v.render(http.StatusOK, "policychange", "policy", c.Heading, c)
-}
-
-var errIncomplete = crossSite{"The form is not complete. Load the page again."}
-
 func confirmRollback(v *view) error {
 	ctx, name := v.Request().Context(), v.Param("name")
 	to, err := strconv.ParseInt(v.QueryParam("to"), 10, 64)
 	if err != nil {
 		return &client.Problem{Status: http.StatusNotFound, Detail: "Say which state is to come back: choose one in the history of the policy."}
 	}
-	if _, err := v.api.Policy(ctx, name); err != nil {
-		return err
+	policy, gone := v.api.Policy(ctx, name) // before its history, so that what is newer than both is noticed
+	if gone != nil && !client.IsNotFound(gone) {
+		return gone
 	}
 	var newest, target *client.PolicyVersion
 	for one, err := range v.api.AllPolicyHistory(ctx, name) {
@@ -88,11 +43,16 @@ func confirmRollback(v *view) error {
 		return err
 	}
 	path := "/policy/" + url.PathEscape(name)
-	c := policyChange{
+	c := change{
+		Tab: "policy", Of: name,
 		Heading: fmt.Sprintf("Put %s back to revision %d?", name, to), Button: fmt.Sprintf("Put back revision %d", to),
 		Says: []string{"It is in force from the next verdict on, on every server. The history keeps what is in force now, so that this can be taken back."},
-		Path: path + "/rollback", Back: path + "/history", Diff: &diff,
-		Sent: url.Values{"to": {strconv.FormatInt(to, 10)}, "seen": {strconv.FormatInt(newest.ActiveRevision, 10)}},
+		Path: path + "/rollback", Back: path + "/history", Diff: &diff, Differs: "What differs from what is in force",
+		Sent: url.Values{"to": {strconv.FormatInt(to, 10)}, "version": {strconv.FormatInt(policy.Version, 10)}, "seen": {strconv.FormatInt(newest.ActiveRevision, 10)}},
+	}
+	if gone != nil { // version 0 says so
+		c.Heading, c.Button, c.Differs = fmt.Sprintf("Bring %s back, as of revision %d?", name, to), fmt.Sprintf("Bring back revision %d", to), "What comes back"
+		c.Says = []string{"It was removed. It is in force again from the next verdict on, on every server, with the owner that it had."}
 	}
 	if err := v.bundleGoesBack(&c, name, *target); err != nil {
 		return err
@@ -102,7 +62,7 @@ func confirmRollback(v *view) error {
 
 // bundleGoesBack says what going back does to the bundle that the policy named then,
 // and with it to all others that name it.
-func (v *view) bundleGoesBack(c *policyChange, policy string, target client.PolicyVersion) error {
+func (v *view) bundleGoesBack(c *change, policy string, target client.PolicyVersion) error {
 	if target.BundleDigest == "" {
 		return nil
 	}
@@ -130,7 +90,11 @@ func rollbackPolicy(v *view) error {
 	if err != nil {
 		return errIncomplete
 	}
-	for newest, err := range v.api.AllPolicyHistory(ctx, name) {
+	version, err := strconv.ParseInt(v.FormValue("version"), 10, 64)
+	if err != nil {
+		return errIncomplete
+	}
+	for newest, err := range v.api.AllPolicyHistory(ctx, name) { // where its bundle has changed, it has the same version still
 		if err != nil {
 			return err
 		}
@@ -139,7 +103,7 @@ func rollbackPolicy(v *view) error {
 		}
 		break
 	}
-	if _, err := v.api.WithWhy(v.FormValue("why")).RollbackPolicy(ctx, name, &to); err != nil {
+	if _, err := v.api.WithWhy(v.FormValue("why")).RollbackPolicy(ctx, name, &to, &version); err != nil {
 		return err
 	}
 	return v.to("/policy/"+url.PathEscape(name), "rolled-back")
@@ -152,9 +116,10 @@ func confirmPolicyRemoval(v *view) error {
 		return err
 	}
 	path := "/policy/" + url.PathEscape(policy.Name)
-	c := policyChange{
+	c := change{
+		Tab: "policy", Of: policy.Name,
 		Heading: fmt.Sprintf("Remove %s?", policy.Name), Button: "Remove " + policy.Name,
-		Says: []string{"It is asked no more from the next verdict on, on every server. The audit log, past verdicts and its history keep it."},
+		Says: []string{"It is asked no more from the next verdict on, on every server. The audit log and past verdicts keep it, and it can be brought back from its history."},
 		Path: path + "/remove", Back: path, Sent: url.Values{"version": {strconv.FormatInt(policy.Version, 10)}},
 	}
 	all, err := v.api.Policies(ctx, 2, "")
@@ -184,7 +149,7 @@ func removePolicy(v *view) error {
 	if err := v.api.WithWhy(v.FormValue("why")).DeletePolicy(v.Request().Context(), v.Param("name"), version); err != nil {
 		return err
 	}
-	return v.to("/policy", "policy-removed")
+	return v.to("/policy/"+url.PathEscape(v.Param("name")), "policy-removed")
 }
 
 func confirmBundleRemoval(v *view) error {
@@ -193,7 +158,8 @@ func confirmBundleRemoval(v *view) error {
 		return err
 	}
 	path := "/bundle/" + url.PathEscape(b.Name)
-	c := policyChange{
+	c := change{
+		Tab: "policy", Of: b.Name,
 		Heading: fmt.Sprintf("Remove the bundle %s?", b.Name), Button: "Remove the bundle",
 		Says: []string{"No policy decides by it, so no verdict changes. The audit log and past verdicts keep it, and a draft of it stays."},
 		Path: path + "/remove", Back: path, Sent: url.Values{"version": {strconv.FormatInt(b.Version, 10)}},
@@ -229,7 +195,8 @@ func confirmExceptionRemoval(v *view) error {
 	}
 	e := policy.Exceptions[place-1]
 	path := "/policy/" + url.PathEscape(policy.Name)
-	c := policyChange{
+	c := change{
+		Tab: "policy", Of: policy.Name,
 		Heading: fmt.Sprintf("Remove an exception of %s?", policy.Name), Button: "Remove the exception",
 		Says: []string{
 			fmt.Sprintf("It waives %s for %s. Why: %s (%s).", strings.Join(e.Codes, ", "), strings.Join(e.Images, ", "), e.Reason, e.Owner),

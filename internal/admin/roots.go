@@ -111,7 +111,7 @@ func updateRoot(v *view) error {
 	ctx := v.Request().Context()
 	version, err := strconv.ParseInt(v.FormValue("version"), 10, 64)
 	if err != nil {
-		return crossSite{"The form is not complete. Load the page again."}
+		return errIncomplete
 	}
 	old, err := v.api.TrustRoot(ctx, v.Param("name"))
 	if err != nil {
@@ -192,34 +192,22 @@ func previewRoot(v *view) error {
 	return v.part(http.StatusOK, "change", "flips", out)
 }
 
-// rootRemoval asks before a root is removed.
-type rootRemoval struct {
-	Root client.TrustRoot
-	// Preview is nil until it was asked for.
-	Preview *flips
-}
-
 func confirmRoot(v *view) error {
 	r, err := v.api.TrustRoot(v.Request().Context(), v.Param("name"))
 	if err != nil {
 		return err
 	}
-	p := rootRemoval{Root: r}
-	switch preview := v.QueryParam("preview"); preview {
-	case "part", "1":
-		f := v.flips(client.Operation{Op: client.OpDeleteTrustRoot, Name: r.Name})
-		if preview == "part" {
-			return v.part(http.StatusOK, "change", "flips", f)
-		}
-		p.Preview = &f
-	}
-	return v.render(http.StatusOK, "rootremove", "trust", "Remove "+r.Name, p)
+	return v.asks(change{
+		Tab: "trust", Heading: "Remove " + r.Name + "?", Button: "Remove " + r.Name,
+		Says: []string{"What only its certificates, logs and timestamps prove counts no more, from the next verdict on, on every server."},
+		Path: "/trust/" + url.PathEscape(r.Name) + "/remove", Back: "/trust", Sent: url.Values{"version": {strconv.FormatInt(r.Version, 10)}},
+	}, &client.Operation{Op: client.OpDeleteTrustRoot, Name: r.Name})
 }
 
 func removeRoot(v *view) error {
 	version, err := strconv.ParseInt(v.FormValue("version"), 10, 64)
 	if err != nil {
-		return crossSite{"The form is not complete. Load the page again."}
+		return errIncomplete
 	}
 	if err := v.api.WithWhy(v.FormValue("why")).DeleteTrustRoot(v.Request().Context(), v.Param("name"), version); err != nil {
 		return err

@@ -169,7 +169,7 @@ func (f *signerForm) times() []signerTime {
 func (v *view) readTimes(f *signerForm) {
 	shownIn, err := zoneOf(v.FormValue("shown_in"))
 	if err != nil {
-		f.Mistakes.Other = append(f.Mistakes.Other, "The form is not complete. Load the page again.")
+		f.Mistakes.Other = append(f.Mistakes.Other, errIncomplete.detail)
 		return
 	}
 	zone, err := zoneOf(f.Zone)
@@ -287,7 +287,7 @@ func updateSigner(v *view) error {
 	f := v.readSigner()
 	version, err := strconv.ParseInt(v.FormValue("version"), 10, 64)
 	if err != nil {
-		return crossSite{"The form is not complete. Load the page again."}
+		return errIncomplete
 	}
 	f.Signer.ID, f.Signer.Version = v.Param("id"), version
 	if !f.Mistakes.Any() {

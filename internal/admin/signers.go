@@ -152,42 +152,36 @@ func (v *view) relying(ctx context.Context, s client.Signer) ([]client.Policy, e
 	return out, nil
 }
 
-// changePage asks before a signer is disabled, enabled or removed.
-type changePage struct {
-	Signer client.Signer
-	// Action is "disable", "enable" or "delete".
-	Action string
-	// Preview is nil until it was asked for.
-	Preview *flips
-}
-
 func confirmSigner(v *view) error {
 	s, err := v.api.Signer(v.Request().Context(), v.Param("id"))
 	if err != nil {
 		return err
 	}
-	action := v.QueryParam("action")
-	op := map[string]string{"disable": client.OpDisableSigner, "enable": client.OpEnableSigner, "delete": client.OpDeleteSigner}[action]
-	if op == "" {
+	at, action := "/signers/"+url.PathEscape(s.ID), v.QueryParam("action")
+	c := change{Tab: "signers", Of: s.Name, Path: at + "/change", Back: at, Sent: url.Values{"action": {action}, "version": {strconv.FormatInt(s.Version, 10)}}}
+	op := client.Operation{Name: s.ID}
+	switch action {
+	case "disable":
+		op.Op, c.Button = client.OpDisableSigner, "Disable "+s.Name
+		c.Says = []string{"Its signatures count no more from the next verdict on, on every server. It can be enabled again."}
+	case "enable":
+		op.Op, c.Button, c.Harmless = client.OpEnableSigner, "Enable "+s.Name, true
+		c.Says = []string{"Its signatures count from the next verdict on."}
+	case "delete":
+		op.Op, c.Button = client.OpDeleteSigner, "Remove "+s.Name
+		c.Says = []string{"Its signatures count no more, and it is forgotten. The audit log and past verdicts keep it. To end trust for a while, disable it."}
+	default:
 		return &client.Problem{Status: http.StatusNotFound, Detail: "A signer can be disabled, enabled and deleted."}
 	}
-	c := changePage{Signer: s, Action: action}
-	switch preview := v.QueryParam("preview"); preview {
-	case "part", "1":
-		f := v.flips(client.Operation{Op: op, Name: s.ID})
-		if preview == "part" {
-			return v.part(http.StatusOK, "change", "flips", f)
-		}
-		c.Preview = &f
-	}
-	return v.render(http.StatusOK, "change", "signers", "Change "+s.Name, c)
+	c.Heading = c.Button + "?"
+	return v.asks(c, &op)
 }
 
 func changeSigner(v *view) error {
 	ctx := v.Request().Context()
 	version, err := strconv.ParseInt(v.FormValue("version"), 10, 64)
 	if err != nil {
-		return crossSite{"The form is not complete. Load the page again."}
+		return errIncomplete
 	}
 	api := v.api.WithWhy(v.FormValue("why"))
 	id, done, place := v.Param("id"), "", "/signers/"+url.PathEscape(v.Param("id"))
@@ -202,7 +196,7 @@ func changeSigner(v *view) error {
 		err = api.DeleteSigner(ctx, id, version)
 		done, place = "signer-deleted", "/signers"
 	default:
-		return crossSite{"The form is not complete. Load the page again."}
+		return errIncomplete
 	}
 	if err != nil {
 		return err

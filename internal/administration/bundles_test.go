@@ -357,13 +357,84 @@ func TestPolicyWithItsBundle(t *testing.T) {
 			_, err = f.Try(ctx, root, []client.Operation{{Op: client.OpRollbackPolicy, Name: "strict", SigningPolicy: anyone}})
 			mistakes(t, err, "operations[0].signing_policy: does not go with")
 		})
-		back := must[client.Policy](t)(s.RollbackPolicy(ctx, root, "strict", &active))
+		back := must[client.Policy](t)(s.RollbackPolicy(ctx, root, "strict", &active, nil))
 		if back.Bundle != "strict" || strings.Contains(back.SigningPolicy, "days") || must[client.Bundle](t)(s.Bundle(ctx, root, "strict")).Sequence != 1 {
 			t.Errorf("rolled back: %+v", back)
 		}
-		last := must[client.Policy](t)(s.RollbackPolicy(ctx, root, "strict", nil))
+		last := must[client.Policy](t)(s.RollbackPolicy(ctx, root, "strict", nil, nil))
 		if !strings.Contains(last.SigningPolicy, "days") {
 			t.Errorf("and forth: %+v", last)
+		}
+	})
+}
+
+// What goes back is the policy that its caller knows, and over no other change; one that
+// was removed comes back, to whom it belonged.
+func TestRollbackOfAVersion(t *testing.T) {
+	eachStore(t, func(t *testing.T, f *fixture) {
+		ctx := t.Context()
+		var meanwhile func() // while what goes back is compiled
+		s := withBundles(t, f, func(cfg *Config) {
+			check := cfg.CheckPolicy
+			cfg.CheckPolicy = func(ctx context.Context, p *signingpolicy.Policy, archive []byte) error {
+				if do := meanwhile; do != nil {
+					meanwhile = nil
+					do()
+				}
+				return check(ctx, p, archive)
+			}
+		})
+		const of = "images: [ghcr.io/web/**]\n"
+		put := func(mode string, version int64) client.Policy {
+			t.Helper()
+			return must[client.Policy](t)(s.PutPolicy(ctx, web, "webs", "", []byte(anyone+of+"mode: "+mode+"\n"), map[bool]*int64{true: &version}[version > 0]))
+		}
+		put("audit", 0)
+		first := f.revision(t)
+		put("enforce", 1)
+		f.untouched(t, func() {
+			for _, version := range []int64{0, 1, 3} {
+				_, err := s.RollbackPolicy(ctx, web, "webs", &first, &version)
+				wants(t, err, ErrStale, "webs")
+			}
+		})
+		meanwhile = func() { put("disabled", 2) }
+		_, err := s.RollbackPolicy(ctx, web, "webs", &first, ptr(int64(2)))
+		wants(t, err, ErrStale, "changed meanwhile")
+		same(t, "disabled", must[client.Policy](t)(s.Policy(ctx, web, "webs")).Mode)
+		same(t, "audit", must[client.Policy](t)(s.RollbackPolicy(ctx, web, "webs", &first, ptr(int64(3)))).Mode)
+
+		if err := s.DeletePolicy(ctx, web, "webs", 4); err != nil {
+			t.Fatal(err)
+		}
+		gone := f.revision(t)
+		diff := must[client.PolicyDiff](t)(s.DiffPolicy(ctx, web, "webs", &gone, &first))
+		if !strings.HasPrefix(diff.Document, "-+signing_policy:\n") || !strings.Contains(diff.Document, "mode: audit") { // over nothing
+			t.Errorf("what would come back: %+v", diff)
+		}
+		f.untouched(t, func() {
+			_, err := s.RollbackPolicy(ctx, web, "webs", &first, ptr(int64(4)))
+			wants(t, err, ErrNotFound, "webs")
+			_, err = s.RollbackPolicy(ctx, web, "webs", &gone, nil)
+			wants(t, err, ErrNotFound, "under revision")
+			_, err = s.RollbackPolicy(ctx, web, "webs", ptr(first-1), nil)
+			wants(t, err, ErrNotFound, "under revision")
+			other := web
+			other.Principal.Team = "data"
+			_, err = s.RollbackPolicy(ctx, other, "webs", &first, nil)
+			wants(t, err, ErrNotYours, "webs")
+			snap := must[store.Snapshot](t)(f.Try(ctx, web, []client.Operation{{Op: client.OpRollbackPolicy, Name: "webs", To: &first}}))
+			same(t, 1, len(snap.Policies))
+		})
+		meanwhile = func() { put("disabled", 0) }
+		_, err = s.RollbackPolicy(ctx, web, "webs", nil, ptr(int64(0)))
+		wants(t, err, ErrConflict, "is there already")
+		if err := s.DeletePolicy(ctx, web, "webs", 1); err != nil {
+			t.Fatal(err)
+		}
+		back := must[client.Policy](t)(s.RollbackPolicy(ctx, root, "webs", &first, ptr(int64(0))))
+		if back.Mode != "audit" || back.Owner != "web" || back.Version != 1 || back.Source != "api" {
+			t.Errorf("brought back: %+v", back)
 		}
 	})
 }

@@ -185,17 +185,34 @@ func (s *Service) PolicyHistory(ctx context.Context, c Caller, name string) ([]c
 	return list, nil
 }
 
+// upTo is the policy under a revision; the zero value where it was removed by then.
+func (p policyPast) upTo(name string, revision int64) (policyState, error) {
+	state, ok := p.at(revision)
+	if !ok && revision < p.documents[0].From {
+		return state, neverUnder(name, revision)
+	}
+	return state, nil
+}
+
+func neverUnder(name string, revision int64) error {
+	return refuse(ErrNotFound, "there was no policy %q under revision %d; signet policy history %s shows when there was", name, revision, name)
+}
+
 // between finds two states of a policy: of the revisions asked for; nil is the
-// newest for to, and for from the one before to.
+// newest for to, and for from the one before to. A state in which it was removed is
+// the zero value.
 func (p policyPast) between(name string, from, to *int64) (a, b policyState, fromRevision, toRevision int64, err error) {
 	list := p.revisions()
 	toRevision = list[len(list)-1].ActiveRevision
 	if to != nil {
 		toRevision = *to
 	}
+	if b, err = p.upTo(name, toRevision); err != nil {
+		return a, b, 0, 0, err
+	}
 	for _, v := range list {
-		if now, ok := p.at(toRevision); ok && v.ActiveRevision < toRevision && v.Change != "removed" {
-			if then, ok := p.at(v.ActiveRevision); ok && (then.document.Digest != now.document.Digest || then.bundle.Digest != now.bundle.Digest) {
+		if v.ActiveRevision < toRevision && v.Change != "removed" {
+			if then, ok := p.at(v.ActiveRevision); ok && (then.document.Digest != b.document.Digest || then.bundle.Digest != b.bundle.Digest) {
 				fromRevision = v.ActiveRevision
 			}
 		}
@@ -203,21 +220,16 @@ func (p policyPast) between(name string, from, to *int64) (a, b policyState, fro
 	if from != nil {
 		fromRevision = *from
 	}
-	var ok bool
-	if b, ok = p.at(toRevision); !ok {
-		return a, b, 0, 0, refuse(ErrNotFound, "there was no policy %q under revision %d; signet policy history %s shows when there was", name, toRevision, name)
-	}
 	if fromRevision == 0 && from == nil {
 		return a, b, 0, 0, refuse(ErrNotFound, "%s has no state before revision %d", policyNamed(name), toRevision)
 	}
-	if a, ok = p.at(fromRevision); !ok {
-		return a, b, 0, 0, refuse(ErrNotFound, "there was no policy %q under revision %d; signet policy history %s shows when there was", name, fromRevision, name)
-	}
-	return a, b, fromRevision, toRevision, nil
+	a, err = p.upTo(name, fromRevision)
+	return a, b, fromRevision, toRevision, err
 }
 
 // DiffPolicy compares two states of a policy, each under a revision of everything
-// in force; nil is the newest for to, and for from the one before to.
+// in force; nil is the newest for to, and for from the one before to. Where it was
+// removed it is empty.
 func (s *Service) DiffPolicy(ctx context.Context, c Caller, name string, from, to *int64) (client.PolicyDiff, error) {
 	if err := c.may(auth.Read); err != nil {
 		return client.PolicyDiff{}, err
@@ -255,8 +267,10 @@ func (s *Service) DiffPolicy(ctx context.Context, c Caller, name string, from, t
 
 // RollbackPolicy goes back to what a policy was under a revision of everything in
 // force, nil for before its last change: its document, and the archive of the
-// bundle that it named then, as [Service.RollbackBundle] does.
-func (s *Service) RollbackPolicy(ctx context.Context, c Caller, name string, to *int64) (client.Policy, error) {
+// bundle that it named then, as [Service.RollbackBundle] does. One that was removed
+// comes back, as its owner's of then. version is that of the policy as the caller
+// knows it, 0: they know that it was removed; nil: whatever it is.
+func (s *Service) RollbackPolicy(ctx context.Context, c Caller, name string, to, version *int64) (client.Policy, error) {
 	if err := c.may(auth.Policy); err != nil {
 		return client.Policy{}, err
 	}
@@ -264,19 +278,18 @@ func (s *Service) RollbackPolicy(ctx context.Context, c Caller, name string, to 
 	if err != nil {
 		return client.Policy{}, err
 	}
-	row, err := s.policy(ctx, name)
-	if err != nil {
-		return client.Policy{}, err
-	}
 	target, _, revision, _, err := past.between(name, to, nil)
+	if err == nil && target.document.Digest == "" {
+		err = neverUnder(name, revision)
+	}
 	if err != nil {
 		return client.Policy{}, err
 	}
-	now, err := policyShown(row)
-	if err != nil {
-		return client.Policy{}, err
+	row, err := s.goesBack(ctx, c, name, version)
+	if errors.Is(err, ErrNotFound) && (version == nil || *version == 0) {
+		row, err = store.PolicyRow{Name: name, Source: sourceAPI, Owner: target.document.Owner}, nil
 	}
-	if err := c.owns(policyNamed(name), row.Owner, now.Images); err != nil {
+	if err != nil {
 		return client.Policy{}, err
 	}
 	p, err := signingpolicy.Parse([]byte(target.document.Body))
@@ -298,6 +311,29 @@ func (s *Service) RollbackPolicy(ctx context.Context, c Caller, name string, to 
 		return client.Policy{}, err
 	}
 	return s.Policy(ctx, c, name)
+}
+
+// goesBack is the policy that is in force, of that version where one is given, which
+// the caller may change.
+func (s *Service) goesBack(ctx context.Context, c Caller, name string, version *int64) (store.PolicyRow, error) {
+	row, err := s.policy(ctx, name)
+	if err != nil {
+		return row, err
+	}
+	now, err := policyShown(row)
+	if err != nil {
+		return row, err
+	}
+	if err := c.owns(policyNamed(name), row.Owner, now.Images); err != nil {
+		return row, err
+	}
+	switch {
+	case version == nil || *version == row.Version:
+		return row, nil
+	case *version == 0:
+		return row, refuse(ErrStale, "%s: was made again meanwhile", policyNamed(name))
+	}
+	return row, stale(policyNamed(name), row.Version, *version)
 }
 
 // rollback makes documents and the archive of a bundle what they were, in one

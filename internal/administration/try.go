@@ -177,7 +177,7 @@ func (s *Service) apply(ctx context.Context, c Caller, op client.Operation) erro
 		}
 		return s.DeletePolicy(ctx, c, old.Name, old.Version)
 	case client.OpRollbackPolicy:
-		_, err := s.RollbackPolicy(ctx, c, op.Name, op.To)
+		_, err := s.RollbackPolicy(ctx, c, op.Name, op.To, nil)
 		return err
 	case client.OpPutTrustRoot:
 		version, err := versionOf(func() (int64, error) { r, err := s.in.Root(ctx, op.Name); return r.Version, err })

@@ -49,7 +49,7 @@ type Administration interface {
 	Shadow(ctx context.Context, by administration.Caller, name string, limit int, after string) (client.ShadowReport, error)
 	PolicyHistory(ctx context.Context, by administration.Caller, name string) ([]client.PolicyVersion, error)
 	DiffPolicy(ctx context.Context, by administration.Caller, name string, from, to *int64) (client.PolicyDiff, error)
-	RollbackPolicy(ctx context.Context, by administration.Caller, name string, to *int64) (client.Policy, error)
+	RollbackPolicy(ctx context.Context, by administration.Caller, name string, to, version *int64) (client.Policy, error)
 
 	Dependencies(ctx context.Context, by administration.Caller) ([]client.Dependency, error)
 	Bundles(ctx context.Context, by administration.Caller, limit int, after string) (client.Page[client.Bundle], error)

@@ -80,7 +80,9 @@ func endpoints() []endpoint {
 		{"GET", v1 + "/policies/web/history", "", "", nil, reads, "PolicyHistory web", 200, "", ""},
 		{"GET", v1 + "/policies/web/diff?from=7&to=9", "", "", nil, reads, "DiffPolicy web v7 v9", 200, "", ""},
 		{"GET", v1 + "/policies/web/diff", "", "", nil, reads, "DiffPolicy web new new", 200, "", ""},
-		{"POST", v1 + "/policies/web/rollback", mediaJSON, `{"to": 7}`, nil, writes, "RollbackPolicy web v7", 200, `"4"`, ""},
+		{"POST", v1 + "/policies/web/rollback", mediaJSON, `{"to": 7}`, nil, writes, "RollbackPolicy web v7 new", 200, `"4"`, ""},
+		{"POST", v1 + "/policies/web/rollback", mediaJSON, `{"to": 7}`, match(`"3"`), writes, "RollbackPolicy web v7 v3", 200, `"4"`, ""},
+		{"POST", v1 + "/policies/web/rollback", mediaJSON, `{}`, http.Header{"If-None-Match": {"*"}}, writes, "RollbackPolicy web new v0", 200, `"4"`, ""},
 		{"GET", v1 + "/bundles?limit=1", "", "", nil, reads, "Bundles 1 ", 200, "", ""},
 		{"GET", v1 + "/bundles/acme", "", "", nil, reads, "Bundle acme", 200, `"6"`, ""},
 		{"PUT", v1 + "/bundles/acme?owner=team", mediaGzip, "tar", nil, writes, "PutBundle acme team tar new", 201, `"6"`, v1 + "/bundles/acme"},
@@ -316,6 +318,35 @@ func TestPutMeetsWhatIsThere(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A policy that somebody has made again while it was being brought back is one that the
+// caller did not know of; another conflict stays one.
+func TestRollbackWhereMadeAgain(t *testing.T) {
+	none := http.Header{"If-None-Match": {"*"}}
+	for _, tt := range []struct {
+		name   string
+		header http.Header
+		there  string
+		status int
+		code   code
+	}{
+		{"made again", none, "api", 412, codeStale},
+		{"another conflict", none, "", 409, codeConflict},
+		{"without a header", nil, "api", 409, codeConflict},
+		{"of a version", match(`"3"`), "api", 409, codeConflict},
+		{"both", http.Header{"If-None-Match": {"*"}, "If-Match": {`"3"`}}, "api", 400, codeInvalidField},
+		{"an old tag", match(`"0"`), "api", 412, codeStale},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBed(t, nil)
+			b.admin.err, b.admin.there = fmt.Errorf("it is there: %w", administration.ErrConflict), tt.there
+			got := toldBy(b, t, b.send(t, "admin", endpoint{method: "POST", path: v1 + "/policies/web/rollback", media: mediaJSON, body: "{}", header: tt.header}))
+			if got.Status != tt.status || got.Code != tt.code {
+				t.Errorf("got %+v", got)
+			}
+		})
 	}
 }
 

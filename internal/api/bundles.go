@@ -187,7 +187,21 @@ func (s *Server) rollbackBundle(ctx context.Context, c *call, by administration.
 }
 
 func (s *Server) rollbackPolicy(ctx context.Context, c *call, by administration.Caller, req *rollbackRequest) (reply, error) {
-	got, err := s.cfg.Administration.RollbackPolicy(ctx, by, c.echo.Param("name"), req.To)
+	version, removed, err := putVersion(c.echo.Request().Header)
+	if err != nil {
+		return reply{}, err
+	}
+	if removed { // it comes back where it is still not there
+		version = new(int64)
+	}
+	name := c.echo.Param("name")
+	got, err := s.cfg.Administration.RollbackPolicy(ctx, by, name, req.To, version)
+	if removed && err != nil {
+		return reply{}, putProblem(err, nil, true, func() bool {
+			_, err := s.cfg.Administration.Policy(ctx, by, name)
+			return err == nil
+		})
+	}
 	return versioned(http.StatusOK, got, got.Version, err)
 }
 

@@ -196,8 +196,8 @@ func (f *fakeAdministration) DiffPolicy(_ context.Context, by administration.Cal
 	return client.PolicyDiff{From: 7, To: 9, Document: "-a\n+b\n"}, f.note(by, "DiffPolicy", name, from, to)
 }
 
-func (f *fakeAdministration) RollbackPolicy(_ context.Context, by administration.Caller, name string, to *int64) (client.Policy, error) {
-	return aPolicy(name), f.note(by, "RollbackPolicy", name, to)
+func (f *fakeAdministration) RollbackPolicy(_ context.Context, by administration.Caller, name string, to, version *int64) (client.Policy, error) {
+	return aPolicy(name), f.note(by, "RollbackPolicy", name, to, version)
 }
 
 func aBundle(name string) client.Bundle {

@@ -285,10 +285,25 @@ func TestRealPolicies(t *testing.T) {
 	if !found {
 		t.Errorf("%+v", page)
 	}
+	none := http.Header{"If-None-Match": {"*"}}
+	for _, stale := range []http.Header{match(etag(made.Version)), none} {
+		if p := problemOf(b.ask(t, "web", "POST", path+"/rollback", stale, "{}", 412, nil)); p.Code != codeStale {
+			t.Errorf("rolled back with %v: %+v", stale, p)
+		}
+	}
+	b.ask(t, "web", "POST", path+"/rollback", match(etag(next.Version)), "{}", 200, &next)
+	if next.Mode != "enforce" || next.Version != made.Version+2 {
+		t.Errorf("rolled back: %+v", next)
+	}
 	b.ask(t, "web", "DELETE", path, match(etag(made.Version)), "", 412, nil)
 	b.ask(t, "web", "DELETE", path, match(etag(next.Version)), "", 204, nil)
 	b.ask(t, "web", "GET", path, nil, "", 404, nil)
 	b.ask(t, "web", "PUT", path, match(etag(next.Version)), body, 404, nil)
+	b.ask(t, "web", "POST", path+"/rollback", match(etag(next.Version)), "{}", 404, nil)
+	b.ask(t, "web", "POST", path+"/rollback", none, "{}", 200, &next)
+	if next.Mode != "enforce" || next.Version != 1 || next.Owner != "web" {
+		t.Errorf("brought back: %+v", next)
+	}
 }
 
 func TestRealTrust(t *testing.T) {

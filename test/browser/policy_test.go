@@ -162,6 +162,7 @@ func TestPolicyFormMistakeIsNotPassedOver(t *testing.T) {
 	p.clicks("Save, and put in force")
 	p.until(idle + ` && document.querySelector("#policy-form").dataset.guard === "unsaved"`)
 	p.sees("The errors stand beside the fields.")
+	p.until(`document.activeElement.id === "threshold" && document.getElementById(document.activeElement.getAttribute("aria-describedby").split(" ")[0]).innerText.includes("many")`)
 	if policy, err := s.api.Policy(t.Context(), "default"); err != nil || policy.Mode != "enforce" {
 		t.Errorf("saved: %s, %v", policy.Mode, err)
 	}
@@ -170,6 +171,39 @@ func TestPolicyFormMistakeIsNotPassedOver(t *testing.T) {
 	p.clicks("Save, and put in force")
 	p.sees("The policy is saved, and in force.")
 	if policy, err := s.api.Policy(t.Context(), "default"); err != nil || policy.Mode != "audit" || !strings.Contains(policy.SigningPolicy, "threshold: 2") {
+		t.Errorf("saved: %s, %v", policy.SigningPolicy, err)
+	}
+}
+
+// Enter in a field saves what was changed, and takes nothing of the YAML away: neither
+// where it has a mistake, nor where there is no script.
+func TestEnterInPolicyEditor(t *testing.T) {
+	s := demo(t)
+	p := s.visit()
+	p.login(s.token)
+	p.open("/policy/default/edit")
+	p.sees("What would change?") // the script is there
+	written := strings.Replace(p.text(`document.querySelector("#document").value`), "mode: enforce", "mode: perhaps", 1) + "  # by hand\n"
+	p.changes("#document", written)
+	p.sees("The form comes back when the YAML can be read.")
+	p.do(chromedp.SendKeys("#why", "so\r", chromedp.ByQuery))
+	p.until(idle + ` && document.querySelector("#policy-form").dataset.guard === "unsaved"`)
+	if now := p.text(`document.querySelector("#document").value`); now != written {
+		t.Errorf("of what was written is left:\n%s", now)
+	}
+
+	q := s.visit()
+	q.login(s.token)
+	q.do(emulation.SetScriptExecutionDisabled(true))
+	q.do(chromedp.Navigate(q.url+"/policy/default/edit"), chromedp.WaitVisible("#why"),
+		chromedp.SetValue("#document", strings.Replace(written, "mode: perhaps", "mode: audit", 1), chromedp.ByQuery),
+		chromedp.SendKeys("#why", "without\r", chromedp.ByQuery), chromedp.WaitVisible(`[role=status].good`))
+	if policy, err := s.api.Policy(t.Context(), "default"); err != nil || policy.Mode != "audit" {
+		t.Errorf("saved: %s, %v", policy.Mode, err)
+	}
+	q.do(chromedp.Navigate(q.url+"/policy/default/edit"), chromedp.WaitVisible("#why"),
+		chromedp.SetValue("#threshold", "2", chromedp.ByQuery), chromedp.SendKeys("#why", "the form\r", chromedp.ByQuery), chromedp.WaitVisible(`[role=status].good`))
+	if policy, err := s.api.Policy(t.Context(), "default"); err != nil || !strings.Contains(policy.SigningPolicy, "threshold: 2") {
 		t.Errorf("saved: %s, %v", policy.SigningPolicy, err)
 	}
 }
@@ -318,7 +352,23 @@ func TestNewPolicy(t *testing.T) {
 	p.types("#why", "tried")
 	p.clicks("Remove strict")
 	p.sees("The policy is removed.")
-	p.until(`![...document.querySelectorAll("tbody a.name")].some((a) => a.innerText === "strict")`)
+	p.sees("strict was removed") // it is not lost
+	p.sees("tried")
+	p.accessible(axeScript(t), "what is left of a policy that was removed")
+	p.presses(`td.actions a`)
+	p.sees("Bring strict back")
+	p.until(`document.querySelector("pre.diff").innerText.includes("+  mode: audit")`)
+	p.presses(`button.danger`)
+	p.sees("The earlier state of the policy is in force again.")
+	if back, err := s.api.Policy(t.Context(), "strict"); err != nil || back.Mode != "audit" {
+		t.Errorf("brought back: %+v, %v", back, err)
+	}
+	p.clicks("Remove")
+	p.types("#why", "tried again")
+	p.clicks("Remove strict")
+	p.sees("strict was removed")
+	p.open("/policy")
+	p.until(`document.querySelector("tbody a.name") && ![...document.querySelectorAll("tbody a.name")].some((a) => a.innerText === "strict")`)
 	if _, err := s.api.Policy(t.Context(), "strict"); !client.IsNotFound(err) {
 		t.Errorf("it is still there: %v", err)
 	}

@@ -627,7 +627,7 @@ export interface paths {
         };
         /**
          * Compare two states of a policy
-         * @description Roles: viewer, author, admin. Each under a revision of everything in force; absent: now, and before the last change.
+         * @description Roles: viewer, author, admin. Each under a revision of everything in force; absent: now, and before the last change. Where it was removed it is empty.
          */
         get: operations["diffPolicy"];
         put?: never;
@@ -652,7 +652,7 @@ export interface paths {
         put?: never;
         /**
          * Go back to what a policy was
-         * @description Roles: author, admin. `to` is an active revision; absent: before the last change. The archive of its bundle goes back too, and what its source offers up to the sequence that is left is refused from then on.
+         * @description Roles: author, admin. `to` is an active revision; absent: before the last change. The archive of its bundle goes back too, and what its source offers up to the sequence that is left is refused from then on. A policy that was removed comes back, as its team's of then. With `If-Match` only over the version that was read, with `If-None-Match: *` only where it is still removed.
          */
         post: operations["rollbackPolicy"];
         delete?: never;
@@ -5489,6 +5489,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: {
+                /** @description To replace: the ETag of what was read, with its quotes. */
+                "If-Match"?: components["parameters"]["IfMatchPut"];
+                /** @description `*`: only make what is not there yet. */
+                "If-None-Match"?: components["parameters"]["IfNoneMatch"];
                 /** @description Why, for the audit log: 500 bytes at most, printable. */
                 "Signet-Why"?: components["parameters"]["Why"];
             };
