@@ -2859,7 +2859,7 @@ export interface components {
              */
             limit?: number;
             /**
-             * @description Only tries the operations, and decides no verdict again: whether they could be made. It does not count among the previews under way.
+             * @description Only tries the operations, and decides no verdict again: whether they could be made. It does not count among the previews under way, and stands beside `operations` alone: what chooses or counts verdicts is refused with it.
              * @default false
              */
             only_check?: boolean;
