@@ -75,7 +75,7 @@ type PreviewRequest struct {
 	// Limit is how many flips are listed: 1 to 10000, 0 means 1000. All are counted.
 	Limit int `json:"limit,omitempty"`
 	// OnlyCheck tries the operations, and decides no verdict again. It does not count
-	// among the previews under way.
+	// among the previews under way, and stands beside Operations alone.
 	OnlyCheck bool `json:"only_check,omitempty"`
 }
 

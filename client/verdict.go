@@ -31,7 +31,8 @@ type Verdict struct {
 	Allowed bool   `json:"allowed"`
 	Image   string `json:"image"`
 	Digest  string `json:"digest"`
-	// Pinned is the reference to deploy: name@digest.
+	// Pinned is the reference to deploy: name@digest. Where a platform was asked for it
+	// is the index only where that is allowed by itself, else the platform.
 	Pinned   string          `json:"pinned"`
 	Policies []PolicyVerdict `json:"policies"`
 	Reasons  []Reason        `json:"reasons"`

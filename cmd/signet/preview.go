@@ -164,6 +164,19 @@ func (p *previewer) read(by administration.Caller, req client.PreviewRequest) (p
 			ask.chosen = func(name string) bool { return g.Match(name) && by.Principal.Sees(name) }
 		}
 	}
+	if req.OnlyCheck { // it would answer as a preview does that finds no flips
+		for _, f := range []struct {
+			field string
+			said  bool
+		}{
+			{"since", req.Since != ""}, {"until", req.Until != ""}, {"image", req.Image != ""}, {"at", req.At != nil},
+			{"max_flips", req.MaxFlips != nil}, {"limit", req.Limit != 0},
+		} {
+			if f.said {
+				bad(f.field, "is about verdicts that are decided again, and with only_check none is; leave out one of them")
+			}
+		}
+	}
 	if len(mistakes) > 0 {
 		return ask, mistakes
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -387,6 +388,24 @@ func TestPreviewWindow(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What tries operations alone is asked for nothing of a preview, so that nobody takes
+// it for one that found no flips.
+func TestOnlyCheckIsAskedForNothingElse(t *testing.T) {
+	at, most := time.Now().Add(time.Hour), int64(0)
+	for field, req := range map[string]client.PreviewRequest{
+		"since": {Since: "7d"}, "until": {Until: "1d"}, "image": {Image: "ghcr.io/acme/**"}, "at": {At: &at}, "max_flips": {MaxFlips: &most}, "limit": {Limit: 10},
+	} {
+		if _, err := new(previewer).read(administration.Caller{}, req); err != nil {
+			t.Errorf("%s of a preview: %v", field, err)
+		}
+		req.OnlyCheck = true
+		var mistakes administration.FieldErrors
+		if _, err := new(previewer).read(administration.Caller{}, req); !errors.As(err, &mistakes) || len(mistakes) != 1 || mistakes[0].Field != field {
+			t.Errorf("%s with only_check: %v", field, err)
+		}
+	}
 }
 
 // A preview whose time is up says how far it came.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/auth"
+	"github.com/signet-policy/signet/internal/store"
 )
 
 // A draft is kept for those who may change the bundle, whoever writes second is told,
@@ -161,4 +162,25 @@ func TestDraftRoom(t *testing.T) {
 			t.Errorf("%q has %d of %d: %q, want %q", tt.owner, tt.ofOwner, tt.all, got, tt.says)
 		}
 	}
+}
+
+// Where as many drafts are kept as may be, one can still be given to another team,
+// which adds none.
+func TestDraftIsGivenAwayWhereThereIsNoRoom(t *testing.T) {
+	eachStore(t, func(t *testing.T, f *fixture) {
+		ctx := t.Context()
+		files := map[string]string{"a": "b"}
+		for i := range maxDrafts {
+			row := store.DraftRow{Name: fmt.Sprintf("d%d", i), Owner: fmt.Sprintf("team%d", i%10), Files: files, UpdatedBy: "jane"}
+			must[store.DraftRow](t)(f.store.PutDraft(ctx, row, nil))
+		}
+		admin := Caller{Principal: auth.Principal{Name: "ada", Role: auth.Admin}, From: "cli"}
+		if _, err := f.PutDraft(ctx, admin, "more", client.PutDraft{Owner: "web", Files: files}, nil); !errors.Is(err, ErrConflict) {
+			t.Errorf("one more: %v", err)
+		}
+		given, err := f.PutDraft(ctx, admin, "d0", client.PutDraft{Owner: "web", Files: files}, ptr(int64(1)))
+		if err != nil || given.Owner != "web" {
+			t.Errorf("given to another team: %+v, %v", given, err)
+		}
+	})
 }

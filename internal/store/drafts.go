@@ -70,8 +70,8 @@ const draftLock = 7302856194471836
 
 // PutDraft keeps a draft and returns it as kept. Version is that of what it
 // replaces, 0 for a new one; another is [ErrConflict]. Where the owner has one more by
-// it, room is told how many there are of that owner, and in all; its error, returned
-// as it is, refuses the draft. nil is room for any number.
+// it, room is told how many others there are of that owner, and in all; its error,
+// returned as it is, refuses the draft. nil is room for any number.
 func (s *Store) PutDraft(ctx context.Context, r DraftRow, room func(ofOwner, all int) error) (DraftRow, error) {
 	const op = "keeping a draft"
 	if r.Name == "" || r.UpdatedBy == "" || len(r.Files) == 0 {
@@ -89,7 +89,7 @@ func (s *Store) PutDraft(ctx context.Context, r DraftRow, room func(ofOwner, all
 			return err
 		}
 		if room != nil && (before == nil || before.Owner != r.Owner) {
-			if full, err = roomFor(w, r.Owner, room); full != nil || err != nil {
+			if full, err = roomFor(w, r, room); full != nil || err != nil {
 				return cmp.Or(full, err)
 			}
 		}
@@ -116,14 +116,15 @@ func (s *Store) PutDraft(ctx context.Context, r DraftRow, room func(ofOwner, all
 	return r, nil
 }
 
-// roomFor says why there is no room for one more draft of an owner, until the end of
-// the transaction.
-func roomFor(w writer, owner string, room func(ofOwner, all int) error) (full, err error) {
+// roomFor says why there is no room for a draft beside the others, until the end of the
+// transaction. One that is there already, and changes its owner, is none of the others.
+func roomFor(w writer, r DraftRow, room func(ofOwner, all int) error) (full, err error) {
 	if err := w.alone(draftLock); err != nil {
 		return nil, err
 	}
 	var ofOwner, all int
-	if err := w.tx.QueryRowContext(w.ctx, `SELECT count(CASE WHEN owner = ? THEN 1 END), count(*) FROM bundle_drafts`, owner).Scan(&ofOwner, &all); err != nil {
+	err = w.tx.QueryRowContext(w.ctx, `SELECT count(CASE WHEN owner = ? THEN 1 END), count(*) FROM bundle_drafts WHERE name <> ?`, r.Owner, r.Name).Scan(&ofOwner, &all)
+	if err != nil {
 		return nil, err
 	}
 	return room(ofOwner, all), nil

@@ -206,7 +206,7 @@ func (w *Watcher) begin(ctx context.Context) error {
 		changes = append(changes, store.WatchedChange{Watched: row})
 	}
 	for some := range slices.Chunk(changes, 200) {
-		if _, _, err := w.cfg.Store.SaveWatched(ctx, some); err != nil {
+		if _, err := w.write(ctx, some); err != nil {
 			return err
 		}
 	}
@@ -384,7 +384,9 @@ func (w *Watcher) again(ctx context.Context, d store.Due) error {
 		return err
 	}
 	w.stats.count(&w.stats.decisions, d.Why, string(a.Decision), 1)
-	_, err = w.save(ctx, []store.WatchedChange{{Watched: row, Events: events}})
+	if _, err = w.save(ctx, []store.WatchedChange{{Watched: row, Events: events}}); errors.Is(err, errChanged) {
+		return nil // it is due as long as nobody has decided it
+	}
 	return err
 }
 
@@ -400,17 +402,28 @@ func (w *Watcher) signersOf(ctx context.Context, verdictID string) ([]string, er
 }
 
 // save keeps changes and tells their events. It says whether it did: it does not
-// where another process is at it now.
+// where another process is at it now. The error is errChanged where one was, and the
+// others are saved.
 func (w *Watcher) save(ctx context.Context, changes []store.WatchedChange) (saved bool, err error) {
 	if !w.cfg.Held() {
 		return false, nil
 	}
-	_, told, err := w.cfg.Store.SaveWatched(ctx, changes)
-	if err != nil {
-		return false, err
-	}
+	told, err := w.write(ctx, changes)
 	w.tell(told)
-	return true, nil
+	return err == nil, err
+}
+
+// errChanged says that a row was changed by another process after it was read, and is
+// left as that one wrote it.
+var errChanged = errors.New("another process changed what is watched")
+
+// write keeps changes, and gives the events of those that it kept.
+func (w *Watcher) write(ctx context.Context, changes []store.WatchedChange) (told []store.Event, err error) {
+	saved, told, err := w.cfg.Store.SaveWatched(ctx, changes)
+	if err == nil && len(saved) < len(changes) {
+		err = errChanged
+	}
+	return told, err
 }
 
 func (w *Watcher) tell(events []store.Event) {
@@ -824,9 +837,22 @@ func (w *Watcher) late(ctx context.Context, st State) error {
 	return nil
 }
 
-// take puts verdicts into the rows of their questions, and says whether these are
-// saved, as save does.
+// mostTakes bounds how often rows are read again that another process has changed.
+const mostTakes = 3
+
+// take puts verdicts into the rows of their questions, and says whether all of them
+// are saved: they are not where another process is at it now. Those that are there
+// already change nothing.
 func (w *Watcher) take(ctx context.Context, st State, fresh []string) (saved bool, err error) {
+	for range mostTakes {
+		if saved, err = w.takeOnce(ctx, st, fresh); !errors.Is(err, errChanged) {
+			return saved, err
+		}
+	}
+	return false, nil
+}
+
+func (w *Watcher) takeOnce(ctx context.Context, st State, fresh []string) (saved bool, err error) {
 	list, err := w.cfg.Store.AskedVerdicts(ctx, fresh)
 	if err != nil {
 		return false, err

@@ -578,6 +578,112 @@ func TestMarkStaysWithoutLease(t *testing.T) {
 	b.wants("watched", len(b.rows()), 3)
 }
 
+// meddled is a store in which another process changes all that is watched, so many
+// times, just before something is saved.
+type meddled struct {
+	Store
+	times int
+}
+
+func (m *meddled) SaveWatched(ctx context.Context, changes []store.WatchedChange) ([]int, []store.Event, error) {
+	if m.times > 0 {
+		m.times--
+		rows, _, err := m.WatchedPage(ctx, store.WatchedFilter{Limit: 1000})
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, row := range rows {
+			row.Principals = append(row.Principals, fmt.Sprintf("other%d", m.times))
+			if _, _, err := m.Store.SaveWatched(ctx, []store.WatchedChange{{Watched: row}}); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	return m.Store.SaveWatched(ctx, changes)
+}
+
+// What another process has changed after it was read is read again, with what that
+// process wrote; and as long as that does not help, what was to be taken up stays to
+// be taken up. What could be saved beside it is told once.
+func TestChangedMeanwhile(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		for _, times := range []int{1, mostTakes - 1, mostTakes, 2*mostTakes + 1} {
+			t.Run(fmt.Sprintf("late %t, changed %d times", late, times), func(t *testing.T) {
+				m := &meddled{}
+				b := newBench(t, func(c *Config) { m.Store, c.Store = c.Store, m })
+				b.verdict(image, "sha256:aa", verdict.Allow, "gateway", nil)
+				b.round()
+				given := b.at.Add(time.Second)
+				b.pass(time.Hour)
+				if late {
+					b.verdict("ghcr.io/acme/third:v1", "sha256:cc", verdict.Allow, "gateway", nil)
+					b.round()
+				} else {
+					given = b.at
+				}
+				b.record(image, "sha256:aa", verdict.Deny, "ci", nil, given, late)
+				b.record("ghcr.io/acme/other:v1", "sha256:bb", verdict.Allow, "ci", nil, given, late)
+				watched := len(b.rows()) + 1
+				m.times = times
+				for i := 0; m.times > 0 && i < times; i++ {
+					if err := b.look(t.Context(), b.st); err != nil {
+						t.Fatal(err)
+					}
+				}
+				b.wants("taken up at once", len(b.told) == 1, times%mostTakes != 0)
+				b.round()
+				b.wants("watched", len(b.rows()), watched)
+				b.wants("events", b.kinds(), []string{"flip allow deny"})
+				for _, row := range b.rows() {
+					if row.ImageRef == image && (row.Decision != verdict.Deny || row.Principals[0] != "ci" || len(row.Principals) != 2+times) {
+						t.Errorf("the row is %+v", row)
+					}
+				}
+				if marks, err := b.store.Marks(t.Context(), store.MarkLate); err != nil || len(marks) > 0 {
+					t.Errorf("marks left: %v, %v", marks, err)
+				}
+			})
+		}
+	}
+}
+
+// A decision over a row that was changed meanwhile is dropped without an error, and
+// made again.
+func TestDecidedMeanwhile(t *testing.T) {
+	m := &meddled{}
+	b := newBench(t, func(c *Config) { m.Store, c.Store = c.Store, m })
+	b.verdict(image, "sha256:aa", verdict.Allow, "gateway", nil)
+	b.round()
+	b.change(2, "b")
+	b.decision, m.times = verdict.Deny, 1
+	b.round()
+	b.wants("what was asked", len(b.asked), 2)
+	b.wants("events", b.kinds(), []string{"flip allow deny"})
+	b.wants("who asked", b.rows()[0].Principals, []string{"gateway", "other0"})
+}
+
+// The configuration's list is not begun with until all of it is there.
+func TestListChangedMeanwhile(t *testing.T) {
+	m := &meddled{}
+	b := newBench(t, func(c *Config) { m.Store, c.Store, c.Images = c.Store, m, []Listed{{Image: image}} })
+	row, err := NewListed(pdp{b}, Listed{Image: image}, "", b.at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row.Listed, row.ListedBy = store.ListedAPI, "ada"
+	if _, _, err := b.store.SaveWatched(t.Context(), []store.WatchedChange{{Watched: row}}); err != nil {
+		t.Fatal(err)
+	}
+	m.times = 1
+	if err := b.begin(t.Context()); !errors.Is(err, errChanged) {
+		t.Fatalf("%v", err)
+	}
+	if err := b.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.wants("listed", b.rows()[0].Listed, store.ListedConfiguration)
+}
+
 // The rate is one of starts: a hundred decisions at fifty a second take two seconds.
 func TestRate(t *testing.T) {
 	const rate, n = 50, 25

@@ -1627,7 +1627,7 @@ export interface components {
              */
             image: string;
             /**
-             * @description os/architecture or os/architecture/variant. With it, a signature on that platform of a multi-platform image counts too.
+             * @description os/architecture or os/architecture/variant. With it, what was signed of that platform of a multi-platform image counts too.
              * @example linux/amd64
              * @example linux/arm64/v8
              */
@@ -1678,7 +1678,7 @@ export interface components {
             image: string;
             /** @description The digest that the verdict speaks of; "" when the image could not be resolved. */
             digest: string;
-            /** @description The reference to deploy, name@digest, so that what runs is what was decided on; "" when the image could not be resolved. */
+            /** @description The reference to deploy, name@digest, so that what runs is what was decided on; "" when the image could not be resolved. Where a platform was asked for it is the index only where that is allowed by itself, else the platform. */
             pinned: string;
             policies: components["schemas"]["PolicyVerdict"][];
             /** @description Why not, from all policies; audited ones too, after those that are enforced. */
@@ -2859,7 +2859,7 @@ export interface components {
              */
             limit?: number;
             /**
-             * @description Only tries the operations, and decides no verdict again: whether they could be made. It does not count among the previews under way.
+             * @description Only tries the operations, and decides no verdict again: whether they could be made. It does not count among the previews under way, and stands beside `operations` alone: what chooses or counts verdicts is refused with it.
              * @default false
              */
             only_check?: boolean;

@@ -46,7 +46,10 @@ func testDraftRoom(t *testing.T, f *fixture) {
 		}
 	}
 	same(t, 3, len(must[[]store.DraftRow](t)(f.reader.Drafts(ctx))))
-	must[store.DraftRow](t)(f.PutDraft(ctx, one, refuse)) // no more than there were
+	one = must[store.DraftRow](t)(f.PutDraft(ctx, one, refuse)) // no more than there were
+	one.Owner = "other"
+	must[store.DraftRow](t)(f.PutDraft(ctx, one, count)) // one more of theirs, none more in all
+	same(t, [2]int{1, 2}, [2]int{ofOwner, all})
 }
 
 // testDrafts keeps bundles that people work on, and changes nothing that is in

@@ -17,12 +17,17 @@ func TestSamples(t *testing.T) {
 	ended := make(chan error, 1)
 	read, write := io.Pipe()
 	go func() {
-		ended <- run(ctx, write, "127.0.0.1:0", filepath.Join("..", "..", "..", "..", "bundles", "demo"))
+		err := run(ctx, write, "127.0.0.1:0", filepath.Join("..", "..", "..", "..", "bundles", "demo"))
+		_ = write.CloseWithError(err) // so that nobody waits for what is not written any more
+		ended <- err
 	}()
 	lines := bufio.NewScanner(read)
 	var images []string
 	for lines.Scan() && lines.Text() != "Ready." {
 		images = append(images, lines.Text())
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
 	}
 	if len(images) != len(samples) {
 		t.Errorf("%q", images)
