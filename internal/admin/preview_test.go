@@ -65,3 +65,18 @@ func TestPreviewEndsWithItsReader(t *testing.T) {
 	leave()
 	<-ended
 }
+
+// The address of a part, opened by itself, is a page: after a login, or in another tab.
+func TestPartOpenedByItself(t *testing.T) {
+	w := newWorld(t, nil)
+	w.login()
+	w.face.answers["GET /api/v1/signers/s1"] = aSigner
+	for _, path := range []string{"/signers/s1/change?action=disable&preview=part", "/results/chart"} {
+		if page := body(t, w.ask(http.MethodGet, Root+path, nil)); !strings.HasPrefix(page, "<!doctype html>") {
+			t.Errorf("%s:\n%s", path, page)
+		}
+		if part := body(t, w.ask(http.MethodGet, Root+path, nil, "HX-Request", "true")); strings.Contains(part, "<html") {
+			t.Errorf("%s, as a part:\n%s", path, part)
+		}
+	}
+}
