@@ -65,7 +65,7 @@ var rooms = map[string]room{
 	"internal/watch":           {rooms: []string{"client", "internal/store", "internal/verdict"}},
 	"internal/webhook":         {rooms: []string{"internal/store"}},
 	"internal/administration":  {rooms: []string{"client", "internal/watch", "internal/store", "internal/signers", "internal/signingpolicy", "internal/auth", "internal/glob", "internal/facts", "internal/strictjson", "internal/trust"}},
-	"internal/admin":           {rooms: []string{"client", "web", "internal/api", "internal/auth", "internal/engine", "internal/facts", "internal/signingpolicy", "internal/verdict"}, outside: []string{"github.com/labstack/echo/v4", "github.com/coreos/go-oidc/v3/oidc", "golang.org/x/oauth2"}},
+	"internal/admin":           {rooms: []string{"client", "web", "internal/api", "internal/auth", "internal/engine", "internal/facts", "internal/glob", "internal/signingpolicy", "internal/verdict"}, outside: []string{"github.com/labstack/echo/v4", "github.com/coreos/go-oidc/v3/oidc", "golang.org/x/oauth2"}},
 	"internal/workbench":       {rooms: []string{"client", "internal/evidence", "internal/policy", "internal/signingpolicy"}},
 	"internal/schemagen":       {rooms: []string{"internal/facts"}, outside: []string{"github.com/invopop/jsonschema", "github.com/pb33f/ordered-map", "github.com/wk8/go-ordered-map"}},
 	"internal/config":          {rooms: []string{"internal/evidence"}, outside: []string{"go.yaml.in/yaml/v3"}},
