@@ -10,7 +10,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+
+	"github.com/signet-policy/signet/internal/testkit/eventually"
 )
 
 // another is the same person in a second tab of the browser.
@@ -177,6 +180,7 @@ func TestSlow(t *testing.T) {
 	for i, name := range []string{"What would change?", "Save"} {
 		p.clicks(name)
 		p.until(`[...document.querySelectorAll(".busy")].some((e) => getComputedStyle(e).visibility === "visible" && e.checkVisibility())`)
+		p.until(`document.querySelector("[role=status]#signet-busy").textContent === "One moment …"`)
 		again := `(() => { const e = [...document.querySelectorAll("main button")].find((e) => e.innerText.trim() === "` + name + `"); e.click(); e.click(); return e.getAttribute("aria-busy"); })()`
 		if busy := p.text(again); busy != "true" {
 			t.Errorf("%s: busy is %q", name, busy)
@@ -185,11 +189,85 @@ func TestSlow(t *testing.T) {
 		if name == "Save" {
 			p.sees("The signer is saved, and in force.")
 		}
-		p.until(idle + ` && !document.querySelector(".busy, [aria-busy]")`)
+		p.until(idle + ` && !document.querySelector(".busy, [aria-busy]") && document.querySelector("#signet-busy").textContent === ""`)
 		mu.Lock()
 		if asked != i+1 {
 			t.Errorf("%s: asked %d times in all", name, asked)
 		}
 		mu.Unlock()
 	}
+}
+
+// What is pressed keeps the focus while it is busy.
+func TestBusyKeepsFocus(t *testing.T) {
+	s := started(t, settings{})
+	goes := make(chan struct{})
+	asks := map[string]string{"/gateways/new": "/gateways/check", "/trust/new": "/trust/preview", "/verify": "/verify/stream"}
+	g := s.proxied(func(_ http.ResponseWriter, r *http.Request) bool {
+		for _, path := range asks {
+			if r.URL.Path == place+path {
+				select {
+				case <-goes:
+				case <-t.Context().Done():
+				}
+			}
+		}
+		return false
+	})
+	p := s.visit()
+	p.url = g.URL + place
+	p.login(s.token)
+	for path, name := range map[string]string{"/gateways/new": "What would it mean?", "/trust/new": "What would change?", "/verify": "Verify"} {
+		p.open(path)
+		p.until(idle)
+		if path == "/verify" {
+			p.types("#image", "not an image")
+		}
+		p.text(`(window.pressed = [...document.querySelectorAll("main button")].find((e) => e.innerText === "` + name + `"), window.pressed.focus(), window.pressed.click(), "")`)
+		p.until(`document.querySelector("#signet-busy").textContent === "One moment …"`)
+		p.text(`(window.pressed.click(), "")`) // is not asked for again
+		p.until(`document.activeElement === window.pressed && window.pressed.hasAttribute("aria-busy")`)
+		goes <- struct{}{}
+		p.until(idle + ` && !document.querySelector("[aria-busy], .busy") && document.activeElement === window.pressed && document.querySelector("#signet-busy").textContent === ""`)
+	}
+}
+
+// Who does not leave after all, or stops what takes too long, asks again.
+func TestStays(t *testing.T) {
+	s := demo(t)
+	logins, goes := make(chan struct{}, 10), make(chan struct{})
+	g := s.proxied(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/login") {
+			logins <- struct{}{}
+			select {
+			case <-goes:
+			case <-t.Context().Done():
+			}
+		}
+		return false
+	})
+	p := s.visit()
+	p.url = g.URL + place
+	p.do(chromedp.Navigate(p.url), chromedp.WaitVisible(`#token`), chromedp.SendKeys(`#token`, s.token))
+	busy := `document.querySelector("button[aria-busy]")`
+	for range 2 {
+		p.clicks("Log in")
+		soon(t, logins)
+		p.do(page.StopLoading())
+		p.until(`!` + busy)
+	}
+	p.clicks("Log in")
+	close(goes)
+	p.do(chromedp.WaitVisible(`.tabs a[aria-current]`))
+	p.open("/policy/default/edit")
+	p.types("#why", "not yet")
+	p.stays.Store(true)
+	for i := range int32(2) {
+		p.clicks("Log out")
+		eventually.Holds(t, "the browser asks", func() bool { return p.asked.Load() == i+1 })
+		p.until(`!` + busy + ` && document.querySelector("#why").value === "not yet"`)
+	}
+	p.stays.Store(false)
+	p.clicks("Log out")
+	p.sees("You are logged out.")
 }

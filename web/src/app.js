@@ -1,5 +1,6 @@
 // The page's own script. Everything can be read without it; it makes forms answer while one types, and shows a
 // verification as it goes on. It also runs inside a page of another program, beside that page's htmx.
+import { busy } from "./busy.js";
 import { guard } from "./guard.js";
 import "./keep.js";
 import { on } from "./listen.js";
@@ -44,19 +45,7 @@ for (const name of ["htmx:sendError", "htmx:timeout"]) {
 	});
 }
 
-// What takes a while says so, and cannot be asked for twice meanwhile. The button keeps the focus, so it is not disabled.
 const asking = (button) => button.hasAttribute("aria-busy") || button.closest("form.htmx-request");
-function busy(button) {
-	const word = document.createElement("span");
-	word.className = "busy";
-	word.textContent = "One moment …";
-	button.setAttribute("aria-busy", "true");
-	(button.closest(".row") || button.parentElement).append(word);
-	return () => {
-		button.removeAttribute("aria-busy");
-		word.remove();
-	};
-}
 const done = new WeakMap(); // by request
 on("htmx:beforeSend", (event) => {
 	const { elt, xhr, requestConfig } = event.detail;
@@ -66,12 +55,16 @@ on("htmx:beforeSend", (event) => {
 	if (button) done.set(xhr, busy(button));
 });
 on("htmx:afterRequest", (event) => done.get(event.detail.xhr)?.());
-// A form that the browser sends itself leaves the page, but for a download.
+// A form that the browser sends itself leaves the page, but for a download. Who stays, or stops it, may ask again: some
+// browsers tell of that, and there is an end of waiting in the others.
+const waits = 10_000; // ms, longer than an answer takes
 on("submit", (event) => {
 	const button = event.submitter;
 	if (!button?.closest(".signet") || event.defaultPrevented || button.formTarget) return;
 	const idle = busy(button);
 	window.addEventListener("pageshow", idle, { once: true }); // somebody came back
+	window.navigation?.addEventListener("navigate", (leaving) => leaving.signal.addEventListener("abort", idle), { once: true });
+	setTimeout(idle, waits);
 });
 on("click", (event) => {
 	const button = event.target.closest?.(".signet button");
