@@ -9,10 +9,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
+	"github.com/signet-policy/signet/client"
 	"github.com/signet-policy/signet/internal/testkit/eventually"
 )
 
@@ -129,6 +131,84 @@ func TestServerAway(t *testing.T) {
 	p.types("#why", "it moved")
 	s.ends()
 	told("The server could not be reached.")
+}
+
+// What a page waits for since it was loaded says there that it has not come, and is asked
+// for again there.
+func TestPanelsAskAgain(t *testing.T) {
+	s := demo(t)
+	s.verify("keyless")
+	found, err := s.api.Signers(t.Context(), client.SignerFilter{Query: "acme-release"})
+	if err != nil || len(found.Items) != 1 {
+		t.Fatalf("%d signers, %v", len(found.Items), err)
+	}
+	var ill atomic.Bool
+	away := false
+	g := s.proxied(func(w http.ResponseWriter, r *http.Request) bool {
+		if !ill.Load() || r.URL.Query().Get("preview") != "part" && !strings.HasSuffix(r.URL.Path, "/results/chart") {
+			return false
+		}
+		if away {
+			panic(http.ErrAbortHandler)
+		}
+		w.WriteHeader(http.StatusBadGateway)
+		return true
+	})
+	p := s.visit()
+	p.excused = "Failed to load resource"
+	p.url = g.URL + place
+	p.login(s.token)
+	for _, tt := range []struct{ path, says, comes string }{
+		{"/results", "answered in its place, with 502", "Decisions of the last 30 days"},
+		{"/signers/" + found.Items[0].ID + "/change?action=disable", "could not be reached", "1 recent image would now be denied"},
+		{"/policy/default/rollback?to=1", "answered in its place, with 502", "recent image"},
+	} {
+		away = strings.Contains(tt.says, "reached")
+		ill.Store(true)
+		p.open(tt.path)
+		p.until(idle + ` && document.querySelector("[hx-trigger=load] [role=alert]")?.innerText.includes("` + tt.says + `") && !document.querySelector("#signet-notice").firstChild`)
+		p.clicks("Try again")
+		p.until(idle + ` && document.querySelector("#signet-notice").innerText.includes("` + tt.says + `") && document.querySelector("[hx-trigger=load] button").checkVisibility()`)
+		ill.Store(false)
+		p.clicks("Try again")
+		p.sees(tt.comes)
+		p.until(idle + ` && !document.querySelector("main [role=alert]")`)
+	}
+}
+
+// What is told while one types gives way to what is told later, when that is another thing.
+func TestLaterNoticeIsTold(t *testing.T) {
+	s := started(t, settings{})
+	var away atomic.Bool
+	g := s.proxied(func(http.ResponseWriter, *http.Request) bool {
+		if away.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	p := s.visit()
+	p.excused = "Failed to load resource"
+	p.url = g.URL + place
+	p.login(s.token)
+	p.open("/signers/new")
+	away.Store(true)
+	p.types("#subject", "a")
+	p.sees("The server could not be reached.")
+	away.Store(false)
+	q := p.another()
+	q.open("/signers")
+	q.clicks("Log out")
+	q.sees("You are logged out.")
+	p.types("#subject", "ab")
+	p.sees("Your session has ended.")
+	p.text(`(document.querySelector("#signet-notice").firstChild.told = "once", "")`)
+	p.types("#subject", "abc")
+	p.until(idle)
+	p.do(chromedp.Sleep(time.Second)) // the check waits until one stops typing
+	p.until(idle + ` && document.querySelector("#signet-notice").firstChild.told === "once"`)
+	away.Store(true)
+	p.types("#subject", "abcd")
+	p.sees("The server could not be reached.")
 }
 
 // What was not done is told above the form, and the form stays; what was done is told once.

@@ -13,8 +13,12 @@ const csrf = () => {
 
 // What a form was told stands above it, and the form stays.
 const notice = () => document.getElementById("signet-notice");
-// What one does by a click is told of anew each time, and what goes on while one types only once.
+// What one does by a click is told of anew each time, and what goes on while one types only once, until it is something else.
 const asked = (config) => ["click", "submit"].includes(config.triggeringEvent?.type);
+const news = (config, text) => {
+	const said = notice()?.firstElementChild;
+	return asked(config) || !said || "passing" in said.dataset && said.textContent.trim() !== text.trim();
+};
 const writes = (config) => config.verb !== "get";
 
 // Answers to mistakes are pages too: they say what is wrong beside the field. What is not ours, like what a proxy says
@@ -28,16 +32,31 @@ on("htmx:beforeSwap", (event) => {
 		return;
 	}
 	if (xhr.status >= 400) {
-		detail.shouldSwap = target !== notice() || !target.firstChild || asked(requestConfig);
+		detail.shouldSwap = target !== notice() || news(requestConfig, new DOMParser().parseFromString(xhr.responseText, "text/html").body.textContent);
 		detail.isError = false;
 	} else if (notice()?.querySelector("[data-passing]")) {
 		notice().replaceChildren();
 	}
 });
 
+// What a page waits for since it was loaded says in its own place that it has not come, and is asked for again there.
 function unanswered(config, why) {
+	if (config.elt.matches("[hx-trigger=load]")) {
+		const card = document.createElement("section"), row = document.createElement("div"), again = document.createElement("button");
+		card.className = "card";
+		row.className = "row";
+		again.className = "button plain small";
+		again.type = "button";
+		again.textContent = "Try again";
+		again.setAttribute("hx-get", config.elt.getAttribute("hx-get"));
+		row.append(again);
+		card.append(...config.elt.querySelectorAll("h2"), note(why), row);
+		config.elt.replaceChildren(card);
+		window.htmx.process(again);
+		return;
+	}
 	const text = why + (writes(config) ? " Whether this was done is not known. What you wrote is still here: send it again in a moment." : " Try again in a moment.");
-	if (asked(config) || !notice()?.firstChild) notice()?.replaceChildren(note(text));
+	if (news(config, text)) notice()?.replaceChildren(note(text));
 }
 for (const name of ["htmx:sendError", "htmx:timeout"]) {
 	on(name, (event) => {
@@ -102,12 +121,6 @@ on("submit", (event) => {
 	event.stopImmediatePropagation();
 	verify(form, csrf());
 }, true);
-
-// What was found out about a field's value says nothing of another value.
-on("input", (event) => {
-	const stale = event.target.dataset && event.target.dataset.clears;
-	if (stale && event.target.closest(".signet")) document.getElementById(stale)?.replaceChildren();
-});
 
 function dropping(area) {
 	const field = area.querySelector("textarea");
@@ -224,9 +237,17 @@ on("htmx:beforeRequest", (event) => {
 // keeps others from theirs.
 const underWay = new WeakMap(); // by element
 on("htmx:beforeSend", (event) => { if (event.detail.elt.closest(".signet")) underWay.set(event.detail.elt, event.detail.xhr); });
-on("htmx:beforeCleanupElement", (event) => {
-	const xhr = underWay.get(event.target);
+function leave(elt) {
+	const xhr = underWay.get(elt);
 	if (xhr && xhr.readyState !== XMLHttpRequest.DONE) xhr.abort();
+}
+on("htmx:beforeCleanupElement", (event) => leave(event.target));
+// What was found out about a field's value says nothing of another value, nor does what is being found out.
+on("input", (event) => {
+	const stale = event.target.closest?.(".signet [data-clears]")?.dataset.clears;
+	if (!stale) return;
+	document.getElementById(stale)?.replaceChildren();
+	for (const elt of root().querySelectorAll(`[hx-target="#${stale}"]`)) leave(elt);
 });
 // A reader with a screen reader is told where they are after the content was changed, unless they are in a field already.
 on("htmx:afterSettle", (event) => {
