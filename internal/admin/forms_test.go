@@ -179,6 +179,9 @@ func TestMistakesAreTiedToTheirFields(t *testing.T) {
 			t.Errorf("%s: %d\n%s", tt.path, status, page)
 			continue
 		}
+		if !strings.Contains(page, ` data-guard="unsaved">`) {
+			t.Errorf("%s: what was not saved can be left without a question:\n%s", tt.path, page)
+		}
 		if tt.fields == "" {
 			tt.fields = tt.wrong
 		}

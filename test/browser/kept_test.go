@@ -104,6 +104,8 @@ func TestServerAway(t *testing.T) {
 	p.login(s.token)
 	p.trustsFirst()
 	p.clicks("Edit")
+	leaves := func() { p.text(`(window.confirm = () => true, "")`) } // what is not saved, when one is asked
+	leaves()
 	p.types("#why", "it moved")
 	told := func(what string) {
 		t.Helper()
@@ -128,6 +130,7 @@ func TestServerAway(t *testing.T) {
 	p.open("/signers")
 	p.clicks("ci")
 	p.clicks("Edit")
+	leaves()
 	p.types("#why", "it moved")
 	s.ends()
 	told("The server could not be reached.")
@@ -310,6 +313,88 @@ func TestBusyKeepsFocus(t *testing.T) {
 		goes <- struct{}{}
 		p.until(idle + ` && !document.querySelector("[aria-busy], .busy") && document.activeElement === window.pressed && document.querySelector("#signet-busy").textContent === ""`)
 	}
+}
+
+// Who leaves what they have written into a form is asked, and nobody else is.
+func TestUnsavedForms(t *testing.T) {
+	s := demo(t)
+	found, err := s.api.Signers(t.Context(), client.SignerFilter{Query: "acme-release"})
+	if err != nil || len(found.Items) != 1 {
+		t.Fatalf("%d signers, %v", len(found.Items), err)
+	}
+	signer := "/signers/" + found.Items[0].ID
+	p := s.visit()
+	p.login(s.token)
+	opens := func(path string) {
+		t.Helper()
+		p.open(path)
+		p.until(idle)
+		p.text(`(window.questions = 0, window.confirm = () => { window.questions++; return false; }, "")`)
+	}
+	asked := func(times string) {
+		t.Helper()
+		if got := p.text(`String(window.questions)`); got != times {
+			t.Errorf("asked %s times, want %s", got, times)
+		}
+	}
+	for path, field := range map[string]string{
+		"/signers/new": "#name", signer + "/edit": "#subject", signer + "/compromise": "#why", "/trust/new": "#trusted_root", "/gateways/new": "#value", "/tokens/new": "#images", "/policy/default": "#reason",
+	} {
+		opens(path)
+		p.clicks("Audit")
+		p.sees("Each entry holds the hash")
+		asked("0")
+		opens(path)
+		if path == "/policy/default" {
+			p.clicks("Make an exception")
+		}
+		p.types(field, "mine")
+		p.clicks("Audit")
+		p.until(idle + ` && window.questions === 1 && document.querySelector("` + field + `").value.includes("mine")`)
+		before := p.asked.Load()
+		p.open("/verify")
+		if p.asked.Load() != before+1 {
+			t.Errorf("%s: the browser does not ask", path)
+		}
+	}
+
+	// Another type of signer is as unsaved as what was written, and loses nothing of it.
+	key, keyless := "Public key\nA PEM, pasted or dropped", "Keyless identity\nA CI workflow or a person, by their certificate"
+	opens("/signers/new")
+	p.clicks(key)
+	p.until(idle + ` && document.querySelector("#public_key")`)
+	p.clicks("Cancel")
+	p.sees("Add a signer")
+	asked("0")
+	opens("/signers/new")
+	p.types("#subject", "builder@example.com")
+	p.clicks(key)
+	p.types("#public_key", "one\ntwo")
+	p.clicks(keyless)
+	p.until(idle + ` && document.querySelector("#subject")?.value === "builder@example.com"`)
+	p.clicks(key)
+	p.until(idle + ` && document.querySelector("#public_key")?.value.trim() === "one\ntwo"`)
+	p.clicks("What would change?")
+	p.sees("What would change")
+	asked("0")
+	p.clicks("Cancel")
+	p.until(idle + ` && window.questions === 1 && document.querySelector("#public_key").value.trim() === "one\ntwo"`)
+
+	// What is asked before does not save.
+	opens(signer + "/compromise")
+	p.changes("#since", "2025-01-01T00:00")
+	p.clicks("What would change?")
+	p.sees("recent image")
+	p.until(idle + ` && document.querySelector("#since").value.startsWith("2025-01-01T00:00")`)
+	asked("0")
+	p.clicks("Cancel")
+	p.until(`window.questions === 1`)
+	p.types("#why", "the key was copied")
+	p.clicks("End trust in later signatures")
+	p.sees("To the signer")
+	p.clicks("To the signer")
+	p.sees("What relies on it")
+	asked("1")
 }
 
 // Who does not leave after all, or stops what takes too long, asks again.
