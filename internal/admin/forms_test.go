@@ -195,6 +195,9 @@ func TestMistakesAreTiedToTheirFields(t *testing.T) {
 		if _, part := w.post("/policy/default/form?from=form", tt.form); tt.form.Has("beside") && (!strings.Contains(part, "-error") || strings.Contains(part, "autofocus")) {
 			t.Errorf("while somebody fills in the form, the focus stays with them:\n%s", part)
 		}
+		if !strings.Contains(page, ` data-guard="unsaved">`) {
+			t.Errorf("%s: what was not saved can be left without a question:\n%s", tt.path, page)
+		}
 		if tt.fields == "" {
 			tt.fields = tt.wrong
 		}

@@ -55,11 +55,26 @@ type signerForm struct {
 	// Match is "exact" or "regex"; the others are texts as they were typed.
 	Match, Images, Claims, Expires, NotBefore, SignedFrom, SignedUntil, Zone, Why string
 	// New says that there is no such signer yet.
-	New  bool
-	Keys []keyShown
-	Seen *seen
+	New bool
+	// Kept is what was written for other types of signer, and Unsaved says that anything
+	// was before another type was chosen.
+	Kept    []keptField
+	Unsaved bool
+	Keys    []keyShown
+	Seen    *seen
 	// Unchecked is why it could not be checked.
 	Unchecked string
+}
+
+// keptField is a field that the form carries along unseen.
+type keptField struct{ Name, Value string }
+
+// typeFields are the fields that only one type of signer has, with the type.
+func typeFields() [][2]string {
+	return [][2]string{
+		{"issuer", "keyless"}, {"match", "keyless"}, {"subject", "keyless"}, {"claims", "keyless"}, {"trust_roots", "keyless"},
+		{"public_key", "public_key"}, {"kms_key_ref", "kms"}, {"auto_rotate", "kms"},
+	}
 }
 
 // Action is where the form is sent.
@@ -194,9 +209,14 @@ func (v *view) readTimes(f *signerForm) {
 // read takes the form that was sent.
 func (v *view) readSigner() signerForm {
 	field := func(name string) string { return strings.TrimSpace(v.FormValue(name)) }
+	of := field("type")
+	if as := field("as"); as != "" { // another type was chosen
+		of = signerType(as)
+	}
+	form, _ := v.FormParams() // what cannot be read has no fields
 	f := signerForm{
 		Signer: client.Signer{
-			Name: field("name"), Type: field("type"), Enabled: v.FormValue("enabled") != "off", Owner: field("owner"), Note: strings.ReplaceAll(field("note"), "\r\n", "\n"),
+			Name: field("name"), Type: of, Enabled: v.FormValue("enabled") != "off", Owner: field("owner"), Note: strings.ReplaceAll(field("note"), "\r\n", "\n"),
 			Images: listOf(v.FormValue("images")), Claims: map[string]string{}, TrustRoots: []string{},
 		},
 		Match: field("match"), Images: v.FormValue("images"), Claims: v.FormValue("claims"),
@@ -222,10 +242,8 @@ func (v *view) readSigner() signerForm {
 			}
 			s.Claims[strings.TrimSpace(name)] = strings.TrimSpace(value)
 		}
-		if form, err := v.FormParams(); err == nil {
-			s.TrustRoots = append(s.TrustRoots, form["trust_roots"]...)
-			f.Had = form["had_claim"]
-		}
+		s.TrustRoots = append(s.TrustRoots, form["trust_roots"]...)
+		f.Had = form["had_claim"]
 	case "public_key":
 		s.PublicKey = strings.TrimSpace(v.FormValue("public_key"))
 		if s.PublicKey != "" {
@@ -235,6 +253,13 @@ func (v *view) readSigner() signerForm {
 	case "kms":
 		s.KMSKeyRef, s.AutoRotate = field("kms_key_ref"), v.FormValue("auto_rotate") == "on"
 	}
+	for _, other := range typeFields() {
+		for _, value := range form[other[0]] {
+			if other[1] != of && value != "" {
+				f.Kept = append(f.Kept, keptField{other[0], value})
+			}
+		}
+	}
 	v.readTimes(&f)
 	return f
 }
@@ -242,8 +267,8 @@ func (v *view) readSigner() signerForm {
 func createSigner(v *view) error {
 	f := v.readSigner()
 	f.New = true
-	if as := v.FormValue("as"); as != "" { // another type was chosen: what any signer has stays
-		f.Signer.Type, f.Mistakes = signerType(as), mistakes{}
+	if v.FormValue("as") != "" { // what was written stays, and is not wrong yet
+		f.Mistakes, f.Unsaved = mistakes{}, v.FormValue("unsaved") != ""
 		f, err := v.form(f)
 		if err != nil {
 			return err

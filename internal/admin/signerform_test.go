@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"html"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -165,6 +167,68 @@ func TestTypeIsChangedLater(t *testing.T) {
 	}
 	if strings.Contains(page, "aria-invalid") {
 		t.Errorf("what is not finished is wrong already:\n%s", page)
+	}
+}
+
+// What only one type of signer has outlives the choice of others, each in its turn, and
+// what was refused; it is a part of no other signer.
+func TestTypesKeepTheirFields(t *testing.T) {
+	w := newWorld(t, nil)
+	csrf := w.login()
+	w.face.answers["GET /api/v1/trust-roots"] = `{"items": [{"name": "acme", "contains": {"parts": []}}, {"name": "other", "contains": {"parts": []}}]}`
+	w.face.answers["POST /api/v1/signers"] = `422 {"code": "invalid_field", "detail": "No.", "errors": [{"field": "name", "detail": "It is taken."}]}`
+	form := url.Values{
+		"csrf": {csrf}, "type": {"keyless"}, "name": {"ci"}, "zone": {"UTC"}, "issuer": {"https://i"}, "match": {"regex"}, "subject": {"s.*"}, "claims": {"a: b\r\nno value"}, "trust_roots": {"acme", "other"},
+	}
+	keptUnseen := regexp.MustCompile(`<input type="hidden" name="([a-z_]+)" value="([^"]*)">`)
+	goes := func(as, more, value string) string { // as a browser sends what the page has, with what is written into it
+		t.Helper()
+		form.Set("as", as)
+		_, page := w.post("/signers/new", form)
+		form = url.Values{"csrf": {csrf}, "name": {"ci"}, "zone": {"UTC"}}
+		for _, field := range keptUnseen.FindAllStringSubmatch(page, -1) {
+			if field[1] != "csrf" {
+				form.Add(field[1], html.UnescapeString(field[2]))
+			}
+		}
+		if more != "" {
+			form.Set(more, value)
+		}
+		return page
+	}
+	const pem = "-----BEGIN PUBLIC KEY-----\nAA+A\n-----END PUBLIC KEY-----\n"
+	goes("public_key", "public_key", pem)
+	goes("kms", "kms_key_ref", "hashivault://a")
+	form.Set("auto_rotate", "on")
+	form.Del("as")
+	if status, page := w.post("/signers/new", form); status != http.StatusUnprocessableEntity || !strings.Contains(page, `name="public_key" value="-----BEGIN`) || strings.Count(page, `name="kms_key_ref"`) != 1 {
+		t.Errorf("refused: %d\n%s", status, page)
+	}
+	if sent := w.face.sent(http.MethodPost); strings.Contains(sent, "BEGIN") || strings.Contains(sent, "https://i") {
+		t.Errorf("sent %s", sent)
+	}
+	page := goes("keyless", "", "")
+	for _, want := range []string{`id="issuer" name="issuer" aria-describedby="issuer-help" value="https://i"`, `value="regex" checked`, `value="s.*"`, "a: b\nno value</textarea>", `value="acme" checked`, `value="other" checked`} {
+		if !strings.Contains(strings.ReplaceAll(page, "\r", ""), want) {
+			t.Errorf("back at the first, without %s:\n%s", want, page)
+		}
+	}
+	if page := goes("kms", "", ""); !strings.Contains(page, `value="hashivault://a"`) || !strings.Contains(page, `name="auto_rotate" checked`) {
+		t.Errorf("back at the KMS:\n%s", page)
+	}
+	if page := goes("public_key", "", ""); !strings.Contains(html.UnescapeString(page), pem[:40]) || strings.Count(page, `name="public_key"`) != 1 {
+		t.Errorf("back at the key:\n%s", page)
+	}
+}
+
+// Another type of signer is as unsaved as what was written before.
+func TestTypeIsUnsaved(t *testing.T) {
+	w := newWorld(t, nil)
+	csrf := w.login()
+	for unsaved, want := range map[string]string{"": `data-guard=""`, "yes": `data-guard="unsaved"`} {
+		if _, page := w.post("/signers/new", url.Values{"csrf": {csrf}, "as": {"kms"}, "type": {"keyless"}, "unsaved": {unsaved}}); !strings.Contains(page, want) {
+			t.Errorf("%q: without %s\n%s", unsaved, want, page)
+		}
 	}
 }
 

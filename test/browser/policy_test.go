@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"github.com/signet-policy/signet/client"
 )
@@ -276,7 +277,7 @@ func (s *server) slowly(path string) (url string, came, let func()) {
 			for _, turn := range []chan struct{}{comes, goes} {
 				select {
 				case turn <- struct{}{}:
-				case <-r.Context().Done():
+				case <-s.Context().Done(): // the request's own does not end with its browser before its body is read
 					return
 				}
 			}
@@ -305,7 +306,8 @@ func TestPolicyFormSlowAnswer(t *testing.T) {
 	p.until(`document.querySelector("#document").value.includes("threshold: 2")`)
 	p.until(`(() => { const e = document.querySelector("#images"); return e.value === "ghcr.io/acme/**" && document.activeElement === e && e.selectionStart === 4; })()`)
 	p.until(`document.querySelector('[name="p.slsa"]').closest("details").open`) // what was unfolded
-	came()                                                                       // it is sent in its turn
+	p.do(chromedp.Focus("#why"))
+	came() // it is sent in its turn
 	let()
 	p.until(`document.querySelector("#document").value.includes("ghcr.io/acme/**")`)
 
@@ -319,6 +321,76 @@ func TestPolicyFormSlowAnswer(t *testing.T) {
 	if err != nil || !strings.Contains(policy.SigningPolicy, "threshold: 3") || !strings.Contains(policy.SigningPolicy, "ghcr.io/acme/**") {
 		t.Errorf("%s, %v", policy.SigningPolicy, err)
 	}
+}
+
+// A field that one is writing in keeps what was written so far, spaces and new lines too,
+// however often an answer to another field comes; it is sent when one leaves it, or with
+// all of the form.
+func TestPolicyFormKeepsWriting(t *testing.T) {
+	s := demo(t)
+	front, came, let := s.slowly("/policy/default/form")
+	p := s.visit()
+	p.url = front + place
+	p.login(s.token)
+	p.open("/policy/default/edit")
+	p.sees("What would change?") // the script is there
+	document, images := `document.querySelector("#document").value`, `document.querySelector("#images")`
+	writes := func(field, text string) { // behind what is there
+		t.Helper()
+		p.do(chromedp.Evaluate(field+`.focus(), `+field+`.setSelectionRange(1000, 1000)`, nil), chromedp.KeyEvent(text))
+	}
+	meanwhile := func(threshold, written string) { // the answer to one field comes while another is written in
+		t.Helper()
+		p.changes("#threshold", threshold)
+		came()
+		writes(images, written)
+		let()
+		p.until(idle + ` && ` + document + `.includes("threshold: ` + threshold + `")`)
+	}
+	meanwhile("2", "ghcr.io/acme/**\n")
+	p.do(chromedp.KeyEvent("ghcr.io/other "))
+	p.until(images + `.value === "ghcr.io/acme/**\nghcr.io/other "`)
+	if at := p.text(`document.activeElement.id + " " + ` + images + `.selectionEnd`); at != "images 30" {
+		t.Errorf("one writes on in %s", at)
+	}
+	p.do(chromedp.KeyEvent(kb.Tab))
+	came()
+	let()
+	p.until(idle + ` && ` + document + `.includes("- ghcr.io/other")`)
+	p.do(chromedp.Sleep(100 * time.Millisecond)) // nothing else is sent
+	p.changes("#threshold", "3")
+	came()
+	let()
+
+	// The browser tells of a field when its window is left, and one comes back to it.
+	p.until(idle)
+	writes(images, "\n")
+	p.do(chromedp.Evaluate(`document.activeElement.dispatchEvent(new Event("change", {bubbles: true}))`, nil))
+	came()
+	let()
+	p.until(idle + ` && ` + images + `.value.endsWith("ghcr.io/other\n")`)
+
+	// Whatever sends the form sends what is written.
+	meanwhile("4", "ghcr.io/third ")
+	p.do(chromedp.Evaluate(`[...document.querySelectorAll("#policy-form button")].find((b) => b.innerText === "Save, and put in force").click()`, nil))
+	p.sees("The policy is saved, and in force.")
+	saved := func(what string) {
+		t.Helper()
+		if policy, err := s.api.Policy(t.Context(), "default"); err != nil || !strings.Contains(policy.SigningPolicy, what) {
+			t.Errorf("without %s: %s, %v", what, policy.SigningPolicy, err)
+		}
+	}
+	saved("- ghcr.io/third")
+	p.clicks("Edit")
+	p.until(idle)
+	p.changes("#mode", "audit")
+	came()
+	writes(`document.querySelector("#threshold")`, "2 ")
+	let()
+	p.until(idle + ` && ` + document + `.includes("mode: audit") && document.querySelector("#threshold").value === "42 "`)
+	p.do(chromedp.KeyEvent(kb.Enter))
+	p.sees("The policy is saved, and in force.")
+	saved("threshold: 42")
 }
 
 // A policy of another name is written, decides beside the first one, and is removed.

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -184,6 +186,43 @@ func TestAddKMS(t *testing.T) {
 	if err != nil || len(found.Items) != 1 || found.Items[0].KMS == nil || found.Items[0].KMS.Pending != nil {
 		t.Errorf("%+v, %v", found.Items, err)
 	}
+}
+
+// What is found out about a key says of which, and nothing of a reference that was written
+// since: nobody waits for that.
+func TestTryOfAnotherKey(t *testing.T) {
+	vault := kmstest.NewVault(t)
+	key := vault.Key("release", kmstest.ECDSAP256)
+	s := started(t, settings{offline: "false", environment: vault.Environment()})
+	tried, left := make(chan struct{}, 10), make(chan struct{})
+	var once sync.Once
+	g := s.proxied(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/signers/try-key") {
+			tried <- struct{}{}
+			once.Do(func() {
+				_ = r.ParseForm() // its end is seen once it was read
+				select {
+				case <-r.Context().Done():
+					close(left)
+				case <-t.Context().Done():
+				}
+			})
+		}
+		return false
+	})
+	p := s.visit()
+	p.url = g.URL + place
+	p.login(s.token)
+	p.open("/signers/new?type=kms")
+	p.types("#kms_key_ref", key.Reference())
+	p.clicks("Try the key")
+	soon(t, tried)
+	p.do(chromedp.SendKeys("#kms_key_ref", "2"))
+	soon(t, left)
+	p.until(idle + ` && !document.querySelector("[aria-busy], .busy") && document.querySelector("#tried").innerText === "" && !document.querySelector("#signet-notice").firstChild`)
+	p.clicks("Try the key")
+	soon(t, tried)
+	p.until(`document.querySelector("#tried").innerText.includes("` + key.Reference() + `2") && document.querySelector("#tried .error")`)
 }
 
 // The list is searched, filtered and sorted, and the address keeps how; who is removed

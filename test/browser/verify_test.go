@@ -105,7 +105,7 @@ func TestVerifyLive(t *testing.T) {
 	p.mu.Unlock()
 	s.ends()
 	p.sees("No verdict came")
-	p.until(`!document.querySelector("form[data-stream] button").disabled`)
+	p.until(`!document.querySelector("form[data-stream] button[aria-busy]")`)
 }
 
 // A signature by somebody else says what was wanted and what is there, side by side,

@@ -15,12 +15,14 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
@@ -209,6 +211,11 @@ type person struct {
 	ctx context.Context
 	url string
 
+	// stays says that they do not leave what they have not saved, when the browser asks;
+	// asked is how often it did.
+	stays atomic.Bool
+	asked atomic.Int32
+
 	mu      sync.Mutex
 	said    []string // by the browser: errors of scripts, and what the CSP has blocked
 	excused string   // what it may say too
@@ -220,6 +227,10 @@ func (s *server) visit() *person {
 	ctx := chromium(s.T)
 	p := &person{T: s.T, ctx: ctx, url: s.url + place}
 	chromedp.ListenTarget(ctx, func(event any) {
+		if e, ok := event.(*page.EventJavascriptDialogOpening); ok && e.Type == page.DialogTypeBeforeunload {
+			p.asked.Add(1)
+			go func() { _ = chromedp.Run(ctx, page.HandleJavaScriptDialog(!p.stays.Load())) }()
+		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		switch e := event.(type) {

@@ -1,5 +1,6 @@
 // The page's own script. Everything can be read without it; it makes forms answer while one types, and shows a
 // verification as it goes on. It also runs inside a page of another program, beside that page's htmx.
+import { busy } from "./busy.js";
 import { guard } from "./guard.js";
 import "./keep.js";
 import { on } from "./listen.js";
@@ -12,8 +13,12 @@ const csrf = () => {
 
 // What a form was told stands above it, and the form stays.
 const notice = () => document.getElementById("signet-notice");
-// What one does by a click is told of anew each time, and what goes on while one types only once.
+// What one does by a click is told of anew each time, and what goes on while one types only once, until it is something else.
 const asked = (config) => ["click", "submit"].includes(config.triggeringEvent?.type);
+const news = (config, text) => {
+	const said = notice()?.firstElementChild;
+	return asked(config) || !said || "passing" in said.dataset && said.textContent.trim() !== text.trim();
+};
 const writes = (config) => config.verb !== "get";
 
 // Answers to mistakes are pages too: they say what is wrong beside the field. What is not ours, like what a proxy says
@@ -27,16 +32,31 @@ on("htmx:beforeSwap", (event) => {
 		return;
 	}
 	if (xhr.status >= 400) {
-		detail.shouldSwap = target !== notice() || !target.firstChild || asked(requestConfig);
+		detail.shouldSwap = target !== notice() || news(requestConfig, new DOMParser().parseFromString(xhr.responseText, "text/html").body.textContent);
 		detail.isError = false;
 	} else if (notice()?.querySelector("[data-passing]")) {
 		notice().replaceChildren();
 	}
 });
 
+// What a page waits for since it was loaded says in its own place that it has not come, and is asked for again there.
 function unanswered(config, why) {
+	if (config.elt.matches("[hx-trigger=load]")) {
+		const card = document.createElement("section"), row = document.createElement("div"), again = document.createElement("button");
+		card.className = "card";
+		row.className = "row";
+		again.className = "button plain small";
+		again.type = "button";
+		again.textContent = "Try again";
+		again.setAttribute("hx-get", config.elt.getAttribute("hx-get"));
+		row.append(again);
+		card.append(...config.elt.querySelectorAll("h2"), note(why), row);
+		config.elt.replaceChildren(card);
+		window.htmx.process(again);
+		return;
+	}
 	const text = why + (writes(config) ? " Whether this was done is not known. What you wrote is still here: send it again in a moment." : " Try again in a moment.");
-	if (asked(config) || !notice()?.firstChild) notice()?.replaceChildren(note(text));
+	if (news(config, text)) notice()?.replaceChildren(note(text));
 }
 for (const name of ["htmx:sendError", "htmx:timeout"]) {
 	on(name, (event) => {
@@ -44,19 +64,7 @@ for (const name of ["htmx:sendError", "htmx:timeout"]) {
 	});
 }
 
-// What takes a while says so, and cannot be asked for twice meanwhile. The button keeps the focus, so it is not disabled.
 const asking = (button) => button.hasAttribute("aria-busy") || button.closest("form.htmx-request");
-function busy(button) {
-	const word = document.createElement("span");
-	word.className = "busy";
-	word.textContent = "One moment …";
-	button.setAttribute("aria-busy", "true");
-	(button.closest(".row") || button.parentElement).append(word);
-	return () => {
-		button.removeAttribute("aria-busy");
-		word.remove();
-	};
-}
 const done = new WeakMap(); // by request
 on("htmx:beforeSend", (event) => {
 	const { elt, xhr, requestConfig } = event.detail;
@@ -66,12 +74,16 @@ on("htmx:beforeSend", (event) => {
 	if (button) done.set(xhr, busy(button));
 });
 on("htmx:afterRequest", (event) => done.get(event.detail.xhr)?.());
-// A form that the browser sends itself leaves the page, but for a download.
+// A form that the browser sends itself leaves the page, but for a download. Who stays, or stops it, may ask again: some
+// browsers tell of that, and there is an end of waiting in the others.
+const waits = 10_000; // ms, longer than an answer takes
 on("submit", (event) => {
 	const button = event.submitter;
 	if (!button?.closest(".signet") || event.defaultPrevented || button.formTarget) return;
 	const idle = busy(button);
 	window.addEventListener("pageshow", idle, { once: true }); // somebody came back
+	window.navigation?.addEventListener("navigate", (leaving) => leaving.signal.addEventListener("abort", idle), { once: true });
+	setTimeout(idle, waits);
 });
 on("click", (event) => {
 	const button = event.target.closest?.(".signet button");
@@ -109,12 +121,6 @@ on("submit", (event) => {
 	event.stopImmediatePropagation();
 	verify(form, csrf());
 }, true);
-
-// What was found out about a field's value says nothing of another value.
-on("input", (event) => {
-	const stale = event.target.dataset && event.target.dataset.clears;
-	if (stale && event.target.closest(".signet")) document.getElementById(stale)?.replaceChildren();
-});
 
 function dropping(area) {
 	const field = area.querySelector("textarea");
@@ -231,9 +237,17 @@ on("htmx:beforeRequest", (event) => {
 // keeps others from theirs.
 const underWay = new WeakMap(); // by element
 on("htmx:beforeSend", (event) => { if (event.detail.elt.closest(".signet")) underWay.set(event.detail.elt, event.detail.xhr); });
-on("htmx:beforeCleanupElement", (event) => {
-	const xhr = underWay.get(event.target);
+function leave(elt) {
+	const xhr = underWay.get(elt);
 	if (xhr && xhr.readyState !== XMLHttpRequest.DONE) xhr.abort();
+}
+on("htmx:beforeCleanupElement", (event) => leave(event.target));
+// What was found out about a field's value says nothing of another value, nor does what is being found out.
+on("input", (event) => {
+	const stale = event.target.closest?.(".signet [data-clears]")?.dataset.clears;
+	if (!stale) return;
+	document.getElementById(stale)?.replaceChildren();
+	for (const elt of root().querySelectorAll(`[hx-target="#${stale}"]`)) leave(elt);
 });
 // A reader with a screen reader is told where they are after the content was changed, unless they are in a field already.
 on("htmx:afterSettle", (event) => {

@@ -9,10 +9,8 @@ const written = (form) => {
 };
 
 const saved = new WeakMap(); // by form: what was written in it when it came
-const unsaved = () => [...document.querySelectorAll(".signet form[data-guard]")].find((form) => {
-	if (!saved.has(form)) return false;
-	return form.dataset.guard === "unsaved" || saved.get(form) !== written(form);
-});
+const changed = (form) => saved.has(form) && (form.dataset.guard === "unsaved" || saved.get(form) !== written(form));
+const unsaved = () => [...document.querySelectorAll(".signet form[data-guard]")].find(changed);
 
 export function guard(within) {
 	for (const form of within.querySelectorAll("form[data-guard]")) if (!saved.has(form)) saved.set(form, written(form));
@@ -30,4 +28,9 @@ on("htmx:beforeRequest", (event) => {
 	const { boosted, elt } = event.detail;
 	const form = boosted && unsaved();
 	if (form && elt !== form && !window.confirm("What you wrote is not saved. Leave it?")) event.preventDefault();
+});
+// The server is told whether there is something to lose, where the form that it answers with is another one.
+on("htmx:configRequest", (event) => {
+	const { elt, parameters } = event.detail;
+	if (elt.matches(".signet form[data-guard]") && changed(elt)) parameters.unsaved = "yes";
 });

@@ -1,7 +1,8 @@
 import { on } from "./listen.js";
 
 // What is typed while an answer is on its way is not in the answer. Where one takes the place of fields (data-keeps), what was
-// changed meanwhile is put into the new ones, and sent in its turn.
+// changed meanwhile is put into the new ones, and sent in its turn: that of the field that one writes in when one leaves it,
+// as what comes back is trimmed, and half a word is none.
 const fields = (within) => [...within.querySelectorAll("input, select, textarea")].filter((e) => e.name);
 const read = (e) => (e.type === "checkbox" ? e.checked : e.value);
 const put = (e, value) => { if (e.type === "checkbox") e.checked = value; else e.value = value; };
@@ -11,6 +12,11 @@ const parts = (within) => [...within.querySelectorAll("details")].map((details) 
 
 const sent = new WeakMap(); // by request: what the fields were then
 const kept = new WeakMap(); // by request: what is to be put into the new ones
+const untold = new WeakSet(); // fields with a text that is sent when one leaves them
+const tell = (field) => field.dispatchEvent(new Event("change", { bubbles: true }));
+on("change", (event) => untold.delete(event.target)); // the browser has told it
+on("focusout", (event) => { if (untold.has(event.target)) tell(event.target); });
+
 const ours = (event) => event.detail.target?.matches?.(".signet [data-keeps]");
 
 on("htmx:beforeRequest", (event) => {
@@ -23,8 +29,11 @@ on("htmx:beforeSwap", (event) => {
 	// Where a part of a list is removed, those behind it move up: nothing is put into another part than it was typed into.
 	const removed = /^remove:(.*)\[\d+\]$/.exec(requestConfig.elt.value)?.[1];
 	const at = document.activeElement;
+	// Who goes to another window and comes back writes on, though the browser has told of the field.
+	const writing = (e) => untold.has(e) || e === at && e === requestConfig.triggeringEvent?.target && typeof e.selectionStart === "number";
+	const changed = (e) => then.has(e.name) && (then.get(e.name) !== read(e) || writing(e));
 	kept.set(xhr, {
-		changed: fields(target).filter((e) => then.has(e.name) && then.get(e.name) !== read(e) && !(removed && e.name.startsWith(`p.${removed}[`))).map((e) => [e, read(e)]),
+		changed: fields(target).filter((e) => changed(e) && !(removed && e.name.startsWith(`p.${removed}[`))).map((e) => [e, read(e)]),
 		open: parts(target).filter(([, details]) => details.open).map(([name]) => name),
 		at: target.contains(at) && at.name ? at : undefined, from: at.selectionStart, to: at.selectionEnd,
 	});
@@ -37,9 +46,10 @@ on("htmx:afterSwap", (event) => {
 	keep.fresh = [];
 	for (const [old, value] of keep.changed) {
 		const field = fields(target).find(same(old));
-		if (!field) continue;
+		if (!field || read(field) === value) continue;
 		put(field, value);
-		keep.fresh.push(field);
+		if (old === keep.at && typeof keep.from === "number") untold.add(field);
+		else keep.fresh.push(field);
 	}
 	const at = keep.at && [...target.querySelectorAll("input, select, textarea, button")].find(same(keep.at));
 	if (!at) return;
@@ -50,5 +60,5 @@ on("htmx:afterSettle", (event) => {
 	const keep = kept.get(event.detail.xhr);
 	kept.delete(event.detail.xhr);
 	const last = keep?.fresh?.filter((field) => field.isConnected).pop();
-	last?.dispatchEvent(new Event("change", { bubbles: true }));
+	if (last) tell(last);
 });

@@ -1,10 +1,11 @@
+import { busy } from "./busy.js";
+
 // verify asks for a verdict and shows the stages as the server tells of them (server-sent events, read from a POST:
 // asking changes what is recorded, so that it is no GET).
 export async function verify(form, csrf) {
 	const out = document.getElementById(form.dataset.stream);
-	const button = form.querySelector("button[type=submit]");
 	const body = new URLSearchParams(new FormData(form));
-	button.disabled = true;
+	const idle = busy(form.querySelector("button[type=submit]"));
 	out.setAttribute("aria-busy", "true");
 	try {
 		const response = await fetch(form.action + "/stream", {
@@ -32,7 +33,7 @@ export async function verify(form, csrf) {
 	} catch (error) {
 		out.replaceChildren(note("No verdict came: " + error.message + ". Ask again."));
 	} finally {
-		button.disabled = false;
+		idle();
 		out.removeAttribute("aria-busy");
 	}
 }
