@@ -512,8 +512,7 @@ func savePolicy(v *view) error {
 		return err
 	}
 	e.read()
-	switch e.Mistakes = m.Other; {
-	case client.IsStale(err) && e.New:
+	if e.Mistakes = m.Other; client.IsStale(err) && e.New {
 		e.Mistakes = []string{"There is a policy of this name already. Give this one another name, or change that one."}
 	}
 	return v.editor(http.StatusUnprocessableEntity, e)
