@@ -67,7 +67,7 @@ func TestGatewaysTab(t *testing.T) {
 	}
 	p.types("#note", "too late")
 	p.clicks("Save")
-	p.sees("Somebody else has changed this")
+	p.sees("It was changed since this page was opened")
 	p.open("/gateways/tools/edit")
 	p.changes("#told", "url")
 	p.types("#value", "https://tools.example.com/mcp/")
