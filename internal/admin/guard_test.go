@@ -41,6 +41,19 @@ func TestAnonymous(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a fragment in another page", func(t *testing.T) { // which is not ours to leave
+		res := w.ask("GET", Root+"/partial/results", nil, "HX-Request", "true", "X-Forwarded-Prefix", "/evil")
+		page := body(t, res)
+		if res.StatusCode != http.StatusOK || res.Header.Get("HX-Redirect") != "" || !strings.Contains(page, `href="`+Root+`/login?next=/results" target="_blank"`) || !strings.Contains(page, `hx-get="`+Root+`/partial/results"`) {
+			t.Errorf("%d %v\n%s", res.StatusCode, res.Header, page)
+		}
+		if res := w.ask("GET", Root+"/results", nil, "HX-Request", "true", "HX-Boosted", "true", headerEmbedded, "1"); res.StatusCode != http.StatusUnauthorized || res.Header.Get("HX-Retarget") != "#signet-notice" {
+			t.Errorf("a tab of it: %d %v", res.StatusCode, res.Header)
+		}
+		if res := w.ask("GET", Root+"/partial/results", nil); res.StatusCode != http.StatusSeeOther {
+			t.Errorf("without htmx: %d", res.StatusCode)
+		}
+	})
 	t.Run("a form's script", func(t *testing.T) {
 		for _, boosted := range []string{"", "true"} {
 			res := w.ask("POST", Root+"/signers/check", url.Values{"subject": {"a"}}, "HX-Request", "true", "HX-Boosted", boosted)

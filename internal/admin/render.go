@@ -173,9 +173,13 @@ func (v *view) to(place, done string) error {
 }
 
 // toLogin sends whom we do not know to the login, and back afterwards. Who is filling in a
-// form is told of it there: what is written would be gone.
+// form is told of it there, as what is written would be gone, and so is who looks at another
+// page that we are a part of: that one is not ours to leave.
 func (v *view) toLogin() error {
-	if v.scripted() && !v.reads() {
+	switch {
+	case v.scripted() && v.Path() == partialPath: // its status is that of an answer, as in [view.fail]
+		return v.execute(http.StatusOK, "error", "embeddedlogin", frame{Base: v.base, Style: v.page.assets.names["signet.css"], Tab: v.Param("tab")})
+	case v.scripted() && (!v.reads() || v.embedded):
 		return v.note(http.StatusUnauthorized, "ended", failure{})
 	}
 	place := v.base + "/login"

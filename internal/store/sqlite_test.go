@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -55,6 +56,9 @@ func TestListPlans(t *testing.T) {
 	names := []string{"assessment", "digest", "signer", "image", "name", "identity", "reason", "decision"}
 	cursor := &Cursor{CreatedAt: at, ID: "x"}
 	for set := range 1 << len(names) {
+		if n := bits.OnesCount(uint(set)); n > 3 && n < len(names) {
+			continue // what three do beside each other, more do too
+		}
 		var f Filter
 		pick := func(i int) string {
 			if set&(1<<i) == 0 {
