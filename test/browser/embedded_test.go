@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
 
@@ -105,4 +107,32 @@ func TestEmbedded(t *testing.T) {
 	p.clicks("Remove the bundle")
 	p.sees("The bundle is removed.")
 	p.until(inside)
+}
+
+// Who is not logged in is told so in the panel: the gateway's page stays, and goes on once
+// they are.
+func TestEmbeddedWithoutLogin(t *testing.T) {
+	s := started(t, settings{more: "trusted_proxies: [127.0.0.0/8]\n"})
+	g := gateway(t, s)
+	p := s.visit()
+	p.url = g.URL + "/mcp" + place
+	p.do(chromedp.Navigate(g.URL + "/mcp/admin/"))
+	const host = ` && document.querySelector("h1").innerText === "Gateway" && location.pathname === "/mcp/admin/"`
+	p.until(`document.querySelector("#security-panel").innerText.includes("You are not logged in to Signet") && document.querySelector("#security-panel a[target=_blank]").getAttribute("href") === "/mcp` + place + `/login?next=/signers"` + host)
+	p.clicks("I am logged in") // not yet
+	p.until(idle + ` && document.querySelector("#security-panel").innerText.includes("You are not logged in to Signet")` + host)
+	// As in another tab.
+	p.do(chromedp.Evaluate(`(async () => {
+		const at = "/mcp`+place+`/login", page = new DOMParser().parseFromString(await (await fetch(at)).text(), "text/html");
+		await fetch(at, { method: "POST", body: new URLSearchParams({ csrf: page.querySelector("[name=csrf]").value, token: "`+s.token+`" }) });
+	})()`, nil, func(e *runtime.EvaluateParams) *runtime.EvaluateParams { return e.WithAwaitPromise(true) }))
+	p.clicks("I am logged in")
+	p.sees("Nobody is trusted yet")
+	p.until(idle + ` && document.querySelectorAll("#security-panel .signet").length === 1` + host)
+	p.clicks("Trust")
+	p.until(idle + ` && document.querySelector(".tabs a[aria-current]")?.innerText === "Trust"` + host)
+	p.do(network.ClearBrowserCookies())
+	p.clicks("Results")
+	p.sees("Your session has ended.")
+	p.until(idle + ` && document.querySelector(".tabs a[aria-current]")?.innerText === "Trust"` + host)
 }
