@@ -151,10 +151,8 @@ func exportAudit(v *view) error {
 	if err != nil {
 		return err
 	}
-	w := v.Response()
-	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="audit-%s.ndjson"`, v.page.cfg.Now().UTC().Format("20060102-1504")))
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	lines := json.NewEncoder(w)
+	v.attachment("audit", "ndjson")
+	lines := json.NewEncoder(v.Response())
 	lines.SetEscapeHTML(false)
 	return export(v, page, func(entries []client.AuditEntry) error {
 		for _, e := range entries {

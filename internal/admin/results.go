@@ -375,10 +375,8 @@ func exportResults(v *view) error {
 	if err != nil {
 		return err
 	}
-	w := v.Response()
-	w.Header().Set("Content-Disposition", fmt.Sprintf(`attachment; filename="verdicts-%s.%s"`, v.page.cfg.Now().UTC().Format("20060102-1504"), format))
-	w.Header().Set("Content-Type", map[string]string{"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}[format])
-	table, lines := csv.NewWriter(w), json.NewEncoder(w)
+	v.attachment("verdicts", format)
+	table, lines := csv.NewWriter(v.Response()), json.NewEncoder(v.Response())
 	lines.SetEscapeHTML(false)
 	if format == "csv" {
 		_ = table.Write([]string{"id", "created_at", "image", "digest", "decision", "allowed", "reason", "signer_identity", "signer_issuer", "slsa_level", "assessment_id", "principal"})
@@ -400,6 +398,13 @@ func exportResults(v *view) error {
 		f.Cursor = next
 		return v.api.Verdicts(ctx, f)
 	})
+}
+
+// attachment says that a file follows, in format "csv" or "ndjson".
+func (v *view) attachment(name, format string) {
+	h := v.Response().Header()
+	h.Set("Content-Disposition", fmt.Sprintf(`attachment; filename="%s-%s.%s"`, name, v.page.cfg.Now().UTC().Format("20060102-1504"), format))
+	h.Set("Content-Type", map[string]string{"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}[format])
 }
 
 // export writes a list as a file, page by page: its first, which was read while mistakes
